@@ -1,0 +1,97 @@
+/**
+ * The coordination store: sessions, versioned records, guarded transactions, watches, paged reads. Memory, LevelDB, and later
+ * ZooKeeper and etcd implement it; `test/conformance/coordination-store.ts` is its executable definition.
+ *
+ * Contract:
+ *   1. A record has a key, bytes and a version. A created record has version 0 (a real version, never "any"); every put adds 1.
+ *      A record that is deleted and created again starts at 0 again: so never fence on a record that may be deleted.
+ *   2. `commit` applies all its writes or none, and only when every guard holds at that moment. It is durable when it resolves.
+ *      `{ ok: false }` means that nothing was applied. OUTCOME_UNKNOWN means that it may or may not have been: read back.
+ *   3. Commits of one session apply in the order they were called. A session reads its own committed writes.
+ *   4. An ephemeral record disappears when the session that wrote it ends, and then only. Session end: `close`, or expiry judged
+ *      by the store. A session never comes back under another identity silently: after `ended` every call rejects SESSION_ENDED.
+ *   5. A watch may miss intermediate states, never the last one; after a disturbance it reports `lost` and the watcher reads again.
+ *   6. Limits are stated; going past one rejects with LIMIT_EXCEEDED and applies nothing.
+ */
+import type { CodedError } from "../base/errors.js";
+
+export interface StoreLimits {
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+  /** Guards and writes of one commit together. */
+  readonly maxCommitOperations: number;
+  readonly maxCommitBytes: number;
+  readonly maxPageRecords: number;
+}
+
+export interface StoredRecord {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly version: number;
+}
+
+/** Holds when the record has exactly this version, or does not exist. */
+export type Guard = { readonly key: string; readonly version: number } | { readonly key: string; readonly absent: true };
+
+export type Write =
+  | { readonly put: string; readonly value: Uint8Array; readonly ephemeral?: boolean }
+  | { readonly delete: string };
+
+export interface Transaction {
+  readonly guards: readonly Guard[];
+  /** Each key at most once. Deleting an absent record is allowed and does nothing. */
+  readonly writes: readonly Write[];
+}
+
+export type CommitResult =
+  /** `versions`: of each record put. `revision`: position in the store's order, grows with every commit. */
+  | { readonly ok: true; readonly revision: number; readonly versions: ReadonlyMap<string, number> }
+  | { readonly ok: false; readonly failedGuard: Guard };
+
+export interface Page {
+  readonly records: readonly StoredRecord[];
+  /** The key to continue after, or undefined at the end. Keys are in ascending order of their UTF-8 bytes. */
+  readonly next: string | undefined;
+}
+
+export type WatchEvent = { readonly kind: "changed"; readonly key: string } | { readonly kind: "lost" };
+
+export interface Watch {
+  close(): void;
+}
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+}
+
+export interface CoordinationSession {
+  readonly id: string;
+  /** Resolves once, with SESSION_ENDED (expired) or CLOSED. */
+  readonly ended: Promise<CodedError>;
+  /** The local instant (env clock) until which this session is certainly alive; Infinity where the store is a lock of this machine. */
+  deadline(): number;
+  get(key: string, options: CallOptions): Promise<StoredRecord | undefined>;
+  list(request: { readonly prefix: string; readonly after?: string; readonly limit: number }, options: CallOptions): Promise<Page>;
+  commit(transaction: Transaction, options: CallOptions): Promise<CommitResult>;
+  watch(prefix: string, listener: (event: WatchEvent) => void): Watch;
+  /** Ends the session and removes its ephemeral records. */
+  close(): Promise<void>;
+}
+
+export interface OpenSession {
+  readonly ttlMs: number;
+  readonly signal: AbortSignal;
+  /** What others are told about this candidate while they wait (an address); never a secret. At most 512 bytes. */
+  readonly candidate: string;
+  /** Called when the store makes this process wait (another process owns it), and whenever what it waits for changes. */
+  readonly onWaiting?: (waiting: { readonly owner: string | undefined; readonly reason: string }) => void;
+}
+
+export interface CoordinationStore {
+  readonly limits: StoreLimits;
+  /** May wait for ever where only one process can own the store (LevelDB). Rejects with STORE_UNUSABLE, STORE_FORMAT, the signal's reason. */
+  openSession(options: OpenSession): Promise<CoordinationSession>;
+  /** A hint that the owner may be gone: a waiting `openSession` tries at once. Never needed for correctness. */
+  nudge(): void;
+  close(): Promise<void>;
+}
