@@ -1,0 +1,119 @@
+/**
+ * What an application is: its spec (as submitted, never changed) and its record (what the master keeps of it, see records.ts).
+ *
+ * States:  submitted -> waiting -> running -> finished | failed | cancelled
+ *          running -> restarting -> waiting | running        (its driver ended and is to be started again)
+ *          waiting | restarting -> parked                     (cannot be placed / gave up until a person acts)
+ * `finished`, `failed` and `cancelled` are final for ever (I8).
+ */
+import { z } from "zod";
+import { errorShape } from "./envelope.js";
+import { idText, submissionKey } from "./ids.js";
+
+export const APPLICATION_STATES = ["submitted", "waiting", "running", "restarting", "parked", "finished", "failed", "cancelled"] as const;
+export type ApplicationState = (typeof APPLICATION_STATES)[number];
+export const FINAL_STATES: ReadonlySet<ApplicationState> = new Set(["finished", "failed", "cancelled"]);
+export const isFinal = (state: ApplicationState): boolean => FINAL_STATES.has(state);
+
+export const resources = z.object({ cores: z.number().positive().max(4096), memoryBytes: z.number().int().positive() });
+export type Resources = z.infer<typeof resources>;
+
+/** How often a driver (or a supervised program) may be started again. */
+export const restartPolicy = z.object({
+  maxRestarts: z.number().int().nonnegative(),
+  windowMs: z.number().int().positive(),
+  minBackoffMs: z.number().int().nonnegative(),
+  maxBackoffMs: z.number().int().nonnegative(),
+});
+export type RestartPolicy = z.infer<typeof restartPolicy>;
+export const DEFAULT_RESTART_POLICY: RestartPolicy = { maxRestarts: 10, windowMs: 600_000, minBackoffMs: 500, maxBackoffMs: 30_000 };
+
+export const MAX_PARALLELISM = 1024;
+
+export const jobSpec = z.object({
+  /** sha-256 of the bundled module; its bytes were put to the blob store before. */
+  artifact: z.string().regex(/^[0-9a-f]{64}$/),
+  graphHash: z.string().regex(/^[0-9a-f]{64}$/),
+  /** JSON of the validated params. */
+  params: z.unknown(),
+  parallelism: z.number().int().min(1).max(MAX_PARALLELISM),
+  /** Each executor is one slot. */
+  executor: resources,
+});
+
+export const processSpec = z.object({
+  argv: z.array(z.string().max(65_536)).min(1).max(1024),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(65_536)),
+  cwd: z.string().max(4096).nullable(),
+});
+
+export const applicationSpec = z.object({
+  name: z.string().min(1).max(128),
+  kind: z.enum(["job", "process"]),
+  /** client: the driver runs in the caller's process tree and registers by itself; the master never starts it. */
+  deployMode: z.enum(["cluster", "client"]),
+  supervise: z.boolean(),
+  restart: restartPolicy,
+  /** What the driver (or the program) needs of a worker. */
+  driver: resources,
+  job: jobSpec.nullable(),
+  process: processSpec.nullable(),
+});
+export type ApplicationSpec = z.infer<typeof applicationSpec>;
+
+/** What a driver attempt decided to make visible; durable before any output is (two-phase commit of sinks). */
+export const commitManifest = z.object({
+  attempt: z.number().int().positive(),
+  /** uid of the sink -> committables of all subtasks, in subtask order. */
+  sinks: z.record(z.string(), z.array(z.unknown())),
+  /** What a `collect` sink gave, bounded by MAX_RESULT_BYTES. */
+  result: z.unknown(),
+});
+export type CommitManifest = z.infer<typeof commitManifest>;
+export const MAX_RESULT_BYTES = 256 * 1024;
+
+export const applicationRecord = z.object({
+  id: idText,
+  submissionKey,
+  /** sha-256 of the canonical spec: the same key with another spec is refused (CONFLICT). */
+  contentHash: z.string(),
+  spec: applicationSpec,
+  state: z.enum(APPLICATION_STATES),
+  reason: errorShape.nullable(),
+  /** Number of the current (or last) driver attempt; 0 before the first. */
+  attempt: z.number().int().nonnegative(),
+  /** Driver attempts after the first. */
+  restarts: z.number().int().nonnegative(),
+  /** Wall times of recent restarts, for the window of the restart policy; at most maxRestarts + 1. */
+  restartedAt: z.array(z.number()),
+  /** Wall time before which the next attempt is not started. */
+  notBefore: z.number().nullable(),
+  cancelRequested: z.boolean(),
+  commit: commitManifest.nullable(),
+  exitCode: z.number().int().nullable(),
+  result: z.unknown(),
+  submittedAt: z.number(),
+  startedAt: z.number().nullable(),
+  endedAt: z.number().nullable(),
+  /** Where the current driver attempt was placed; null: not placed, or client mode. */
+  driver: z.object({ workerId: idText, incarnation: z.number().int().positive() }).nullable(),
+  /** Sequence in which it was submitted: FIFO order across failovers. */
+  order: z.number().int().nonnegative(),
+  /** Reasons of earlier attempts, newest last, at most MAX_ATTEMPT_REASONS. */
+  attempts: z.array(
+    z.object({ attempt: z.number().int().positive(), workerId: z.string().nullable(), endedAt: z.number(), reason: errorShape.nullable(), exitCode: z.number().int().nullable() }),
+  ),
+});
+export type ApplicationRecord = z.infer<typeof applicationRecord>;
+export const MAX_ATTEMPT_REASONS = 16;
+
+/** The registrar's record of a worker. */
+export const workerRecord = z.object({
+  workerId: idText,
+  incarnation: z.number().int().positive(),
+  address: z.string().max(256),
+  resources,
+  state: z.enum(["alive", "draining", "lost", "gone"]),
+  changedAt: z.number(),
+});
+export type WorkerRecord = z.infer<typeof workerRecord>;

@@ -1,0 +1,43 @@
+/**
+ * Conversation executor <-> driver. The executor connects to its driver; the driver judges its life by this connection.
+ *
+ * Rules:
+ *   1. `try` numbers the runs of the job within one driver attempt, from 1; messages of another try are stale and ignored.
+ *   2. Executor i of the deployment runs subtask i of every vertex. Splits are pulled, so a fast executor takes more of them.
+ *   3. An executor without its driver for `driverDeadlineMs` ends itself.
+ */
+import { z } from "zod";
+import { errorShape } from "./envelope.js";
+import { idText } from "./ids.js";
+import { progress } from "./progress.js";
+
+export const executorToDriver = {
+  "executor.register": z.object({ processId: idText, pid: z.number().int().positive(), dataAddress: z.string().max(256), graphHash: z.string() }),
+  /** Request; the answer has a split (JSON) or null when the source has no more. */
+  "executor.split": z.object({ try: z.number().int().positive(), source: z.string() }),
+  "executor.progress": z.object({ try: z.number().int().positive(), progress }),
+  /** Records of `collect` sinks, bounded; request, so that a slow driver slows the sink. */
+  "executor.collected": z.object({ try: z.number().int().positive(), sink: z.string(), records: z.array(z.unknown()) }),
+  "executor.done": z.object({ try: z.number().int().positive(), committables: z.record(z.string(), z.array(z.unknown())), progress }),
+  "executor.failed": z.object({ try: z.number().int().positive(), error: errorShape }),
+  /** The slice of this try has stopped and left nothing open. */
+  "executor.cancelled": z.object({ try: z.number().int().positive() }),
+  "executor.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
+} as const;
+
+export const splitReply = z.object({ split: z.unknown().nullable() });
+
+export const driverToExecutor = {
+  "executor.registered": z.object({ driverDeadlineMs: z.number().int().positive(), heartbeatMs: z.number().int().positive() }),
+  "executor.deploy": z.object({
+    try: z.number().int().positive(),
+    subtask: z.number().int().nonnegative(),
+    parallelism: z.number().int().positive(),
+    /** Data addresses of all executors by subtask. */
+    peers: z.array(z.object({ processId: idText, dataAddress: z.string() })),
+  }),
+  "executor.cancel": z.object({ try: z.number().int().positive() }),
+  /** Nothing more to do: end. */
+  "executor.finish": z.object({ reason: z.string() }),
+  "executor.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
+} as const;

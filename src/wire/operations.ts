@@ -1,0 +1,138 @@
+/**
+ * Each thing a user can ask of the cluster, defined once: name, input and output. RPC and the command line are derived from this table;
+ * an HTTP API with OpenAPI will be. `leader: false` may be answered by any master (or, where said, by a worker).
+ *
+ * On the wire an operation is a request whose kind is the operation's name.
+ */
+import { z } from "zod";
+import { applicationSpec } from "./application.js";
+import { submissionKey } from "./ids.js";
+import { applicationSummary, applicationView, clusterView, eventView, workerView } from "./views.js";
+
+export const MAX_CHUNK_BYTES = 1024 * 1024;
+export const MAX_ARTIFACT_BYTES = 64 * 1024 * 1024;
+export const MAX_WAIT_MS = 30_000;
+export const MAX_EVENTS_PAGE = 1000;
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+/** An application's id, or the submission key it was submitted with. */
+const applicationRef = z.object({ application: submissionKey });
+const waitMs = z.number().int().min(0).max(MAX_WAIT_MS);
+
+export interface Operation<I extends z.ZodType, O extends z.ZodType> {
+  readonly input: I;
+  readonly output: O;
+  /** One line for help texts and OpenAPI. */
+  readonly summary: string;
+  /** Who answers: the leading master only, any master, or a worker. */
+  readonly answeredBy: "leader" | "master" | "worker";
+  /** Whether it changes state (audit, retries by id). */
+  readonly changes: boolean;
+}
+
+const operation = <I extends z.ZodType, O extends z.ZodType>(definition: Operation<I, O>): Operation<I, O> => definition;
+
+export const OPERATIONS = {
+  "artifact.put": operation({
+    summary: "Uploads a part of a job bundle; complete when all bytes arrived and have the named sha-256.",
+    input: z.object({ sha256, offset: z.number().int().nonnegative(), totalBytes: z.number().int().positive().max(MAX_ARTIFACT_BYTES), base64: z.string() }),
+    output: z.object({ complete: z.boolean(), nextOffset: z.number() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  "artifact.get": operation({
+    summary: "Downloads a part of a job bundle.",
+    input: z.object({ sha256, offset: z.number().int().nonnegative() }),
+    output: z.object({ totalBytes: z.number(), base64: z.string() }),
+    answeredBy: "master",
+    changes: false,
+  }),
+  submit: operation({
+    summary: "Submits an application. The same key again answers the first application; another content under it is refused (CONFLICT).",
+    input: z.object({ key: submissionKey, spec: applicationSpec }),
+    output: z.object({ id: z.string(), name: z.string(), kind: z.enum(["job", "process"]), state: z.string(), created: z.boolean() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  status: operation({
+    summary: "One application in full. With `after` it answers when the version differs from it, or after `waitMs`.",
+    input: applicationRef.extend({ after: z.string().nullable(), waitMs }),
+    output: z.object({ version: z.string(), application: applicationView }),
+    answeredBy: "leader",
+    changes: false,
+  }),
+  list: operation({
+    summary: "All applications that are not forgotten, in the order of their submission.",
+    input: z.object({}),
+    output: z.object({ applications: z.array(applicationSummary) }),
+    answeredBy: "leader",
+    changes: false,
+  }),
+  cancel: operation({
+    summary: "Cancels an application: polite signal, grace, then its process groups are killed. Harmless when it has ended.",
+    input: applicationRef,
+    output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  cluster: operation({
+    summary: "Masters, epoch, counts and the last recovery. A standby answers who leads.",
+    input: z.object({}),
+    output: clusterView,
+    answeredBy: "master",
+    changes: false,
+  }),
+  workers: operation({
+    summary: "All workers with state and use.",
+    input: z.object({}),
+    output: z.object({ workers: z.array(workerView) }),
+    answeredBy: "leader",
+    changes: false,
+  }),
+  drain: operation({
+    summary: "Places nothing more on a worker; supervised drivers there are moved, what runs may finish.",
+    input: z.object({ worker: submissionKey }),
+    output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  events: operation({
+    summary: "What happened, in order. `after` is the last event already seen.",
+    input: z.object({
+      after: z.object({ epoch: z.number().int(), seq: z.number().int() }).nullable(),
+      limit: z.number().int().min(1).max(MAX_EVENTS_PAGE),
+      waitMs,
+    }),
+    output: z.object({ events: z.array(eventView) }),
+    answeredBy: "leader",
+    changes: false,
+  }),
+  "logs.locate": operation({
+    summary: "Which processes an application has or had, and the worker that holds their logs.",
+    input: applicationRef,
+    output: z.object({
+      id: z.string(),
+      processes: z.array(z.object({ processId: z.string(), worker: z.string().nullable(), address: z.string().nullable(), state: z.string() })),
+      final: z.boolean(),
+    }),
+    answeredBy: "leader",
+    changes: false,
+  }),
+  "logs.read": operation({
+    summary: "A part of one log of one process; waits up to `waitMs` for more.",
+    input: z.object({
+      processId: submissionKey,
+      stream: z.enum(["stdout", "stderr"]),
+      offset: z.number().int().nonnegative(),
+      limitBytes: z.number().int().min(1).max(MAX_CHUNK_BYTES),
+      waitMs,
+    }),
+    output: z.object({ base64: z.string(), sizeBytes: z.number(), ended: z.boolean() }),
+    answeredBy: "worker",
+    changes: false,
+  }),
+} as const;
+
+export type OperationName = keyof typeof OPERATIONS;
+export type OperationInput<N extends OperationName> = z.infer<(typeof OPERATIONS)[N]["input"]>;
+export type OperationOutput<N extends OperationName> = z.infer<(typeof OPERATIONS)[N]["output"]>;

@@ -1,0 +1,20 @@
+/** Counters of a running job, observed and never persisted: executor -> driver -> master -> client. */
+import { z } from "zod";
+
+export const operatorProgress = z.object({ uid: z.string(), kind: z.string(), in: z.number(), out: z.number() });
+export const progress = z.object({
+  recordsIn: z.number(),
+  recordsOut: z.number(),
+  badRecords: z.number(),
+  /** Records of all sources together where that is known (a bar can be drawn). */
+  totalRecords: z.number().nullable(),
+  operators: z.array(operatorProgress).max(1024),
+  /** First bad records, at most 10: file, line, reason. */
+  firstBadRecords: z.array(z.object({ uid: z.string(), file: z.string(), line: z.number().nullable(), offset: z.number().nullable(), reason: z.string() })).max(10),
+  /** Restarts of the job's subtasks within this driver attempt, and why the last one happened. */
+  jobRestarts: z.number(),
+  lastRestartReason: z.string().nullable(),
+  /** What the job is doing: planning, waiting for executors, running, committing. */
+  phase: z.enum(["planning", "waiting", "running", "restarting", "committing", "done"]),
+});
+export type Progress = z.infer<typeof progress>;

@@ -1,0 +1,73 @@
+/** What users see: the shapes of `--json` (design.md 7.1). Stable: fields may be added, never removed or renamed. Times ISO 8601, sizes bytes, absent values null. */
+import { z } from "zod";
+import { APPLICATION_STATES } from "./application.js";
+import { errorShape } from "./envelope.js";
+import { progress } from "./progress.js";
+
+export const applicationView = z.object({
+  id: z.string(),
+  name: z.string(),
+  kind: z.enum(["job", "process"]),
+  state: z.enum(APPLICATION_STATES),
+  reason: errorShape.nullable(),
+  attempt: z.number(),
+  restarts: z.number(),
+  exitCode: z.number().nullable(),
+  submittedAt: z.string(),
+  startedAt: z.string().nullable(),
+  endedAt: z.string().nullable(),
+  driver: z.object({ worker: z.string().nullable(), pid: z.number().nullable(), state: z.string() }).nullable(),
+  executors: z.array(z.object({ id: z.string(), worker: z.string().nullable(), pid: z.number().nullable(), state: z.string(), attempt: z.number() })),
+  records: z.object({ in: z.number(), out: z.number() }).nullable(),
+  checkpoint: z.object({ id: z.number(), completedAt: z.string(), sizeBytes: z.number() }).nullable(),
+  // Beyond design.md 7.1:
+  result: z.unknown(),
+  submissionKey: z.string(),
+  progress: progress.nullable(),
+  attempts: z.array(z.object({ attempt: z.number(), worker: z.string().nullable(), endedAt: z.string(), reason: errorShape.nullable(), exitCode: z.number().nullable() })),
+});
+export type ApplicationView = z.infer<typeof applicationView>;
+
+export const applicationSummary = z.object({
+  id: z.string(),
+  name: z.string(),
+  kind: z.enum(["job", "process"]),
+  state: z.enum(APPLICATION_STATES),
+  attempt: z.number(),
+  restarts: z.number(),
+  submittedAt: z.string(),
+});
+
+export const MASTER_STATES = ["STANDBY", "RECOVERING", "ALIVE"] as const;
+export type MasterState = (typeof MASTER_STATES)[number];
+export const masterView = z.object({ id: z.string(), address: z.string(), pid: z.number(), state: z.enum(MASTER_STATES) });
+
+export const clusterView = z.object({
+  clusterId: z.string(),
+  epoch: z.number(),
+  state: z.enum(MASTER_STATES),
+  leader: z.object({ id: z.string(), address: z.string(), pid: z.number() }).nullable(),
+  masters: z.array(masterView),
+  workers: z.object({ alive: z.number(), suspect: z.number(), lost: z.number(), draining: z.number(), gone: z.number() }),
+  applications: z.object({ waiting: z.number(), running: z.number() }),
+  recovery: z.object({ startedAt: z.string(), completedAt: z.string().nullable(), durationMs: z.number().nullable() }).nullable(),
+  /** Records that could not be decoded, kept and shown. */
+  quarantined: z.array(z.object({ key: z.string(), reason: z.string() })),
+});
+export type ClusterView = z.infer<typeof clusterView>;
+
+export const WORKER_STATES = ["alive", "suspect", "lost", "draining", "gone"] as const;
+export const workerView = z.object({
+  id: z.string(),
+  incarnation: z.number(),
+  address: z.string(),
+  pid: z.number(),
+  state: z.enum(WORKER_STATES),
+  cores: z.object({ total: z.number(), used: z.number() }),
+  memoryBytes: z.object({ total: z.number(), used: z.number() }),
+  lastHeardMs: z.number(),
+});
+export type WorkerView = z.infer<typeof workerView>;
+
+export const eventView = z.object({ at: z.string(), epoch: z.number(), seq: z.number(), kind: z.string(), subject: z.string(), message: z.string() });
+export type EventView = z.infer<typeof eventView>;

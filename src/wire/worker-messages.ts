@@ -1,0 +1,71 @@
+/**
+ * Conversation worker <-> master. The worker connects, registers with its whole inventory, and keeps one connection.
+ *
+ * Rules:
+ *   1. One message carries registration and inventory; the master reconciles and never stops anything before it is committed.
+ *   2. Reports are kept by the worker (durable: they are derived from what lies beside the logs) until `worker.acknowledge`.
+ *   3. Orders name a process id, so that a repeated order is harmless: launching what runs, or stopping what has ended, is a no-op.
+ *   4. A lost incarnation may not come back: it gets `incarnation-over`, stops all its processes and registers as the next one.
+ */
+import { z } from "zod";
+import { applicationRecord, resources } from "./application.js";
+import { idText } from "./ids.js";
+
+export const MAX_INVENTORY = 20_000;
+
+export const processEnd = z.object({ exitCode: z.number().int().nullable(), signal: z.string().nullable(), reason: z.string().nullable() });
+
+export const processReport = z.object({
+  processId: idText,
+  pid: z.number().int().nonnegative(),
+  resources,
+  /** Null while it runs. */
+  end: processEnd.nullable(),
+  /** The application's record as of the launch: with recovery mode `none` a restarted master rebuilds from it. */
+  application: applicationRecord,
+});
+export type ProcessReport = z.infer<typeof processReport>;
+
+export const workerToMaster = {
+  "worker.register": z.object({
+    workerId: idText,
+    incarnation: z.number().int().positive(),
+    /** Where its own listener is reached (logs). */
+    address: z.string().max(256),
+    pid: z.number().int().positive(),
+    resources,
+    highestEpoch: z.number().int().nonnegative(),
+    inventory: z.array(processReport).max(MAX_INVENTORY),
+  }),
+  /** A process started, failed to start, or ended. Acknowledged by process id when durable. */
+  "worker.report": z.object({ processId: idText, pid: z.number().int().nonnegative(), end: processEnd.nullable(), launchFailed: z.string().nullable() }),
+  "worker.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
+} as const;
+
+/** Everything of the launch; a driver and an executor get their own part of it by a private file. */
+export const launchOrder = z.object({
+  processId: idText,
+  role: z.enum(["driver", "executor", "program"]),
+  resources,
+  application: applicationRecord,
+  /** For executors: where their driver listens. Null when the driver is not known yet: the executor's worker gets it later. */
+  driverAddress: z.string().max(256).nullable(),
+  /** Key of the application's own connections (hex), derived from the cluster secret. Never the secret. */
+  applicationKey: z.string().regex(/^[0-9a-f]{64}$/),
+});
+export type LaunchOrder = z.infer<typeof launchOrder>;
+
+export const masterToWorker = {
+  "worker.registered": z.object({
+    clusterId: z.string(),
+    /** Silence of the worker after which the master declares it lost. */
+    deadlineMs: z.number().int().positive(),
+    heartbeatMs: z.number().int().positive(),
+  }),
+  "worker.refused": z.object({ reason: z.enum(["incarnation-over", "recovering"]), message: z.string() }),
+  "worker.launch": launchOrder,
+  "worker.stop": z.object({ processId: idText, graceMs: z.number().int().nonnegative(), reason: z.string() }),
+  /** The ends of these processes are durable: the worker may forget them. */
+  "worker.acknowledge": z.object({ processIds: z.array(idText).max(MAX_INVENTORY) }),
+  "worker.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
+} as const;
