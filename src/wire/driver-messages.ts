@@ -49,7 +49,6 @@ export const driverToMaster = {
   "driver.commit": commitManifest,
   /** Request. The driver ends after the answer. `failed` with `restart: true` asks to be started again by the restart policy. */
   "driver.finished": z.object({ outcome: z.enum(["finished", "failed", "cancelled"]), result: z.unknown(), reason: errorShape.nullable(), restart: z.boolean() }),
-  "driver.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
 } as const;
 
 export const driverRegistered = z.object({ clusterId: z.string(), heartbeatMs: z.number().int().positive(), deadlineMs: z.number().int().positive(), application: applicationRecord });
@@ -59,5 +58,4 @@ export const masterToDriver = {
   "driver.executors": z.object({ executors: z.array(executorView) }),
   "driver.cancel": z.object({ reason: z.string() }),
   "driver.superseded": z.object({ reason: z.string() }),
-  "driver.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
 } as const;

@@ -22,7 +22,6 @@ export const executorToDriver = {
   "executor.failed": z.object({ try: z.number().int().positive(), error: errorShape }),
   /** The slice of this try has stopped and left nothing open. */
   "executor.cancelled": z.object({ try: z.number().int().positive() }),
-  "executor.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
 } as const;
 
 export const splitReply = z.object({ split: z.unknown().nullable() });
@@ -39,5 +38,4 @@ export const driverToExecutor = {
   "executor.cancel": z.object({ try: z.number().int().positive() }),
   /** Nothing more to do: end. */
   "executor.finish": z.object({ reason: z.string() }),
-  "executor.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
 } as const;

@@ -1,4 +1,6 @@
 /**
+ * Heartbeats are the link's own (host/link.ts): a link that is silent too long ends, and cores see only that.
+ *
  * Conversation worker <-> master. The worker connects, registers with its whole inventory, and keeps one connection.
  *
  * Rules:
@@ -39,7 +41,6 @@ export const workerToMaster = {
   }),
   /** A process started, failed to start, or ended. Acknowledged by process id when durable. */
   "worker.report": z.object({ processId: idText, pid: z.number().int().nonnegative(), end: processEnd.nullable(), launchFailed: z.string().nullable() }),
-  "worker.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
 } as const;
 
 /** Everything of the launch; a driver and an executor get their own part of it by a private file. */
@@ -67,5 +68,4 @@ export const masterToWorker = {
   "worker.stop": z.object({ processId: idText, graceMs: z.number().int().nonnegative(), reason: z.string() }),
   /** The ends of these processes are durable: the worker may forget them. */
   "worker.acknowledge": z.object({ processIds: z.array(idText).max(MAX_INVENTORY) }),
-  "worker.heartbeat": z.object({ sequence: z.number().int().nonnegative() }),
 } as const;
