@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Everything that CI runs, in the order in which a failure is cheapest to find.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "build (types, direction of imports, bundles)"
+npm run --silent build
+step "lint and tidy"
+npm run --silent lint
+step "types of tests and examples"
+npx --no-install tsc -p test/tsconfig.json --noEmit
+step "unit tests"
+npx --no-install vitest run --project unit
+step "integration tests (real processes, files and sockets)"
+npx --no-install vitest run --project integration
+step "simulator: fixed seeds"
+node dist/bin/sim.mjs --ci
+step "demo, without faults and with them"
+node dist/bin/demo.mjs --no-faults
+node dist/bin/demo.mjs
+step "benchmarks, a short fixed part"
+node dist/bin/bench.mjs --ci
+printf '\nall steps passed\n'
