@@ -16,6 +16,8 @@ export type OperatorKind =
   | "flatMap"
   | "mapAsync"
   | "keyBy"
+  /** Aggregates within a subtask before the exchange; made by the planner when `merge` is given. */
+  | "combine"
   | "aggregate"
   | "reduce"
   | "process"

@@ -1,0 +1,47 @@
+/** What user functions are given besides their record. Nothing of it is global: the same function runs in a test, in `run` and on a cluster. */
+import type { StateHandle } from "./state.js";
+
+/** Where user code reports what it saw; it becomes a line of the executor's log. */
+export interface JobLog {
+  debug(message: string, fields?: JobLogFields): void;
+  info(message: string, fields?: JobLogFields): void;
+  warn(message: string, fields?: JobLogFields): void;
+  error(message: string, fields?: JobLogFields): void;
+}
+
+export type JobLogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+export interface JobMetrics {
+  /** Adds `by` (default 1) to a counter of this operator; at most MAX_COUNTERS names an operator, further ones are dropped. */
+  count(name: string, by?: number): void;
+}
+
+/** The second argument of every user function. */
+export interface OperatorContext {
+  /** Aborts when the application is cancelled, fails or restarts. Hand it to everything that waits. */
+  readonly signal: AbortSignal;
+  readonly log: JobLog;
+  readonly metrics: JobMetrics;
+  /** uid of the operator. */
+  readonly operator: string;
+  /** Which of the operator's subtasks this is, from 0, and how many there are. */
+  readonly subtask: number;
+  readonly parallelism: number;
+  /** Names this try of the application; it differs after every restart. */
+  readonly attempt: string;
+  /** A token for other systems: let them refuse a write whose token is older than one they have seen. */
+  readonly fence: string;
+}
+
+/** The context of `process` handlers: also the key and the state of that key. */
+export interface ProcessContext<K = unknown, Handles = Readonly<Record<string, StateHandle<unknown>>>> extends OperatorContext {
+  readonly key: K;
+  readonly state: Handles;
+}
+
+/** Where a `process` handler puts its output. */
+export interface Out<T, Sides = Readonly<Record<string, unknown>>> {
+  emit(record: T): void;
+  /** To the side output of that name, declared in `sides` and read with `.side(tag)`. */
+  side<Tag extends keyof Sides & string>(tag: Tag, record: Sides[Tag]): void;
+}

@@ -1,0 +1,95 @@
+/**
+ * A slice: everything that one executor runs of one job. Executor i runs subtask i of every vertex of the execution plan whose
+ * parallelism is greater than i.
+ *
+ * Boundary: knows nothing of drivers, processes or sockets. Splits come from `splits`, batches go through `network`, committables are
+ * returned; who asks, connects and commits is the caller's affair.
+ *
+ * Invariants:
+ *   1. `done` settles once, after every reader, writer and timer of the slice is closed.
+ *   2. A slice that failed or was cancelled has aborted its sink writers; one that succeeded has prepared all of them and committed none.
+ */
+import type { BuiltJob } from "../../api/built.js";
+import type { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
+import type {
+  BadRecord,
+  SinkConnector,
+  SinkDescriptor,
+  SourceConnector,
+  SourceDescriptor,
+  Split,
+} from "../../dataflow/connector.js";
+import type { Clock } from "../../env/clock.js";
+import type { Log } from "../../env/log.js";
+import type { ExchangeNetwork } from "./network.js";
+
+export interface SplitProvider {
+  /** The next split that this executor shall read for the source, or null when there is none left. Rejects when the signal aborts. */
+  next(sourceUid: string, signal: AbortSignal): Promise<Split | null>;
+  /** How many subtasks read this source now; a rate limit is shared between them. Absent: all subtasks of the source. */
+  readers?(sourceUid: string): number;
+}
+
+/** Makes the built-in connectors from their descriptors; `src/connectors` in production. */
+export interface ConnectorFactory {
+  source(descriptor: SourceDescriptor): SourceConnector<unknown>;
+  sink(descriptor: SinkDescriptor): SinkConnector<unknown>;
+}
+
+export interface SliceOptions {
+  readonly built: BuiltJob;
+  readonly applicationId: string;
+  /** Unique for each driver attempt and job restart, for example "1.2". */
+  readonly attempt: string;
+  /** Index of this executor, from 0. */
+  readonly subtask: number;
+  /** Number of executors. */
+  readonly parallelism: number;
+  readonly splits: SplitProvider;
+  readonly network: ExchangeNetwork;
+  readonly connectors: ConnectorFactory;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Lets the event loop handle what waits; setImmediate in Node. */
+  readonly yieldToLoop: () => Promise<void>;
+  /** Records for a `collect` sink, in batches; a promise slows the job down. Absent: they are counted and dropped. */
+  readonly onCollect?: (sinkUid: string, records: unknown[]) => void | Promise<void>;
+  /** The epoch or attempt token that user code may hand to other systems for fencing (`ctx.fence`). Default: `attempt`. */
+  readonly fence?: string;
+}
+
+export interface OperatorProgress {
+  readonly in: number;
+  readonly out: number;
+}
+
+export interface SliceProgress {
+  /** Records read by the sources, and written to the sinks, of this slice. */
+  readonly recordsIn: number;
+  readonly recordsOut: number;
+  readonly badRecords: number;
+  /** The first MAX_BAD_RECORDS of them. */
+  readonly firstBadRecords: readonly (BadRecord & { readonly operator: string })[];
+  readonly operators: Readonly<Record<string, OperatorProgress>>;
+  /** By source: how much of the splits' size hints has been read. */
+  readonly sourceProgress: Readonly<Record<string, number>>;
+  /** Counters of user code (`ctx.metrics`), as `uid.name`. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface SliceResult {
+  /** By sink uid: one entry for each subtask of the sink that ran here. Sinks without anything to commit are left out. */
+  readonly committables: Readonly<Record<string, readonly JsonValue[]>>;
+  readonly progress: SliceProgress;
+}
+
+export interface RunningSlice {
+  /** Rejects with OPERATOR_FAILED, SOURCE_FAILED, SINK_FAILED, BAD_RECORD, LIMIT_EXCEEDED, EXECUTOR_LOST, or the reason of `cancel`. */
+  readonly done: Promise<SliceResult>;
+  progress(): SliceProgress;
+  /** Ends the slice with this error. Resolves when nothing of it runs. */
+  cancel(reason: CodedError): Promise<void>;
+  /** Ends the sources as if their input had ended; what is under way flows out and `done` resolves as usual. */
+  drain(): void;
+}
