@@ -15,7 +15,8 @@ export type ApplicationState = (typeof APPLICATION_STATES)[number];
 export const FINAL_STATES: ReadonlySet<ApplicationState> = new Set(["finished", "failed", "cancelled"]);
 export const isFinal = (state: ApplicationState): boolean => FINAL_STATES.has(state);
 
-export const resources = z.object({ cores: z.number().positive().max(4096), memoryBytes: z.number().int().positive() });
+/** A job's driver may ask for 0 cores: it only coordinates. */
+export const resources = z.object({ cores: z.number().nonnegative().max(4096), memoryBytes: z.number().int().positive() });
 export type Resources = z.infer<typeof resources>;
 
 /** How often a driver (or a supervised program) may be started again. */

@@ -1,0 +1,172 @@
+/**
+ * `holdfast submit JOB.ts` and `holdfast submit -- COMMAND ARGS...`: bundles and plans a job (or takes a command line), submits it under
+ * a key so that a repeated submission gives the first application, and with --wait follows it through every failover to its exit code.
+ */
+import path from "node:path";
+import type { Command } from "commander";
+import { CodedError } from "../../base/errors.js";
+import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
+import type { ApplicationView } from "../../wire/views.js";
+import { openClient } from "../cluster-client.js";
+import { newCommand, onInterrupt, print, printJson, remark, withCluster, type ClusterOptions } from "../command.js";
+import { prepareJob, runDriverHere } from "../job-submission.js";
+import { collect, parseChoice, parseCores, parseCount, parseEnvironment, parseParams, parseSizeBytes } from "../parse.js";
+import { operatorLines, progressView } from "../progress-view.js";
+import { harmless } from "../terminal.js";
+
+export interface SubmitOptions extends ClusterOptions {
+  readonly param: readonly string[];
+  readonly id?: string;
+  readonly name?: string;
+  readonly parallelism?: string;
+  readonly deployMode: string;
+  readonly supervise?: boolean;
+  readonly maxRestarts?: string;
+  readonly cores?: string;
+  readonly memory?: string;
+  readonly executorCores: string;
+  readonly executorMemory: string;
+  readonly env: readonly string[];
+  readonly cwd?: string;
+  readonly wait?: boolean;
+}
+
+export function command(): Command {
+  const base = newCommand("submit", "Submit a job, or any program after --, to a cluster.", [
+    "holdfast submit job.ts --param input=data.ndjson --wait",
+    "holdfast submit job.ts --id nightly-2026-11-21 --parallelism 4",
+    "holdfast submit --supervise -- node server.js --port 9000",
+    "holdfast submit --deploy-mode client job.ts",
+  ]);
+  return withCluster(base)
+    .usage("[options] JOB.ts | [options] -- COMMAND ARGS...")
+    .argument("[job]", "the job file (default export: defineJob({...}))")
+    .argument("[command...]")
+    .option("--param <name=value>", "a parameter of the job (repeatable)", collect, [])
+    .option("--id <key>", "name of this submission: the same id again gives the same application")
+    .option("--name <name>", "a name for people; default: the job's id, or the program")
+    .option("--parallelism <n>", "number of executors of a job; default: the job's own, or 1")
+    .option("--deploy-mode <mode>", "cluster: the driver runs on a worker | client: here", "cluster")
+    .option("--supervise", "restart the program when it fails (jobs: default)")
+    .option("--no-supervise", "never restart the driver")
+    .option("--max-restarts <n>", `restarts within 10 minutes before giving up; default ${DEFAULT_RESTART_POLICY.maxRestarts}`)
+    .option("--cores <n>", "cores of the program (or of a job's driver: 0)")
+    .option("--memory <size>", "memory of the program (512m) or of a job's driver (256m)")
+    .option("--executor-cores <n>", "cores of each executor", "1")
+    .option("--executor-memory <size>", "memory of each executor", "512m")
+    .option("--env <NAME=value>", "environment of the program (repeatable)", collect, [])
+    .option("--cwd <path>", "working directory of the program on the worker")
+    .option("--wait", "follow it to its end and exit with its exit code")
+    .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
+      process.exitCode = await submit(job, options);
+    });
+}
+
+/** What stands after `--`, which commander gives without saying that it stood there. */
+function programArgv(): readonly string[] | null {
+  const at = process.argv.indexOf("--");
+  return at === -1 ? null : process.argv.slice(at + 1);
+}
+
+async function submit(job: string | undefined, options: SubmitOptions): Promise<number> {
+  const argv = programArgv();
+  const deployMode = parseChoice("--deploy-mode", options.deployMode, ["cluster", "client"] as const);
+  if (argv !== null) {
+    if (argv.length === 0) throw new CodedError("INVALID_ARGUMENT", "Nothing stands after --.", { hint: "Name a program: holdfast submit -- node server.js" });
+    if (deployMode === "client") throw new CodedError("INVALID_ARGUMENT", "A program has no driver that could run here.", { hint: "Leave out --deploy-mode client." });
+  } else if (job === undefined) {
+    throw new CodedError("INVALID_ARGUMENT", "Neither a job file nor a program is named.", { hint: "holdfast submit JOB.ts, or holdfast submit -- COMMAND ARGS..." });
+  }
+  const interrupt = onInterrupt();
+  const prepared = argv === null ? await prepareJob(job ?? "", jobSettings(options, deployMode), interrupt.signal) : null;
+  const spec = prepared === null ? programSpec(argv ?? [], options) : prepared.spec;
+
+  await using client = await openClient(options, interrupt.signal);
+  if (prepared !== null) await client.uploadArtifact(prepared.bundle);
+  const key = options.id ?? client.newSubmissionKey();
+  const submitted = await client.call("submit", { key, spec });
+  if (!submitted.created && options.json !== true) remark(`${submitted.id} was submitted before under ${key}; this is its state.`);
+
+  if (deployMode === "client") {
+    const exitCode = await runDriverHere({ applicationId: submitted.id, options, bundle: prepared?.bundle ?? new Uint8Array(), interrupt, client });
+    const { application } = await client.call("status", { application: submitted.id, after: null, waitMs: 0 });
+    return report(application, options, exitCode);
+  }
+  if (options.wait !== true) {
+    const { id, name, kind, state } = submitted;
+    if (options.json === true) printJson({ id, name, kind, state });
+    else print(`${id} (${harmless(name)}) is ${state}. Follow it with: holdfast status ${id}`);
+    return 0;
+  }
+  const view = progressView(process.stderr, () => performance.now());
+  client.onLooking((text) => view.note(text));
+  try {
+    const { application } = await client.waitForEnd(submitted.id, (seen) => {
+      if (options.json !== true) view.show(seen);
+    });
+    view.end();
+    return report(application, options, null);
+  } catch (thrown) {
+    view.end();
+    if (interrupt.name() === null) throw thrown;
+    remark(`${submitted.id} runs on. Follow it with: holdfast status ${submitted.id}; stop it with: holdfast cancel ${submitted.id}`);
+    return 130;
+  }
+}
+
+export function jobSettings(options: SubmitOptions, deployMode: "cluster" | "client") {
+  return {
+    params: parseParams("--param", options.param),
+    parallelism: options.parallelism === undefined ? null : parseCount("--parallelism", options.parallelism, { min: 1, max: 1024 }),
+    name: options.name ?? null,
+    deployMode,
+    supervise: options.supervise ?? deployMode === "cluster",
+    restart: restartPolicyOf(options),
+    driver: {
+      cores: options.cores === undefined ? 0 : parseCores("--cores", options.cores),
+      memoryBytes: parseSizeBytes("--memory", options.memory ?? "256m"),
+    },
+    executor: { cores: parseCores("--executor-cores", options.executorCores), memoryBytes: parseSizeBytes("--executor-memory", options.executorMemory) },
+  };
+}
+
+const restartPolicyOf = (options: SubmitOptions) =>
+  options.maxRestarts === undefined
+    ? DEFAULT_RESTART_POLICY
+    : { ...DEFAULT_RESTART_POLICY, maxRestarts: parseCount("--max-restarts", options.maxRestarts, { min: 0, max: 1000 }) };
+
+function programSpec(argv: readonly string[], options: SubmitOptions): ApplicationSpec {
+  if (options.param.length > 0) throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", { hint: "Give a program its arguments after --, or use --env." });
+  return {
+    name: options.name ?? path.basename(argv[0] ?? "program").slice(0, 128),
+    kind: "process",
+    deployMode: "cluster",
+    supervise: options.supervise ?? false,
+    restart: restartPolicyOf(options),
+    driver: { cores: parseCores("--cores", options.cores ?? "1"), memoryBytes: parseSizeBytes("--memory", options.memory ?? "512m") },
+    job: null,
+    process: { argv: [...argv], env: parseEnvironment("--env", options.env), cwd: options.cwd ?? null },
+  };
+}
+
+/** Prints the end and gives the exit code: the program's own, 0 for a finished job, 1 otherwise. */
+export function report(application: ApplicationView, options: { readonly json?: boolean }, driverExitCode: number | null): number {
+  const exitCode = exitCodeOf(application, driverExitCode);
+  if (options.json === true) {
+    const { id, name, kind, state, result } = application;
+    printJson({ id, name, kind, state, exitCode, result: result ?? null, reason: application.reason });
+    return exitCode;
+  }
+  const why = application.reason === null || application.state === "finished" ? "" : `: ${harmless(application.reason.message)} [${application.reason.code}]`;
+  remark(`${application.id} ${application.state}${why}`);
+  if (application.state !== "finished" && application.reason?.hint) remark(`  ${harmless(application.reason.hint)}`);
+  for (const line of operatorLines(application)) remark(line);
+  if (application.result !== null && application.result !== undefined) print(JSON.stringify(application.result, null, 2));
+  return exitCode;
+}
+
+function exitCodeOf(application: ApplicationView, driverExitCode: number | null): number {
+  if (application.state === "finished") return 0;
+  if (application.kind === "process" && application.exitCode !== null && application.exitCode !== 0) return application.exitCode;
+  return driverExitCode !== null && driverExitCode !== 0 ? driverExitCode : 1;
+}
