@@ -65,6 +65,8 @@ export type ApplicationSpec = z.infer<typeof applicationSpec>;
 /** What a driver attempt decided to make visible; durable before any output is (two-phase commit of sinks). */
 export const commitManifest = z.object({
   attempt: z.number().int().positive(),
+  /** The run of the job within that driver attempt; sinks know the two as `attempt.try`. Absent: 1. */
+  try: z.number().int().positive().optional(),
   /** uid of the sink -> committables of all subtasks, in subtask order. */
   sinks: z.record(z.string(), z.array(z.unknown())),
   /** What a `collect` sink gave, bounded by MAX_RESULT_BYTES. */

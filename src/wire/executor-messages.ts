@@ -14,10 +14,21 @@ import { progress } from "./progress.js";
 export const executorToDriver = {
   "executor.register": z.object({ processId: idText, pid: z.number().int().positive(), dataAddress: z.string().max(256), graphHash: z.string() }),
   /** Request; the answer has a split (JSON) or null when the source has no more. */
-  "executor.split": z.object({ try: z.number().int().positive(), source: z.string() }),
+  "executor.split": z.object({
+    try: z.number().int().positive(),
+    source: z.string(),
+    /** Counts the asks of this executor for this source from 1: the same number again gets the same answer (a link broke in between). */
+    ask: z.number().int().positive(),
+  }),
   "executor.progress": z.object({ try: z.number().int().positive(), progress }),
   /** Records of `collect` sinks, bounded; request, so that a slow driver slows the sink. */
-  "executor.collected": z.object({ try: z.number().int().positive(), sink: z.string(), records: z.array(z.unknown()) }),
+  "executor.collected": z.object({
+    try: z.number().int().positive(),
+    sink: z.string(),
+    /** Counts the batches of this executor for this sink from 1: the same number again is not added twice. */
+    batch: z.number().int().positive(),
+    records: z.array(z.unknown()),
+  }),
   "executor.done": z.object({ try: z.number().int().positive(), committables: z.record(z.string(), z.array(z.unknown())), progress }),
   "executor.failed": z.object({ try: z.number().int().positive(), error: errorShape }),
   /** The slice of this try has stopped and left nothing open. */
