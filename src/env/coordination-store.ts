@@ -6,12 +6,22 @@
  *   1. A record has a key, bytes and a version. A created record has version 0 (a real version, never "any"); every put adds 1.
  *      A record that is deleted and created again starts at 0 again: so never fence on a record that may be deleted.
  *   2. `commit` applies all its writes or none, and only when every guard holds at that moment. It is durable when it resolves.
- *      `{ ok: false }` means that nothing was applied. OUTCOME_UNKNOWN means that it may or may not have been: read back.
+ *      `{ ok: false }` means that nothing was applied. OUTCOME_UNKNOWN means that it may or may not have been: read back. A read
+ *      that the same session starts after the rejection shows which; the commit is never applied later than that. (A store that
+ *      cannot promise this ends the session instead.)
  *   3. Commits of one session apply in the order they were called. A session reads its own committed writes.
- *   4. An ephemeral record disappears when the session that wrote it ends, and then only. Session end: `close`, or expiry judged
- *      by the store. A session never comes back under another identity silently: after `ended` every call rejects SESSION_ENDED.
+ *   4. An ephemeral record disappears when the session that created it ends, and then only. Session end: `close`, or expiry judged
+ *      by the store. A session never comes back under another identity silently: after `ended` every call rejects SESSION_ENDED
+ *      (CLOSED when the session or store was closed by this side). A record stays ephemeral or persistent as it was created,
+ *      whoever puts it later; `ephemeral` of a put counts only where the put creates the record.
  *   5. A watch may miss intermediate states, never the last one; after a disturbance it reports `lost` and the watcher reads again.
- *   6. Limits are stated; going past one rejects with LIMIT_EXCEEDED and applies nothing.
+ *      A change is reported after it is readable. Listeners are never called from within a call of this interface.
+ *   6. Limits are stated; going past one rejects with LIMIT_EXCEEDED and applies nothing. A page may hold fewer records than asked
+ *      for (stores bound its bytes too): only `next` says that there are more.
+ *   7. Other rejections of a call: INVALID_ARGUMENT (a malformed key, a key written twice in a commit) and CONNECTION_LOST (certainly
+ *      not applied, the session may still live: try again), both with nothing applied; DISK_FAILED (a commit may or may not have
+ *      been applied, and the session has ended: a failed sync is never retried); the signal's reason (a commit that had
+ *      begun may still be applied).
  */
 import type { CodedError } from "../base/errors.js";
 
@@ -25,6 +35,7 @@ export interface StoreLimits {
 }
 
 export interface StoredRecord {
+  /** 1 to `maxKeyBytes` bytes of UTF-8: well-formed text without control characters. */
   readonly key: string;
   readonly value: Uint8Array;
   readonly version: number;
@@ -39,7 +50,7 @@ export type Write =
 
 export interface Transaction {
   readonly guards: readonly Guard[];
-  /** Each key at most once. Deleting an absent record is allowed and does nothing. */
+  /** Each key at most once, or INVALID_ARGUMENT. Deleting an absent record is allowed and does nothing. */
   readonly writes: readonly Write[];
 }
 
@@ -66,7 +77,7 @@ export interface CallOptions {
 
 export interface CoordinationSession {
   readonly id: string;
-  /** Resolves once, with SESSION_ENDED (expired) or CLOSED. */
+  /** Resolves once, with SESSION_ENDED (expired), DISK_FAILED (a write failed) or CLOSED. */
   readonly ended: Promise<CodedError>;
   /** The local instant (env clock) until which this session is certainly alive; Infinity where the store is a lock of this machine. */
   deadline(): number;
