@@ -27,6 +27,11 @@ export interface Connection {
   close(): void;
   /** Ends at once; queued frames are dropped. */
   destroy(): void;
+  /**
+   * Another bound than the transport's `maxFrameBytes` for frames not yet begun to arrive: small before the other side is authenticated.
+   * A simulated transport may leave it out; whoever receives then checks the size of whole frames.
+   */
+  limitFrames?(maxFrameBytes: number): void;
 }
 
 export interface Listener {

@@ -10,8 +10,32 @@
  *      ends with CONNECTION_LOST.
  *   4. `ended` resolves once, all open requests then reject with its error (their outcome is unknown), and nothing is delivered after it.
  */
+import type { z } from "zod";
 import type { CodedError, ErrorShape } from "../base/errors.js";
-import type { Role } from "../wire/envelope.js";
+import type { Env } from "../env/env.js";
+import type { MessageTable, Role } from "../wire/envelope.js";
+
+/** Silence after which a peer counts as gone, where a conversation does not say otherwise. */
+export const DEFAULT_HEARTBEAT_MS = 1_000;
+export const DEFAULT_SILENCE_MS = 10_000;
+
+/** A table, or the table for a peer (a master talks differently to workers, drivers and clients). */
+export type TableFor = MessageTable | ((peer: LinkPeer) => MessageTable);
+
+/** What both ends of a link have to say. */
+export interface LinkSettings {
+  readonly env: Env;
+  /** This side's view of the leader's epoch, stamped on every envelope; 0: knows none. */
+  epoch(): number;
+  /** Kinds that this side accepts, as messages or as requests (`requestId` set). Everything else ends the link. */
+  readonly incoming: TableFor;
+  /** Kinds that this side accepts only as requests. */
+  readonly requests?: TableFor;
+  /** A heartbeat is sent when nothing else was for this long. */
+  readonly heartbeatMs: number;
+  /** The link ends with CONNECTION_LOST when nothing was heard for this long. At least three times the other side's `heartbeatMs`. */
+  readonly silenceMs: number;
+}
 
 export interface LinkMessage {
   readonly kind: string;
@@ -30,8 +54,11 @@ export interface Link {
   readonly remote: string;
   /** Stamped with `options.epoch()` at the time of the call. Never throws; dropped after the end. */
   send(kind: string, body: unknown): void;
-  /** Rejects with the other side's error, the link's end, TIMEOUT or the signal's reason. The reply is validated by `reply` when given. */
-  request(kind: string, body: unknown, options: { readonly signal: AbortSignal; readonly timeoutMs: number }): Promise<unknown>;
+  /**
+   * Rejects with the other side's error, the link's end (CONNECTION_LOST: whether it was done is unknown), TIMEOUT, LIMIT_EXCEEDED (too large,
+   * or too many open) or the signal's reason. The reply is validated by `reply` when given.
+   */
+  request<T = unknown>(kind: string, body: unknown, options: RequestOptions<T>): Promise<T>;
   reply(requestId: number, body: unknown): void;
   replyError(requestId: number, error: ErrorShape): void;
   /** One listener; messages that came before it is set are kept (bounded) and delivered in order. */
@@ -44,12 +71,22 @@ export interface Link {
   destroy(): void;
 }
 
+export interface RequestOptions<T> {
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  readonly reply?: z.ZodType<T>;
+}
+
 export interface LinkPeer {
   readonly role: Role;
   /** The other process's own id: worker id, master id, process id, or a client's random id. */
   readonly id: string;
   /** `cluster`, or `application/<id>` for processes that only hold their application's key. */
   readonly scope: string;
+  /** Null: it did not know its cluster yet. */
+  readonly clusterId: string | null;
+  /** Its epoch at the time of the handshake. */
+  readonly epoch: number;
   /** Free facts of the welcome or hello (address, pid, state), bounded. */
   readonly facts: Readonly<Record<string, string | number | null>>;
 }
