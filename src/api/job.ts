@@ -1,0 +1,142 @@
+/** Jobs: what a job file exports, and the builder that its `build` function is given. */
+import { CodedError } from "../base/errors.js";
+import type { JsonValue } from "../base/json.js";
+import { type GraphBuilder, planFailed } from "./builder.js";
+import type { Duration, Size } from "./durations.js";
+import type { SchemaInput, SchemaOutput, StandardSchemaV1 } from "./schema.js";
+import type { Source, SourceSides } from "./source.js";
+import { Stream } from "./stream.js";
+
+/** Recognises a job object also when it was made by another copy of this module (the job bundle has its own). */
+const JOB_MARK = Symbol.for("holdfast.job");
+
+/** What happens when a subtask fails: the job starts again from its input, so often and after such waits. */
+export type RestartStrategy =
+  | { readonly strategy: "none" }
+  | { readonly strategy: "fixed-delay"; readonly delay: Duration; readonly attempts: number }
+  | { readonly strategy: "exponential"; readonly min: Duration; readonly max: Duration; readonly attempts?: number };
+
+/** Of each executor. */
+export interface Resources {
+  readonly cores?: number;
+  readonly memory?: Size;
+}
+
+/** Accepted and kept; checkpoints come later. */
+export interface CheckpointOptions {
+  readonly every: Duration;
+  readonly timeout?: Duration;
+  readonly mode?: "exactly-once" | "at-least-once";
+}
+
+/** Params of a job that declares no schema: as they were given (text, from a command line). */
+export type UncheckedParams = Readonly<Record<string, JsonValue>>;
+
+interface JobOptions {
+  /** `[A-Za-z0-9._-]{1,128}`; the name the job is shown by. */
+  readonly id: string;
+  readonly restart?: RestartStrategy;
+  readonly resources?: Resources;
+  readonly checkpoint?: CheckpointOptions;
+  /** Number of executors unless the submission says otherwise. */
+  readonly parallelism?: number;
+}
+
+export interface JobDefinition<S extends StandardSchemaV1> extends JobOptions {
+  /** Any Standard Schema (zod, valibot, arktype ...): checks and types the params. */
+  readonly params: S;
+  /** Builds the graph. Runs when the job is planned and again in every executor: the same params have to give the same graph. */
+  readonly build: (job: JobBuilder, params: SchemaOutput<S>) => void;
+}
+
+export interface UncheckedJobDefinition extends JobOptions {
+  readonly params?: undefined;
+  readonly build: (job: JobBuilder, params: UncheckedParams) => void;
+}
+
+/** A job as `defineJob` returns it. `P` is what its params may be given as. */
+export interface Job<in P = never> extends JobOptions {
+  /** Only for the compiler. */
+  readonly accepts?: (params: P) => void;
+  readonly params: StandardSchemaV1 | null;
+  readonly build: (job: JobBuilder, params: never) => void;
+}
+
+/**
+ * Defines a job; the default export of a job file. Nothing runs here.
+ *
+ * ```ts
+ * export default defineJob({
+ *   id: "delays",
+ *   params: z.object({ input: z.string(), output: z.string() }),
+ *   build(job, p) {
+ *     job.from("flights", sources.parquet(p.input))
+ *       .filter((f) => f.delay > 0)
+ *       .keyBy((f) => f.origin)
+ *       .aggregate("per-airport", { init: () => ({ n: 0 }), add: (a) => ({ n: a.n + 1 }) })
+ *       .to("result", sinks.ndjson(p.output));
+ *   },
+ * });
+ * ```
+ */
+export function defineJob<S extends StandardSchemaV1>(definition: JobDefinition<S>): Job<SchemaInput<S>>;
+export function defineJob(definition: UncheckedJobDefinition): Job<UncheckedParams>;
+export function defineJob(definition: JobDefinition<StandardSchemaV1> | UncheckedJobDefinition): Job<never> {
+  const job = { ...definition, params: definition.params ?? null, build: definition.build as Job["build"] };
+  Object.defineProperty(job, JOB_MARK, { value: 1 });
+  return job;
+}
+
+/** Whether the value was made by `defineJob`, of this or another copy of this module. */
+export function isJob(value: unknown): value is Job {
+  return typeof value === "object" && value !== null && (value as { readonly [JOB_MARK]?: unknown })[JOB_MARK] === 1;
+}
+
+/** What `build` is given. */
+export class JobBuilder {
+  private readonly builder: GraphBuilder;
+
+  constructor(builder: GraphBuilder) {
+    this.builder = builder;
+  }
+
+  /** Reads a source. `parallelism`: how many subtasks read it; default: all. */
+  from<T>(uid: string, source: Source<T>, options: { readonly parallelism?: number } = {}): Stream<T, SourceSides> {
+    if (source?.holdfast !== "source")
+      throw planFailed(String(uid), "is given something that is not a source", "Make one with `sources`.", "unknown input");
+    if (source.rate !== null && !(source.rate > 0)) {
+      throw planFailed(uid, `has a rate of ${source.rate}`, "A rate is a number of records a second, greater than 0.");
+    }
+    const { descriptor, onError, rate, bounded } = source;
+    const config = descriptor === null ? { custom: true, onError, rate, bounded } : { descriptor, onError, rate, bounded };
+    const ref = this.builder.add({
+      uid,
+      kind: "source",
+      config,
+      functions: { kind: "source", custom: source.custom, schema: source.schema },
+      inputs: [],
+      parallelism: options.parallelism ?? null,
+      bounded,
+    });
+    return new Stream<T, SourceSides>(this.builder, ref, onError === "side" ? ["errors"] : []);
+  }
+}
+
+/** The definition must at least look like a job; a plain JavaScript file may hold anything. */
+export function checkJob(job: unknown): asserts job is Job {
+  if (!isJob(job)) {
+    throw new CodedError("INVALID_JOB", "This is not a job: its default export was not made by defineJob.", {
+      hint: "Write `export default defineJob({ id, params, build })`.",
+    });
+  }
+  if (typeof job.id !== "string" || !/^[A-Za-z0-9._-]{1,128}$/.test(job.id)) {
+    throw new CodedError("INVALID_JOB", `The id ${JSON.stringify(job.id)} of the job is not valid.`, {
+      hint: "An id is 1 to 128 of the characters A-Z a-z 0-9 . _ -",
+    });
+  }
+  if (typeof job.build !== "function") {
+    throw new CodedError("INVALID_JOB", `Job '${job.id}' has no build function.`, {
+      hint: "Write `build(job, params) { job.from(...)... }`.",
+    });
+  }
+}
