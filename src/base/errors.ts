@@ -81,7 +81,7 @@ export interface ErrorShape {
   readonly code: ErrorCode;
   readonly message: string;
   readonly hint: string | null;
-  readonly details?: Readonly<Record<string, unknown>>;
+  readonly details?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface CodedErrorOptions {

@@ -1,0 +1,131 @@
+/** What the driver core is told (events), what it wants done (effects), and what it was started with (config). Data only. */
+import type { ErrorShape } from "../base/errors.js";
+import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
+import type { driverToMaster, ExecutorView } from "../wire/driver-messages.js";
+import type { BodyOf } from "../wire/envelope.js";
+import type { driverToExecutor, executorToDriver } from "../wire/executor-messages.js";
+import type { RestartRules } from "./restart-strategy.js";
+import type { EnumeratedSource } from "./splits.js";
+
+export interface DriverConfig {
+  readonly application: ApplicationRecord;
+  /** Of this driver; the record may already know of a later one. */
+  readonly attempt: number;
+  readonly pid: number;
+  /** Where executors connect to. */
+  readonly address: string;
+  readonly graphHash: string;
+  readonly restart: RestartRules;
+  readonly limits: DriverLimits;
+}
+
+export interface DriverLimits {
+  /** An executor without its driver for so long ends itself. */
+  readonly driverDeadlineMs: number;
+  readonly heartbeatMs: number;
+  /** A living executor whose connection broke may come back within this. */
+  readonly reconnectMs: number;
+  /** An executor that has not stopped its slice by then is given up. */
+  readonly cancelMs: number;
+  readonly cleanUpMs: number;
+  readonly progressMs: number;
+  /** Wait before a request that the master could not answer is sent again. */
+  readonly retryMs: number;
+  /** Repeats of the sinks' commit, each after `retryMs` times its number, before the driver asks to be started again. */
+  readonly commitRepeats: number;
+  /** Executors that ended one after the other before any of them connected; then the job fails. */
+  readonly maxStartFailures: number;
+}
+
+export const DRIVER_LIMITS: DriverLimits = {
+  driverDeadlineMs: 10_000,
+  heartbeatMs: 1_000,
+  reconnectMs: 3_000,
+  cancelMs: 10_000,
+  cleanUpMs: 5_000,
+  progressMs: 500,
+  retryMs: 250,
+  commitRepeats: 5,
+  maxStartFailures: 5,
+};
+
+type FromExecutor<K extends keyof typeof executorToDriver> = BodyOf<typeof executorToDriver, K>;
+
+/** `link` names the connection that it came by (Link.id). `epoch` is the leader's. */
+export type DriverEvent =
+  | { readonly kind: "started" }
+  | { readonly kind: "wake-up" }
+  /** cancel: the user's wish (client mode). quit: this process shall go, the application may go on elsewhere. */
+  | { readonly kind: "stop"; readonly mode: "cancel" | "quit"; readonly reason: string }
+  | { readonly kind: "master.found"; readonly link: number; readonly epoch: number }
+  | { readonly kind: "master.registered"; readonly link: number; readonly epoch: number; readonly application: ApplicationRecord }
+  | { readonly kind: "master.lost"; readonly link: number }
+  | { readonly kind: "master.executors"; readonly epoch: number; readonly executors: readonly ExecutorView[] }
+  | { readonly kind: "master.cancel"; readonly epoch: number; readonly reason: string }
+  | { readonly kind: "master.superseded"; readonly epoch: number; readonly reason: string }
+  | { readonly kind: "request.answered"; readonly request: MasterRequest; readonly error: ErrorShape | null }
+  | ({ readonly kind: "executor.registered"; readonly link: number } & FromExecutor<"executor.register">)
+  | { readonly kind: "executor.unlinked"; readonly link: number }
+  /** Its host answered that nobody listens at the executor's data address: the process is gone. */
+  | { readonly kind: "executor.unreachable"; readonly processId: string }
+  | ({ readonly kind: "executor.split"; readonly link: number; readonly requestId: number } & FromExecutor<"executor.split">)
+  | ({
+      readonly kind: "executor.collected";
+      readonly link: number;
+      readonly requestId: number;
+    } & FromExecutor<"executor.collected">)
+  | ({ readonly kind: "executor.progress"; readonly link: number } & FromExecutor<"executor.progress">)
+  | ({ readonly kind: "executor.done"; readonly link: number } & FromExecutor<"executor.done">)
+  | ({ readonly kind: "executor.failed"; readonly link: number } & FromExecutor<"executor.failed">)
+  | ({ readonly kind: "executor.cancelled"; readonly link: number } & FromExecutor<"executor.cancelled">)
+  | { readonly kind: "prepared"; readonly try: number; readonly sources: readonly EnumeratedSource[] }
+  | { readonly kind: "prepare.failed"; readonly try: number; readonly error: ErrorShape }
+  | { readonly kind: "sinks.committed" }
+  | { readonly kind: "sinks.commit-failed"; readonly error: ErrorShape }
+  | { readonly kind: "cleaned" };
+
+export type MasterRequest = "driver.commit" | "driver.finished";
+
+type ToExecutor = {
+  [K in keyof typeof driverToExecutor]: { readonly message: K; readonly body: BodyOf<typeof driverToExecutor, K> };
+}[keyof typeof driverToExecutor];
+type ToMaster = {
+  [K in "driver.executors" | "driver.progress"]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
+}["driver.executors" | "driver.progress"];
+type RequestToMaster = {
+  [K in MasterRequest]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
+}[MasterRequest];
+
+export type DriverEffect =
+  /** A request on the link; its answer comes as `master.registered` or `master.superseded`, everything else as `master.lost`. */
+  | { readonly kind: "register"; readonly link: number; readonly body: BodyOf<typeof driverToMaster, "driver.register"> }
+  | ({ readonly kind: "tell-master" } & ToMaster)
+  | ({ readonly kind: "request" } & RequestToMaster)
+  /** The master's epoch is lower than one seen before: leave it, look for the leader. */
+  | { readonly kind: "leave-master"; readonly link: number; readonly reason: string }
+  | ({ readonly kind: "tell-executor"; readonly link: number } & ToExecutor)
+  | { readonly kind: "reply"; readonly link: number; readonly requestId: number; readonly body: unknown }
+  | { readonly kind: "refuse"; readonly link: number; readonly requestId: number; readonly error: ErrorShape }
+  /** Is anybody still listening there? Ask until refused (`executor.unreachable`), or for `forMs`. */
+  | { readonly kind: "probe"; readonly processId: string; readonly address: string; readonly forMs: number }
+  /** Enumerate the sources and begin the sinks for this try; before that clean up all other tries' leftovers where said. */
+  | { readonly kind: "prepare"; readonly try: number; readonly attempt: string; readonly cleanUp: boolean }
+  | { readonly kind: "commit-sinks"; readonly manifest: CommitManifest; readonly attempt: string }
+  /** Remove what any try left behind and was never committed. */
+  | { readonly kind: "clean-up" }
+  | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string; readonly fields: LogFacts }
+  /** The last effect. Connections are to be flushed before the process exits. */
+  | { readonly kind: "end"; readonly ending: Ending };
+
+export type LogFacts = Readonly<Record<string, string | number | boolean | null>>;
+
+export interface Ending {
+  readonly outcome: "finished" | "failed" | "cancelled" | "quit" | "superseded";
+  readonly reason: ErrorShape | null;
+  readonly result: unknown;
+  /** Ask the master to start another driver attempt. */
+  readonly restart: boolean;
+}
+
+/** How sinks and user code know one try of an application. */
+export const attemptName = (attempt: number, tryNumber: number): string => `${attempt}.${tryNumber}`;

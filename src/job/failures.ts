@@ -1,0 +1,64 @@
+/**
+ * What kind of failure an error of a try is, and which of several errors of one try is its cause.
+ *
+ * When an executor dies its neighbours fail too, with broken exchanges, and often their reports arrive first. So a connection's error is
+ * only a symptom: a cause that becomes known before the next try is decided takes its place.
+ */
+import type { ErrorCode, ErrorShape } from "../base/errors.js";
+
+export type FailureKind = "lost" | "user" | "fatal";
+
+const LOST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "EXECUTOR_LOST",
+  "WORKER_LOST",
+  "CONNECTION_LOST",
+  "CONNECTION_REFUSED",
+  "TIMEOUT",
+  "CLOSED",
+]);
+/** Another try would fail in the same way, by construction. */
+const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "GRAPH_MISMATCH",
+  "ARTIFACT_CORRUPT",
+  "INVALID_JOB",
+  "INVALID_PARAMS",
+  "PLAN_FAILED",
+  "PROTOCOL_VERSION",
+  "WRONG_CLUSTER",
+  "UNAUTHENTICATED",
+]);
+
+export interface Failure {
+  readonly kind: FailureKind;
+  readonly error: ErrorShape;
+  /** The executor that it happened on; null: in the driver. */
+  readonly processId: string | null;
+  /** Reported by a neighbour of what really failed. */
+  readonly symptom: boolean;
+}
+
+export function failureOf(error: ErrorShape, processId: string | null): Failure {
+  const kind = FATAL.has(error.code) ? "fatal" : LOST.has(error.code) ? "lost" : "user";
+  return { kind, error, processId, symptom: kind === "lost" };
+}
+
+export function executorGone(processId: string, reason: string | null): Failure {
+  const outOfMemory = reason !== null && /out of memory/i.test(reason);
+  const error: ErrorShape = outOfMemory
+    ? {
+        code: "OUT_OF_MEMORY",
+        message: `Executor ${processId} ended: ${reason}.`,
+        hint: "Give executors more memory (resources.memoryBytes of the job), or raise the parallelism so that each holds less.",
+      }
+    : { code: "EXECUTOR_LOST", message: `Executor ${processId} was lost${reason === null ? "" : `: ${reason}`}.`, hint: null };
+  return { kind: outOfMemory ? "user" : "lost", error, processId, symptom: false };
+}
+
+/** The one of two failures of the same try that says more about its cause. The first stays unless it was a symptom. */
+export function cause(first: Failure, second: Failure): Failure {
+  if (first.symptom && !second.symptom) return second;
+  const sameExecutor = first.processId !== null && first.processId === second.processId;
+  // The master learns from the worker how a process ended, a little after its connection broke.
+  if (sameExecutor && first.error.code === "EXECUTOR_LOST" && second.error.code === "OUT_OF_MEMORY") return second;
+  return first;
+}

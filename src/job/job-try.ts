@@ -1,0 +1,126 @@
+/**
+ * One try of the job: from the enumeration of its sources to the committables of all its sub-tasks.
+ *
+ * A member is an executor that a sub-task of this try was deployed to:
+ *   running -> done -> stopped    (its slice ended well; forgotten on demand)
+ *   running -> stopped            (its slice ended otherwise, or its process is gone)
+ */
+import type { JsonValue } from "../base/json.js";
+import type { BodyOf } from "../wire/envelope.js";
+import type { driverToExecutor } from "../wire/executor-messages.js";
+import type { Progress } from "../wire/progress.js";
+import { Collected } from "./collected.js";
+import type { Failure } from "./failures.js";
+import { cause } from "./failures.js";
+import type { Executor } from "./roster.js";
+import type { SplitAssignment } from "./splits.js";
+
+type MemberState = "running" | "done" | "stopped";
+type Committables = Readonly<Record<string, readonly unknown[]>>;
+
+interface Member {
+  readonly processId: string;
+  readonly dataAddress: string;
+  state: MemberState;
+  /** Its process is gone; what it had prepared before is durable all the same. */
+  gone: boolean;
+  committables: Committables;
+}
+
+export class JobTry {
+  readonly number: number;
+  /** Null until the host has enumerated the sources. */
+  splits: SplitAssignment | null = null;
+  failure: Failure | null = null;
+  readonly collected = new Collected();
+  /** By sub-task; empty until it is deployed. */
+  private members: readonly Member[] = [];
+  private readonly progress = new Map<string, Progress>();
+
+  constructor(number: number) {
+    this.number = number;
+  }
+
+  deploy(executors: readonly Executor[]): void {
+    this.members = executors.map(({ processId, dataAddress }) => ({
+      processId,
+      dataAddress,
+      state: "running",
+      gone: false,
+      committables: {},
+    }));
+  }
+
+  /** The order for this executor, or null when it is no member. */
+  orderFor(processId: string): BodyOf<typeof driverToExecutor, "executor.deploy"> | null {
+    const subtask = this.members.findIndex((member) => member.processId === processId);
+    if (subtask < 0) return null;
+    const peers = this.members.map((member) => ({ processId: member.processId, dataAddress: member.dataAddress }));
+    return { try: this.number, subtask, parallelism: this.members.length, peers };
+  }
+
+  state(processId: string): MemberState | null {
+    return this.member(processId)?.state ?? null;
+  }
+
+  memberIds(): readonly string[] {
+    return this.members.map((member) => member.processId);
+  }
+
+  done(processId: string, committables: Committables): void {
+    const member = this.member(processId);
+    if (member?.state !== "running") return;
+    member.state = "done";
+    member.committables = committables;
+  }
+
+  stopped(processId: string): void {
+    const member = this.member(processId);
+    if (member !== undefined) member.state = "stopped";
+  }
+
+  gone(processId: string): void {
+    const member = this.member(processId);
+    if (member === undefined) return;
+    member.gone = true;
+    if (member.state === "running") member.state = "stopped";
+  }
+
+  fail(failure: Failure): void {
+    this.failure = this.failure === null ? failure : cause(this.failure, failure);
+  }
+
+  /** Every sub-task ended well; what became of their processes afterwards doesn't matter. */
+  isComplete(): boolean {
+    return this.members.length > 0 && this.members.every((member) => member.state === "done");
+  }
+
+  unsettled(): readonly string[] {
+    return this.members.filter((member) => !member.gone && member.state !== "stopped").map((member) => member.processId);
+  }
+
+  report(processId: string, progress: Progress): void {
+    if (this.member(processId) !== undefined) this.progress.set(processId, progress);
+  }
+
+  reports(): readonly Progress[] {
+    return this.members.flatMap((member) => this.progress.get(member.processId) ?? []);
+  }
+
+  /** By sink, in the order of sub-tasks. */
+  committables(): Record<string, JsonValue[]> {
+    const sinks: Record<string, JsonValue[]> = {};
+    for (const member of this.members) {
+      for (const [sink, values] of Object.entries(member.committables)) {
+        const list = sinks[sink] ?? [];
+        sinks[sink] = list;
+        list.push(...(values as readonly JsonValue[]));
+      }
+    }
+    return sinks;
+  }
+
+  private member(processId: string): Member | undefined {
+    return this.members.find((member) => member.processId === processId);
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * What the driver says to whoever leads: registration, desired executors, progress (the latest only) and at most one request that must be
+ * answered. Without a master everything waits here, and goes with the same content to the next one.
+ *
+ * Invariant: a leader of a lower epoch than one seen before is never listened to.
+ */
+import type { ErrorShape } from "../base/errors.js";
+import { ERROR_CODES } from "../base/errors.js";
+import type { driverToMaster } from "../wire/driver-messages.js";
+import type { BodyOf } from "../wire/envelope.js";
+import type { Progress } from "../wire/progress.js";
+import type { DriverEffect } from "./driver-events.js";
+
+type Request = Extract<DriverEffect, { kind: "request" }>;
+
+export class MasterLine {
+  highestEpoch: number;
+  private link: number | null = null;
+  private registered = false;
+  private request: Request | null = null;
+  private retryAt: number | null = null;
+  private progress: (() => Progress) | null = null;
+  private progressAt = Number.NEGATIVE_INFINITY;
+  private readonly limits: { readonly retryMs: number; readonly progressMs: number };
+
+  constructor(limits: { readonly retryMs: number; readonly progressMs: number }, highestEpoch = 0) {
+    this.limits = limits;
+    this.highestEpoch = highestEpoch;
+  }
+
+  get isRegistered(): boolean {
+    return this.registered;
+  }
+
+  /** False: this epoch is over. */
+  accepts(epoch: number): boolean {
+    if (epoch < this.highestEpoch) return false;
+    this.highestEpoch = epoch;
+    return true;
+  }
+
+  found(link: number, body: BodyOf<typeof driverToMaster, "driver.register">, out: DriverEffect[]): void {
+    this.link = link;
+    this.registered = false;
+    out.push({ kind: "register", link, body });
+  }
+
+  /** False: the answer of a connection that is over. */
+  answered(link: number, out: DriverEffect[]): boolean {
+    if (link !== this.link) return false;
+    this.registered = true;
+    this.retryAt = null;
+    if (this.request !== null) out.push(this.request);
+    return true;
+  }
+
+  lost(link: number): void {
+    if (link !== this.link) return;
+    this.link = null;
+    this.registered = false;
+    this.retryAt = null;
+  }
+
+  executors(wanted: number, released: string[], out: DriverEffect[]): void {
+    if (this.registered) out.push({ kind: "tell-master", message: "driver.executors", body: { wanted, released } });
+  }
+
+  /** There is something new to tell; asked for when it is due. */
+  report(progress: () => Progress): void {
+    this.progress = progress;
+  }
+
+  ask(request: Request, out: DriverEffect[]): void {
+    this.request = request;
+    this.retryAt = null;
+    if (this.registered) out.push(request);
+  }
+
+  /** Whether this answer settles the request, or it is asked again. */
+  settle(request: Request["message"], error: ErrorShape | null, now: number): "done" | "again" | "refused" {
+    if (this.request?.message !== request) return "again";
+    if (error !== null && ERROR_CODES[error.code].retry !== "no") return this.again(now);
+    // A link that was closed by this side says nothing about what the master thinks.
+    if (error !== null && (error.code === "ABORTED" || error.code === "CLOSED")) return this.again(now);
+    this.request = null;
+    return error === null ? "done" : "refused";
+  }
+
+  flush(now: number, out: DriverEffect[]): void {
+    if (!this.registered) return;
+    if (this.retryAt !== null && this.retryAt <= now && this.request !== null) {
+      this.retryAt = null;
+      out.push(this.request);
+    }
+    if (this.progress !== null && now >= this.progressAt + this.limits.progressMs) {
+      out.push({ kind: "tell-master", message: "driver.progress", body: this.progress() });
+      this.progress = null;
+      this.progressAt = now;
+    }
+  }
+
+  nextDeadline(): number {
+    if (!this.registered) return Number.POSITIVE_INFINITY;
+    const progress = this.progress === null ? Number.POSITIVE_INFINITY : this.progressAt + this.limits.progressMs;
+    return Math.min(progress, this.retryAt ?? Number.POSITIVE_INFINITY);
+  }
+
+  private again(now: number): "again" {
+    // When the link is gone too, registering with the next leader sends it again.
+    this.retryAt = now + this.limits.retryMs;
+    return "again";
+  }
+}
