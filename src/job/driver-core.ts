@@ -115,55 +115,80 @@ class Driver implements DriverCore {
   private handle(event: DriverEvent): void {
     switch (event.kind) {
       case "started":
-        return this.start();
+        this.start();
+        return;
       case "wake-up":
-        return this.wakeUp();
+        this.wakeUp();
+        return;
       case "stop":
-        return this.stop(event);
+        this.stop(event);
+        return;
       case "master.found":
-        return this.masterFound(event);
+        this.masterFound(event);
+        return;
       case "master.registered":
-        return this.masterRegistered(event);
+        this.masterRegistered(event);
+        return;
       case "master.lost":
-        return this.master.lost(event.link);
+        this.master.lost(event.link);
+        return;
       case "master.executors":
-        return this.masterExecutors(event);
+        this.masterExecutors(event);
+        return;
       case "master.cancel":
-        return this.masterCancel(event);
+        this.masterCancel(event);
+        return;
       case "master.superseded":
-        return this.superseded(event.epoch, event.reason);
+        this.superseded(event.epoch, event.reason);
+        return;
       case "request.answered":
-        return this.requestAnswered(event);
+        this.requestAnswered(event);
+        return;
       case "executor.registered":
-        return this.executorRegistered(event);
+        this.executorRegistered(event);
+        return;
       case "executor.unlinked":
-        return this.executorUnlinked(event.link);
+        this.executorUnlinked(event.link);
+        return;
       case "executor.unreachable":
-        return this.executorUnreachable(event.processId);
+        this.executorUnreachable(event.processId);
+        return;
       case "executor.split":
-        return this.executorSplit(event);
+        this.executorSplit(event);
+        return;
       case "executor.collected":
-        return this.executorCollected(event);
+        this.executorCollected(event);
+        return;
       case "executor.progress":
-        return this.fromMember(event, (member) => this.current.report(member.processId, event.progress));
+        this.fromMember(event, (member) => this.current.report(member.processId, event.progress));
+        return;
       case "executor.done":
-        return this.fromMember(event, (member) => this.executorDone(member, event));
+        this.fromMember(event, (member) => this.executorDone(member, event));
+        return;
       case "executor.failed":
-        return this.fromMember(event, (member) => this.executorFailed(member, event.error));
+        this.fromMember(event, (member) => this.executorFailed(member, event.error));
+        return;
       case "executor.cancelled":
-        return this.fromMember(event, (member) => this.executorStopped(member));
+        this.fromMember(event, (member) => this.executorStopped(member));
+        return;
       case "prepared":
-        return this.prepared(event);
+        this.prepared(event);
+        return;
       case "prepare.failed":
-        return this.prepareFailed(event);
+        this.prepareFailed(event);
+        return;
       case "sinks.committed":
-        return this.sinksCommitted();
+        this.sinksCommitted();
+        return;
       case "sinks.commit-failed":
-        return this.sinksCommitFailed(event.error);
+        this.sinksCommitFailed(event.error);
+        return;
       case "cleaned":
-        return this.phase.kind === "cleaning" ? this.finishUp(this.phase.ending) : undefined;
+        this.phase.kind === "cleaning" ? this.finishUp(this.phase.ending) : undefined;
+        return;
       default:
-        return unreachable(event, "driver event");
+        unreachable(event, "driver event");
+        return;
     }
   }
 
@@ -290,11 +315,17 @@ class Driver implements DriverCore {
   }
 
   private requestAnswered(event: Of<"request.answered">): void {
-    if (event.error?.code === "SUPERSEDED") return this.superseded(this.master.highestEpoch, event.error.message);
+    if (event.error?.code === "SUPERSEDED") {
+      this.superseded(this.master.highestEpoch, event.error.message);
+      return;
+    }
     const settled = this.master.settle(event.request, event.error, this.now);
     if (settled === "again") return;
     const { phase } = this;
-    if (event.request === "driver.finished" && phase.kind === "reporting") return this.end(phase.ending);
+    if (event.request === "driver.finished" && phase.kind === "reporting") {
+      this.end(phase.ending);
+      return;
+    }
     if (event.request !== "driver.commit" || phase.kind !== "deciding") return;
     if (settled === "done") this.beginCommit(phase.manifest);
     else if (this.cancelReason !== null) this.beginEnding(cancelled(this.cancelReason));
@@ -307,11 +338,22 @@ class Driver implements DriverCore {
     const { application, attempt, graphHash, limits } = this.config;
     const id = parseProcessId(event.processId);
     const ours = id !== null && id.application === application.id && id.attempt === attempt && id.executor !== null;
-    if (!ours)
-      return this.dismiss(event.link, `executor ${event.processId} does not belong to attempt ${attempt} of ${application.id}`);
-    if (this.roster.isReleased(event.processId)) return this.dismiss(event.link, "its place was given to another executor");
-    if (this.wanted() === 0) return this.dismiss(event.link, "the job needs no executors any more");
-    if (event.graphHash !== graphHash) return this.otherGraph(event);
+    if (!ours) {
+      this.dismiss(event.link, `executor ${event.processId} does not belong to attempt ${attempt} of ${application.id}`);
+      return;
+    }
+    if (this.roster.isReleased(event.processId)) {
+      this.dismiss(event.link, "its place was given to another executor");
+      return;
+    }
+    if (this.wanted() === 0) {
+      this.dismiss(event.link, "the job needs no executors any more");
+      return;
+    }
+    if (event.graphHash !== graphHash) {
+      this.otherGraph(event);
+      return;
+    }
     this.startFailures = 0;
     this.roster.connect(event.processId, event.pid, event.dataAddress, event.link);
     this.out.push({
@@ -345,7 +387,10 @@ class Driver implements DriverCore {
     const executor = this.roster.byLink(link);
     if (executor === undefined) return;
     const { reconnectMs } = this.config.limits;
-    if (this.wanted() === 0) return this.gone(executor, null);
+    if (this.wanted() === 0) {
+      this.gone(executor, null);
+      return;
+    }
     this.roster.disconnect(executor, this.now + reconnectMs);
     this.out.push({ kind: "probe", processId: executor.processId, address: executor.dataAddress, forMs: reconnectMs });
   }
@@ -474,7 +519,10 @@ class Driver implements DriverCore {
   private fail(failure: Failure): void {
     if (!this.tryMayFail()) return;
     this.current.fail(failure);
-    if (this.phase.kind === "stopping") return this.stoppedWhenSettled();
+    if (this.phase.kind === "stopping") {
+      this.stoppedWhenSettled();
+      return;
+    }
     if (this.phase.kind === "backing-off") {
       if (failure.kind === "fatal") this.beginEnding(failed(failure.error));
       return;
@@ -491,7 +539,10 @@ class Driver implements DriverCore {
   private stoppedWhenSettled(): void {
     if (this.phase.kind !== "stopping" || this.current.unsettled().length > 0) return;
     const { ending } = this.phase;
-    if (ending !== null) return this.cleanUp(ending);
+    if (ending !== null) {
+      this.cleanUp(ending);
+      return;
+    }
     const { failure } = this.current;
     assert(failure !== null, "a try that is followed by another one has failed");
     this.settleFailure(failure);
@@ -509,7 +560,10 @@ class Driver implements DriverCore {
   private settleFailure(failure: Failure): void {
     this.lastFailure = failure;
     this.log("warn", `Try ${this.current.number} failed: ${failure.error.message}`, { code: failure.error.code });
-    if (failure.kind === "fatal") return this.beginEnding(failed(failure.error));
+    if (failure.kind === "fatal") {
+      this.beginEnding(failed(failure.error));
+      return;
+    }
     const history = this.histories[failure.kind];
     const decision = decideRestart(this.config.restart[failure.kind], history, this.now);
     this.histories[failure.kind] = decision.history;
@@ -582,13 +636,19 @@ class Driver implements DriverCore {
 
   private cleanUp(ending: Ending): void {
     const confirmed = this.master.isRegistered || ending.outcome === "finished";
-    if (!confirmed) return this.finishUp(ending);
+    if (!confirmed) {
+      this.finishUp(ending);
+      return;
+    }
     this.phase = { kind: "cleaning", until: this.now + this.config.limits.cleanUpMs, ending };
     this.out.push({ kind: "clean-up" });
   }
 
   private finishUp(ending: Ending): void {
-    if (ending.outcome === "quit") return this.end(ending);
+    if (ending.outcome === "quit") {
+      this.end(ending);
+      return;
+    }
     const giveUpAt = this.toldToGo ? this.now + this.config.limits.cleanUpMs : null;
     this.phase = { kind: "reporting", giveUpAt, ending };
     const { outcome, result, reason, restart } = ending;
