@@ -5,6 +5,7 @@
  *   1. Frames arrive whole, in order, each once, or the connection ends: there is never a hole (TCP: loss is delay).
  *   2. `send` never throws; frames sent after the end are dropped. It returns false when more than `highWaterBytes` are queued;
  *      a sender that goes on past `maxQueuedBytes` has its connection ended with LIMIT_EXCEEDED.
+ *      A frame belongs to the transport once it is sent: its bytes may not be changed afterwards.
  *   3. `ended` resolves exactly once. After it no frame is delivered.
  *   4. A frame larger than `maxFrameBytes` ends the connection with LIMIT_EXCEEDED and is never allocated.
  */
