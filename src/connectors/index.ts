@@ -7,6 +7,7 @@ import { CodedError } from "../base/errors.js";
 import type { SourceConnector, SourceDescriptor } from "../dataflow/connector.js";
 import { ndjsonSource } from "./ndjson-source.js";
 import { collectionSource, numbersSource } from "./numbers-source.js";
+import { parquetSource } from "./parquet-source.js";
 import { textSource } from "./text-source.js";
 
 export interface ConnectorOptions {
@@ -21,6 +22,8 @@ export function createSource(descriptor: SourceDescriptor, options: ConnectorOpt
       return textSource(descriptor, baseDir);
     case "ndjson":
       return ndjsonSource(descriptor, baseDir);
+    case "parquet":
+      return parquetSource(descriptor, baseDir);
     case "numbers":
       return numbersSource(descriptor);
     case "collection":
