@@ -22,15 +22,36 @@ export const PROJECTS = {
     kind: "neutral",
     uses: ["base", "wire", "env", "coordination", "scheduler", "dataflow", "master", "worker", "job", "executor/core"],
   },
-  sim: { kind: "neutral", uses: ["base", "wire", "env", "coordination", "scheduler", "dataflow", "master", "worker", "job", "executor/core", "host"] },
+  sim: {
+    kind: "neutral",
+    uses: ["base", "wire", "env", "coordination", "scheduler", "dataflow", "master", "worker", "job", "executor/core", "host"],
+  },
   connectors: { kind: "node", uses: ["base", "dataflow", "env", "api"] },
   node: { kind: "node", uses: ["base", "wire", "env", "coordination", "dataflow", "host"] },
-  testing: { kind: "node", uses: ["base", "wire", "dataflow", "env", "api", "executor/core", "executor/run", "connectors", "node"] },
+  testing: {
+    kind: "node",
+    uses: ["base", "wire", "dataflow", "env", "api", "executor/core", "executor/run", "connectors", "node"],
+  },
   cli: {
     kind: "node",
     uses: [
-      "base", "wire", "dataflow", "env", "coordination", "scheduler", "master", "worker", "job", "api",
-      "executor/core", "executor/run", "host", "connectors", "node", "testing", "sim",
+      "base",
+      "wire",
+      "dataflow",
+      "env",
+      "coordination",
+      "scheduler",
+      "master",
+      "worker",
+      "job",
+      "api",
+      "executor/core",
+      "executor/run",
+      "host",
+      "connectors",
+      "node",
+      "testing",
+      "sim",
     ],
   },
 };
@@ -39,7 +60,11 @@ const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..");
 
 function configOf(name, project) {
   const up = "../".repeat(name.split("/").length + 1);
-  const options = { rootDir: ".", outDir: `${up}dist/${name}`, tsBuildInfoFile: `${up}dist/.tsc/${name.replace("/", "-")}.tsbuildinfo` };
+  const options = {
+    rootDir: ".",
+    outDir: `${up}dist/${name}`,
+    tsBuildInfoFile: `${up}dist/.tsc/${name.replace("/", "-")}.tsbuildinfo`,
+  };
   if (project.kind === "node") options.types = ["node"];
   return {
     extends: `${up}tsconfig.base.json`,

@@ -22,7 +22,11 @@ const BANNED_IN_NEUTRAL = BANNED_IN_PURE.filter(([name]) => name !== "async code
 ]);
 /** Where a banned word is right, with the reason. */
 const ALLOWED = [
-  { file: /^src\/(?:api|executor\/run|dataflow|connectors|testing)\//, name: "Date", why: "Date is a value of users' records there, never a clock" },
+  {
+    file: /^src\/(?:api|executor\/run|dataflow|connectors|testing)\//,
+    name: "Date",
+    why: "Date is a value of users' records there, never a clock",
+  },
   { file: /^src\/api\//, name: "globalThis", why: "the mark of a job object" },
 ];
 
@@ -84,13 +88,17 @@ export function tidy(root) {
     const relative = path.relative(root, file).split(path.sep).join("/");
     found.push(...violationsOf(relative, readFileSync(file, "utf8")));
   }
-  const codes = [...readFileSync(path.join(root, "src/base/errors.ts"), "utf8").matchAll(/^ {2}([A-Z_]+): facts\(/gm)].map((match) => match[1]);
+  const codes = [...readFileSync(path.join(root, "src/base/errors.ts"), "utf8").matchAll(/^ {2}([A-Z_]+): facts\(/gm)].map(
+    (match) => match[1],
+  );
   for (const code of codes) {
-    if (!existsSync(path.join(root, "docs/errors", `${code}.md`))) found.push(`docs/errors/${code}.md: the page of this error code is missing`);
+    if (!existsSync(path.join(root, "docs/errors", `${code}.md`)))
+      found.push(`docs/errors/${code}.md: the page of this error code is missing`);
   }
   if (existsSync(path.join(root, "docs/errors"))) {
     for (const page of readdirSync(path.join(root, "docs/errors"))) {
-      if (page !== "README.md" && !codes.includes(page.replace(/\.md$/, ""))) found.push(`docs/errors/${page}: there is no such error code`);
+      if (page !== "README.md" && !codes.includes(page.replace(/\.md$/, "")))
+        found.push(`docs/errors/${page}: there is no such error code`);
     }
   }
   return found;

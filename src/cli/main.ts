@@ -38,7 +38,10 @@ async function programFor(name: string | undefined): Promise<Command> {
     .description("A highly available cluster for TypeScript jobs, in which any process may die.")
     .version(version(), "-V, --version")
     .showSuggestionAfterError(true)
-    .addHelpText("after", "\nExamples:\n  $ holdfast run job.ts --param input=data.ndjson\n  $ holdfast submit job.ts --wait\n  $ holdfast submit --supervise -- node server.js");
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ holdfast run job.ts --param input=data.ndjson\n  $ holdfast submit job.ts --wait\n  $ holdfast submit --supervise -- node server.js",
+    );
   const known = name === undefined ? undefined : COMMANDS[name];
   for (const [other, entry] of Object.entries(COMMANDS)) {
     if (known !== undefined && other === name) program.addCommand((await entry.load()).command());
@@ -58,7 +61,11 @@ function prepare(command: Command): void {
 function fromCommander(error: CommanderError): CodedError {
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
   const hint = rest.join(" ").trim() || 'Run "holdfast --help" or "holdfast COMMAND --help".';
-  return new CodedError(error.code === "commander.unknownCommand" ? "UNKNOWN_COMMAND" : "INVALID_ARGUMENT", `${first}.`.replace(/\.\.$/, "."), { hint });
+  return new CodedError(
+    error.code === "commander.unknownCommand" ? "UNKNOWN_COMMAND" : "INVALID_ARGUMENT",
+    `${first}.`.replace(/\.\.$/, "."),
+    { hint },
+  );
 }
 
 async function main(argv: readonly string[]): Promise<number> {

@@ -52,7 +52,8 @@ export function parseParams(option: string, pairs: readonly string[]): Record<st
     if (at <= 0) refuse(option, pair, 'of the form "name=value"');
     const name = pair.slice(0, at);
     if (name === "__proto__") refuse(option, pair, "a name that a parameter may have");
-    if (name in params) throw new CodedError("INVALID_ARGUMENT", `${option} ${name} is given twice.`, { hint: "Give each parameter once." });
+    if (name in params)
+      throw new CodedError("INVALID_ARGUMENT", `${option} ${name} is given twice.`, { hint: "Give each parameter once." });
     params[name] = paramValue(pair.slice(at + 1));
   }
   return { ...params };

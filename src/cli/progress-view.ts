@@ -84,5 +84,7 @@ export function progressView(stream: NodeJS.WriteStream, now: () => number): Pro
 
 /** Rates per operator, for a summary after the end. */
 export function operatorLines(view: ApplicationView): readonly string[] {
-  return (view.progress?.operators ?? []).map((operator) => `  ${operator.uid} (${operator.kind}): ${formatCount(operator.in)} in, ${formatCount(operator.out)} out`);
+  return (view.progress?.operators ?? []).map(
+    (operator) => `  ${operator.uid} (${operator.kind}): ${formatCount(operator.in)} in, ${formatCount(operator.out)} out`,
+  );
 }

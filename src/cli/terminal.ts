@@ -32,7 +32,10 @@ export function styleOfState(style: Style, state: string): (text: string) => str
 /** Control characters as \xNN, so that a job's name or a log line cannot drive the terminal. */
 export function harmless(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are exactly the characters that must not reach a terminal
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
 }
 
 export interface Column<Row> {
@@ -60,7 +63,12 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
     const short = cut(text, width);
     return columns[index]?.align === "right" ? short.padStart(width) : short.padEnd(width);
   };
-  const head = style.bold(columns.map((column, index) => pad(column.title, index)).join("  ").trimEnd());
+  const head = style.bold(
+    columns
+      .map((column, index) => pad(column.title, index))
+      .join("  ")
+      .trimEnd(),
+  );
   const body = rows.map((row, line) =>
     columns
       .map((column, index) => {

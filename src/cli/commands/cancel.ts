@@ -2,10 +2,15 @@
 import type { Command } from "commander";
 import { isFinal } from "../../wire/application.js";
 import { openClient } from "../cluster-client.js";
-import { newCommand, onInterrupt, print, printJson, withCluster, type ClusterOptions } from "../command.js";
+import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 
 export function command(): Command {
-  return withCluster(newCommand("cancel", "Cancel an application and wait until nothing of it runs.", ["holdfast cancel app-3-1", "holdfast cancel nightly-report --no-wait"]))
+  return withCluster(
+    newCommand("cancel", "Cancel an application and wait until nothing of it runs.", [
+      "holdfast cancel app-3-1",
+      "holdfast cancel nightly-report --no-wait",
+    ]),
+  )
     .argument("<app>", "id of the application, or the --id it was submitted with")
     .option("--no-wait", "return as soon as the request is durable")
     .action(async (app: string, options: ClusterOptions & { readonly wait: boolean }) => {

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { EventView } from "../../wire/views.js";
 import { openClient } from "../cluster-client.js";
-import { newCommand, onInterrupt, print, printJson, withCluster, type ClusterOptions } from "../command.js";
+import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { parseCount } from "../parse.js";
 import { harmless, styleFor } from "../terminal.js";
 
@@ -12,7 +12,13 @@ interface EventsOptions extends ClusterOptions {
 }
 
 export function command(): Command {
-  return withCluster(newCommand("events", "Print what happened in the cluster, oldest first.", ["holdfast events", "holdfast events -f", "holdfast events --json | jq .kind"]))
+  return withCluster(
+    newCommand("events", "Print what happened in the cluster, oldest first.", [
+      "holdfast events",
+      "holdfast events -f",
+      "holdfast events --json | jq .kind",
+    ]),
+  )
     .option("-f, --follow", "go on until interrupted")
     .option("--limit <count>", "how many events at the most when not following", "1000")
     .action(async (options: EventsOptions) => {

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import { parseProcessId } from "../../wire/ids.js";
 import { openClient } from "../cluster-client.js";
-import { newCommand, onInterrupt, withCluster, type ClusterOptions } from "../command.js";
+import { type ClusterOptions, newCommand, onInterrupt, withCluster } from "../command.js";
 import { parseChoice } from "../parse.js";
 
 interface LogsOptions extends ClusterOptions {
@@ -40,7 +40,10 @@ export function command(): Command {
         if (wanted.length === 0 && (located.final || options.follow !== true)) throw nothingFound(app, options, located.processes);
         for (const { processId, address } of wanted) {
           if (address === null || followed.has(processId)) continue;
-          followed.set(processId, copy(client, { address, processId, stream, follow: options.follow === true, prefix: options.all === true }));
+          followed.set(
+            processId,
+            copy(client, { address, processId, stream, follow: options.follow === true, prefix: options.all === true }),
+          );
         }
         if (located.final || options.follow !== true) {
           await Promise.all(followed.values());
@@ -53,7 +56,12 @@ export function command(): Command {
     });
 }
 
-type Located = { readonly processId: string; readonly worker: string | null; readonly address: string | null; readonly state: string };
+type Located = {
+  readonly processId: string;
+  readonly worker: string | null;
+  readonly address: string | null;
+  readonly state: string;
+};
 
 function choose(processes: readonly Located[], options: LogsOptions): readonly Located[] {
   if (options.process !== undefined) return processes.filter((entry) => entry.processId === options.process);
@@ -64,7 +72,10 @@ function choose(processes: readonly Located[], options: LogsOptions): readonly L
 
 function nothingFound(app: string, options: LogsOptions, processes: readonly Located[]): CodedError {
   const what = options.process === undefined ? `${app} has no process that wrote logs` : `${app} has no process ${options.process}`;
-  const hint = processes.length === 0 ? `See its state: holdfast status ${app}` : `It has: ${processes.map((entry) => entry.processId).join(", ")}`;
+  const hint =
+    processes.length === 0
+      ? `See its state: holdfast status ${app}`
+      : `It has: ${processes.map((entry) => entry.processId).join(", ")}`;
   return new CodedError("NOT_FOUND", `${what}.`, { hint });
 }
 
@@ -92,7 +103,13 @@ async function copy(client: Client, { address, processId, stream, follow, prefix
     for (const line of lines) process.stdout.write(`${processId} ${line}\n`);
   };
   for (;;) {
-    const part = await worker.call("logs.read", { processId, stream, offset, limitBytes: 256 * 1024, waitMs: follow ? POLL_MS : 0 });
+    const part = await worker.call("logs.read", {
+      processId,
+      stream,
+      offset,
+      limitBytes: 256 * 1024,
+      waitMs: follow ? POLL_MS : 0,
+    });
     const bytes = Buffer.from(part.base64, "base64");
     write(decoder.decode(bytes, { stream: true }));
     offset += bytes.length;

@@ -4,7 +4,11 @@ import { createSecretFile } from "../../node/secret-file.js";
 import { newCommand, print, printJson, withJson } from "../command.js";
 
 export function command(): Command {
-  return withJson(newCommand("secret", "Make a cluster secret (256 bits, mode 0600). Copy the file to every machine of the cluster.", ["holdfast secret /etc/holdfast/secret"]))
+  return withJson(
+    newCommand("secret", "Make a cluster secret (256 bits, mode 0600). Copy the file to every machine of the cluster.", [
+      "holdfast secret /etc/holdfast/secret",
+    ]),
+  )
     .argument("<file>", "where to write it; an existing file is never overwritten")
     .action(async (file: string, options: { readonly json?: boolean }) => {
       await createSecretFile(file);

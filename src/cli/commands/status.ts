@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { ApplicationView } from "../../wire/views.js";
 import { openClient } from "../cluster-client.js";
-import { newCommand, onInterrupt, print, printJson, withCluster, type ClusterOptions } from "../command.js";
+import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatAge, formatCount, harmless, type Style, styleFor, styleOfState, table } from "../terminal.js";
 
 export function command(): Command {
@@ -29,7 +29,8 @@ function describe(view: ApplicationView, style: Style, now: number): string {
     line("name", `${harmless(view.name)} (${view.kind})`),
     line("state", styleOfState(style, view.state)(view.state) + (view.restarts > 0 ? `, restarted ${view.restarts} times` : "")),
   ];
-  if (view.submissionKey !== view.id) lines.push(line("submitted", `as ${harmless(view.submissionKey)}, ${formatAge(view.submittedAt, now)} ago`));
+  if (view.submissionKey !== view.id)
+    lines.push(line("submitted", `as ${harmless(view.submissionKey)}, ${formatAge(view.submittedAt, now)} ago`));
   if (view.reason !== null) {
     lines.push(line("reason", `${harmless(view.reason.message)} [${view.reason.code}]`));
     if (view.reason.hint !== null) lines.push(line("", harmless(view.reason.hint)));
@@ -38,9 +39,15 @@ function describe(view: ApplicationView, style: Style, now: number): string {
   if (view.progress !== null) {
     const { progress } = view;
     const total = progress.totalRecords === null ? "" : ` of ${formatCount(progress.totalRecords)}`;
-    lines.push(line("progress", `${progress.phase}: ${formatCount(progress.recordsIn)}${total} records in, ${formatCount(progress.recordsOut)} out`));
+    lines.push(
+      line(
+        "progress",
+        `${progress.phase}: ${formatCount(progress.recordsIn)}${total} records in, ${formatCount(progress.recordsOut)} out`,
+      ),
+    );
     if (progress.badRecords > 0) lines.push(line("bad", `${formatCount(progress.badRecords)} records, first: ${badRecord(view)}`));
-    if (progress.jobRestarts > 0) lines.push(line("tries", `${progress.jobRestarts} restarts of the job, last: ${harmless(progress.lastRestartReason ?? "")}`));
+    if (progress.jobRestarts > 0)
+      lines.push(line("tries", `${progress.jobRestarts} restarts of the job, last: ${harmless(progress.lastRestartReason ?? "")}`));
   }
   const processes = [
     ...(view.driver === null ? [] : [{ id: "driver", ...view.driver }]),

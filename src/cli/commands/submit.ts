@@ -8,7 +8,7 @@ import { CodedError } from "../../base/errors.js";
 import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { ApplicationView } from "../../wire/views.js";
 import { openClient } from "../cluster-client.js";
-import { newCommand, onInterrupt, print, printJson, remark, withCluster, type ClusterOptions } from "../command.js";
+import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
 import { prepareJob, runDriverHere } from "../job-submission.js";
 import { collect, parseChoice, parseCores, parseCount, parseEnvironment, parseParams, parseSizeBytes } from "../parse.js";
 import { operatorLines, progressView } from "../progress-view.js";
@@ -72,10 +72,18 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
   const argv = programArgv();
   const deployMode = parseChoice("--deploy-mode", options.deployMode, ["cluster", "client"] as const);
   if (argv !== null) {
-    if (argv.length === 0) throw new CodedError("INVALID_ARGUMENT", "Nothing stands after --.", { hint: "Name a program: holdfast submit -- node server.js" });
-    if (deployMode === "client") throw new CodedError("INVALID_ARGUMENT", "A program has no driver that could run here.", { hint: "Leave out --deploy-mode client." });
+    if (argv.length === 0)
+      throw new CodedError("INVALID_ARGUMENT", "Nothing stands after --.", {
+        hint: "Name a program: holdfast submit -- node server.js",
+      });
+    if (deployMode === "client")
+      throw new CodedError("INVALID_ARGUMENT", "A program has no driver that could run here.", {
+        hint: "Leave out --deploy-mode client.",
+      });
   } else if (job === undefined) {
-    throw new CodedError("INVALID_ARGUMENT", "Neither a job file nor a program is named.", { hint: "holdfast submit JOB.ts, or holdfast submit -- COMMAND ARGS..." });
+    throw new CodedError("INVALID_ARGUMENT", "Neither a job file nor a program is named.", {
+      hint: "holdfast submit JOB.ts, or holdfast submit -- COMMAND ARGS...",
+    });
   }
   const interrupt = onInterrupt();
   const prepared = argv === null ? await prepareJob(job ?? "", jobSettings(options, deployMode), interrupt.signal) : null;
@@ -88,7 +96,13 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
   if (!submitted.created && options.json !== true) remark(`${submitted.id} was submitted before under ${key}; this is its state.`);
 
   if (deployMode === "client") {
-    const exitCode = await runDriverHere({ applicationId: submitted.id, options, bundle: prepared?.bundle ?? new Uint8Array(), interrupt, client });
+    const exitCode = await runDriverHere({
+      applicationId: submitted.id,
+      options,
+      bundle: prepared?.bundle ?? new Uint8Array(),
+      interrupt,
+      client,
+    });
     const { application } = await client.call("status", { application: submitted.id, after: null, waitMs: 0 });
     return report(application, options, exitCode);
   }
@@ -109,7 +123,9 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
   } catch (thrown) {
     view.end();
     if (interrupt.name() === null) throw thrown;
-    remark(`${submitted.id} runs on. Follow it with: holdfast status ${submitted.id}; stop it with: holdfast cancel ${submitted.id}`);
+    remark(
+      `${submitted.id} runs on. Follow it with: holdfast status ${submitted.id}; stop it with: holdfast cancel ${submitted.id}`,
+    );
     return 130;
   }
 }
@@ -126,7 +142,10 @@ export function jobSettings(options: SubmitOptions, deployMode: "cluster" | "cli
       cores: options.cores === undefined ? 0 : parseCores("--cores", options.cores),
       memoryBytes: parseSizeBytes("--memory", options.memory ?? "256m"),
     },
-    executor: { cores: parseCores("--executor-cores", options.executorCores), memoryBytes: parseSizeBytes("--executor-memory", options.executorMemory) },
+    executor: {
+      cores: parseCores("--executor-cores", options.executorCores),
+      memoryBytes: parseSizeBytes("--executor-memory", options.executorMemory),
+    },
   };
 }
 
@@ -136,14 +155,20 @@ const restartPolicyOf = (options: SubmitOptions) =>
     : { ...DEFAULT_RESTART_POLICY, maxRestarts: parseCount("--max-restarts", options.maxRestarts, { min: 0, max: 1000 }) };
 
 function programSpec(argv: readonly string[], options: SubmitOptions): ApplicationSpec {
-  if (options.param.length > 0) throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", { hint: "Give a program its arguments after --, or use --env." });
+  if (options.param.length > 0)
+    throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", {
+      hint: "Give a program its arguments after --, or use --env.",
+    });
   return {
     name: options.name ?? path.basename(argv[0] ?? "program").slice(0, 128),
     kind: "process",
     deployMode: "cluster",
     supervise: options.supervise ?? false,
     restart: restartPolicyOf(options),
-    driver: { cores: parseCores("--cores", options.cores ?? "1"), memoryBytes: parseSizeBytes("--memory", options.memory ?? "512m") },
+    driver: {
+      cores: parseCores("--cores", options.cores ?? "1"),
+      memoryBytes: parseSizeBytes("--memory", options.memory ?? "512m"),
+    },
     job: null,
     process: { argv: [...argv], env: parseEnvironment("--env", options.env), cwd: options.cwd ?? null },
   };
@@ -157,7 +182,10 @@ export function report(application: ApplicationView, options: { readonly json?: 
     printJson({ id, name, kind, state, exitCode, result: result ?? null, reason: application.reason });
     return exitCode;
   }
-  const why = application.reason === null || application.state === "finished" ? "" : `: ${harmless(application.reason.message)} [${application.reason.code}]`;
+  const why =
+    application.reason === null || application.state === "finished"
+      ? ""
+      : `: ${harmless(application.reason.message)} [${application.reason.code}]`;
   remark(`${application.id} ${application.state}${why}`);
   if (application.state !== "finished" && application.reason?.hint) remark(`  ${harmless(application.reason.hint)}`);
   for (const line of operatorLines(application)) remark(line);

@@ -1,0 +1,309 @@
+/**
+ * The simulated network: frames between processes, with latency, slow links, and cuts between machines in one or both directions.
+ *
+ * It keeps the contract of env/transport.ts as TCP does: each direction of a connection is a FIFO stream, loss is delay and never a hole.
+ *   - A process that dies closes its sockets: the other side learns of it one latency later, unless the link is cut; then it never does,
+ *     and only its own silence tells (heartbeats). Connecting to a dead process on a living machine is refused.
+ *   - Across a cut nothing travels; frames wait and arrive after the heal when both ends still live. A new connection times out.
+ *   - A paused process accepts connections (its kernel does) and answers nothing.
+ */
+import { CodedError } from "../base/errors.js";
+import type { Connection, Transport } from "../env/transport.js";
+import type { SeededRandom } from "./seed.js";
+import type { SimProcess, World } from "./world.js";
+
+export interface NetworkOptions {
+  readonly minLatencyMs: number;
+  readonly maxLatencyMs: number;
+  /** Share of frames that take TAIL_LATENCY_MS: a retransmission. */
+  readonly tailShare: number;
+}
+
+const TAIL_LATENCY_MS = 300;
+const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
+const HIGH_WATER_BYTES = 256 * 1024;
+
+export interface Network {
+  transportFor(process: SimProcess): Transport;
+  /** Nothing travels from one machine to the other any more. */
+  cut(from: string, to: string): void;
+  heal(): void;
+  isCut(from: string, to: string): boolean;
+  /** Multiplies latencies of this machine's links. */
+  slow(machine: string, factor: number): void;
+  /** For checkers: who listens. */
+  listeners(): ReadonlyMap<string, SimProcess>;
+}
+
+interface Wire {
+  readonly world: World;
+  readonly random: SeededRandom;
+  readonly options: NetworkOptions;
+  readonly cuts: Set<string>;
+  readonly slowed: Map<string, number>;
+  readonly listening: Map<string, { readonly owner: SimProcess; readonly accept: (connection: Connection) => void }>;
+  /** What waits for a heal, by direction. */
+  readonly stuck: Map<string, (() => void)[]>;
+}
+
+const direction = (from: string, to: string): string => `${from}>${to}`;
+
+export function createNetwork(world: World, options: NetworkOptions): Network {
+  const wire: Wire = {
+    world,
+    random: world.random.fork("network"),
+    options,
+    cuts: new Set(),
+    slowed: new Map(),
+    listening: new Map(),
+    stuck: new Map(),
+  };
+  let nextPort = 30_000;
+  return {
+    transportFor: (process) => ({
+      listen: async (address, onConnection) => {
+        const [host = "", port = "0"] = address.split(":");
+        const actual = `${host}:${port === "0" ? nextPort++ : port}`;
+        const present = wire.listening.get(actual);
+        if (present !== undefined && present.owner.state !== "dead")
+          throw new CodedError("ADDRESS_IN_USE", `${actual} is listened on already`);
+        const entry = { owner: process, accept: onConnection };
+        wire.listening.set(actual, entry);
+        const close = () => {
+          if (wire.listening.get(actual) === entry) wire.listening.delete(actual);
+        };
+        process.onDeath(close);
+        return { address: actual, close: async () => close() };
+      },
+      connect: (address, connectOptions) => connect(wire, process, address, connectOptions),
+    }),
+    cut: (from, to) => void wire.cuts.add(direction(from, to)),
+    isCut: (from, to) => wire.cuts.has(direction(from, to)),
+    heal: () => {
+      wire.cuts.clear();
+      wire.slowed.clear();
+      const waiting = [...wire.stuck.values()].flat();
+      wire.stuck.clear();
+      // At once and in order, so that nothing sent after the heal overtakes what waited for it.
+      for (const go of waiting) world.schedule(world.now(), "healed", go);
+    },
+    slow: (machine, factor) => void wire.slowed.set(machine, factor),
+    listeners: () => new Map([...wire.listening].map(([address, entry]) => [address, entry.owner])),
+  };
+}
+
+function latencyMs(wire: Wire, from: string, to: string): number {
+  const { minLatencyMs, maxLatencyMs, tailShare } = wire.options;
+  const base = wire.random.chance(tailShare) ? TAIL_LATENCY_MS : wire.random.between(minLatencyMs, maxLatencyMs);
+  return base * Math.max(wire.slowed.get(from) ?? 1, wire.slowed.get(to) ?? 1);
+}
+
+/** Runs `go` after one latency, or after the heal when the direction is cut by then. */
+function travel(wire: Wire, from: string, to: string, notBefore: number, label: string, go: () => void): number {
+  const at = Math.max(notBefore, wire.world.now() + latencyMs(wire, from, to));
+  wire.world.schedule(at, label, () => arrive(wire, from, to, go));
+  return at;
+}
+
+function arrive(wire: Wire, from: string, to: string, go: () => void): void {
+  if (!wire.cuts.has(direction(from, to))) {
+    go();
+    return;
+  }
+  const waiting = wire.stuck.get(direction(from, to)) ?? [];
+  waiting.push(go);
+  wire.stuck.set(direction(from, to), waiting);
+}
+
+function connect(
+  wire: Wire,
+  from: SimProcess,
+  address: string,
+  options: { readonly signal: AbortSignal; readonly timeoutMs: number },
+): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    if (options.signal.aborted) {
+      reject(options.signal.reason);
+      return;
+    }
+    let settled = false;
+    const settle = (act: () => void) => {
+      if (settled) return;
+      settled = true;
+      timer.cancel();
+      options.signal.removeEventListener("abort", onAbort);
+      act();
+    };
+    const onAbort = () => settle(() => reject(options.signal.reason));
+    const timer = from.clock.at(from.clock.now() + options.timeoutMs, () =>
+      settle(() => reject(new CodedError("TIMEOUT", `${address} did not answer within ${options.timeoutMs} ms`))),
+    );
+    options.signal.addEventListener("abort", onAbort, { once: true });
+    const host = address.split(":")[0] ?? "";
+    // SYN there, SYN-ACK or RST back; the answer is given to the caller in its own name, so a paused caller gets it later.
+    travel(wire, from.machine, host, 0, `syn ${address}`, () => {
+      const entry = wire.listening.get(address);
+      const target = entry?.owner;
+      if (entry === undefined || target === undefined || target.state === "dead") {
+        travel(wire, host, from.machine, 0, `rst ${address}`, () =>
+          wire.world.schedule(
+            wire.world.now(),
+            "refused",
+            () => settle(() => reject(new CodedError("CONNECTION_REFUSED", `nobody listens at ${address}`))),
+            from,
+          ),
+        );
+        return;
+      }
+      travel(wire, host, from.machine, 0, `syn-ack ${address}`, () => {
+        wire.world.schedule(
+          wire.world.now(),
+          "connected",
+          () => {
+            if (settled) return;
+            const pair = openPair(wire, from, target, address);
+            wire.world.schedule(wire.world.now(), "accepted", () => entry.accept(pair.there), target);
+            settle(() => resolve(pair.here));
+          },
+          from,
+        );
+      });
+    });
+  });
+}
+
+function openPair(
+  wire: Wire,
+  from: SimProcess,
+  to: SimProcess,
+  address: string,
+): { readonly here: Connection; readonly there: Connection } {
+  const here = new Side(wire, from, to.machine, address);
+  const there = new Side(wire, to, from.machine, `${from.machine}:client`);
+  here.other = there;
+  there.other = here;
+  return { here, there };
+}
+
+class Side implements Connection {
+  readonly remote: string;
+  readonly ended: Promise<CodedError>;
+  other: Side | null = null;
+  readonly #wire: Wire;
+  readonly #owner: SimProcess;
+  readonly #peerMachine: string;
+  readonly #received: Uint8Array[] = [];
+  #listener: ((frame: Uint8Array) => void) | null = null;
+  #paused = false;
+  #over = false;
+  #maxFrameBytes = Number.POSITIVE_INFINITY;
+  #lastArrival = 0;
+  /** Bytes sent that the other side has not taken yet. */
+  #inFlightBytes = 0;
+  #waiters: (() => void)[] = [];
+  #settle: (reason: CodedError) => void = () => {};
+
+  constructor(wire: Wire, owner: SimProcess, peerMachine: string, remote: string) {
+    this.#wire = wire;
+    this.#owner = owner;
+    this.#peerMachine = peerMachine;
+    this.remote = remote;
+    this.ended = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    owner.onDeath(() => this.#die());
+  }
+
+  send(frame: Uint8Array): boolean {
+    if (this.#over) return true;
+    const copy = frame.slice();
+    this.#inFlightBytes += copy.length;
+    if (this.#inFlightBytes > MAX_QUEUED_BYTES) {
+      this.#finish(new CodedError("LIMIT_EXCEEDED", `${this.remote} takes frames too slowly`));
+      return false;
+    }
+    this.#toOther("frame", (other) => other.#receive(copy));
+    return this.#inFlightBytes <= HIGH_WATER_BYTES;
+  }
+
+  onFrame(listener: (frame: Uint8Array) => void): void {
+    this.#listener = listener;
+    this.#deliver();
+  }
+
+  limitFrames(maxFrameBytes: number): void {
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  drained(): Promise<void> {
+    if (this.#over || this.#inFlightBytes < HIGH_WATER_BYTES) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#deliver();
+  }
+
+  close(): void {
+    this.#finish(new CodedError("CLOSED", "closed by this side"));
+  }
+
+  destroy(): void {
+    this.#finish(new CodedError("CLOSED", "closed by this side"));
+  }
+
+  /** In order behind what was sent before: a FIN never overtakes a frame. */
+  #toOther(label: string, act: (other: Side) => void): void {
+    const other = this.other;
+    if (other === null) return;
+    this.#lastArrival = travel(this.#wire, this.#owner.machine, this.#peerMachine, this.#lastArrival, label, () =>
+      this.#wire.world.schedule(this.#wire.world.now(), label, () => act(other), other.#owner),
+    );
+  }
+
+  #receive(frame: Uint8Array): void {
+    if (this.#over) return;
+    this.#received.push(frame);
+    this.#deliver();
+  }
+
+  #deliver(): void {
+    while (!this.#paused && !this.#over && this.#listener !== null) {
+      const frame = this.#received.shift();
+      if (frame === undefined) return;
+      if (frame.length > this.#maxFrameBytes) {
+        this.#finish(new CodedError("LIMIT_EXCEEDED", `${this.remote} sent a frame of ${frame.length} bytes`));
+        return;
+      }
+      const { other } = this;
+      if (other !== null) other.#taken(frame.length);
+      this.#listener(frame);
+    }
+  }
+
+  #taken(bytes: number): void {
+    this.#inFlightBytes -= bytes;
+    if (this.#inFlightBytes < HIGH_WATER_BYTES) for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+
+  #finish(reason: CodedError): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#received.length = 0;
+    for (const resolve of this.#waiters.splice(0)) resolve();
+    this.#settle(reason);
+    this.#toOther("fin", (other) => other.#finish(new CodedError("CONNECTION_LOST", `${other.remote} ended the connection`)));
+  }
+
+  /** The owner is dead: nothing of it runs, but its kernel tells the other side. */
+  #die(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#toOther("rst", (other) => other.#finish(new CodedError("CONNECTION_LOST", `${other.remote} is gone`)));
+  }
+}

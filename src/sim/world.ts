@@ -1,0 +1,211 @@
+/**
+ * The simulated world: one queue of events in virtual time, and the processes that live in it.
+ *
+ * How it is deterministic: pop the earliest event (ties by sequence), run it, let all microtasks finish, pop the next. JavaScript runs one
+ * thread and promises settle in a fixed order, so unmodified async code of hosts gives the same run for the same seed, as long as it
+ * touches nothing outside `Env`.
+ *
+ * Invariants:
+ *   1. Time never goes back. An event at an instant that has passed runs now.
+ *   2. What belongs to a process runs only while it lives: a killed process runs nothing again, a paused one later.
+ *   3. `trace` is a hash over (time, process, label) of every event run; equal seeds give equal hashes.
+ */
+import { CodedError } from "../base/errors.js";
+import type { Clock, Timer } from "../env/clock.js";
+import { type SeededRandom, seededRandom } from "./seed.js";
+
+/** Ends one turn of the platform's event loop, so that all microtasks have run (setImmediate in Node). */
+export type Drain = () => Promise<void>;
+
+interface Entry {
+  readonly at: number;
+  readonly sequence: number;
+  readonly owner: SimProcess | null;
+  readonly label: string;
+  run: (() => void) | null;
+}
+
+/** A process of the simulation: an id, a machine, a life. Its clock, and everything that is delivered to it, stops with it. */
+export class SimProcess {
+  readonly id: string;
+  readonly machine: string;
+  readonly clock: Clock;
+  readonly #world: World;
+  #state: "running" | "paused" | "dead" = "running";
+  readonly #held: { readonly label: string; readonly run: () => void }[] = [];
+  readonly #onDeath: (() => void)[] = [];
+
+  constructor(world: World, id: string, machine: string) {
+    this.#world = world;
+    this.id = id;
+    this.machine = machine;
+    this.clock = {
+      now: () => world.now(),
+      wallNow: () => world.wallNow(),
+      at: (instant, run) => world.schedule(instant, `${id} timer`, run, this),
+    };
+  }
+
+  get state(): "running" | "paused" | "dead" {
+    return this.#state;
+  }
+
+  /** Runs when the process dies, in the world's name: the kernel closes its sockets, the store learns of it. */
+  onDeath(run: () => void): void {
+    this.#onDeath.push(run);
+  }
+
+  /** kill -9. */
+  kill(): void {
+    if (this.#state === "dead") return;
+    this.#state = "dead";
+    this.#held.length = 0;
+    for (const run of this.#onDeath.splice(0)) run();
+  }
+
+  /** SIGSTOP: what comes meanwhile waits, in order. */
+  pause(): void {
+    if (this.#state === "running") this.#state = "paused";
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    if (this.#state !== "paused") return;
+    this.#state = "running";
+    for (const { label, run } of this.#held.splice(0)) this.#world.schedule(this.#world.now(), label, run, this);
+  }
+
+  hold(label: string, run: () => void): void {
+    this.#held.push({ label, run });
+  }
+}
+
+export class World {
+  readonly random: SeededRandom;
+  readonly #drain: Drain;
+  readonly #heap: Entry[] = [];
+  #now = 0;
+  #sequence = 0;
+  #events = 0;
+  #trace = 0x811c9dc5;
+  #failure: unknown = null;
+  /** Called after every event; throws when an invariant is broken. */
+  check: (() => void) | null = null;
+
+  constructor(seed: number, drain: Drain) {
+    this.random = seededRandom(seed);
+    this.#drain = drain;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  /** An arbitrary fixed day, so that wall times in records are the same in every run. */
+  wallNow(): number {
+    return 1_767_225_600_000 + this.#now;
+  }
+
+  events(): number {
+    return this.#events;
+  }
+
+  traceHash(): string {
+    return (this.#trace >>> 0).toString(16).padStart(8, "0");
+  }
+
+  spawn(id: string, machine: string): SimProcess {
+    return new SimProcess(this, id, machine);
+  }
+
+  /** Ends the run with this error after the present event. */
+  fail(reason: unknown): void {
+    this.#failure ??= reason;
+  }
+
+  schedule(at: number, label: string, run: () => void, owner: SimProcess | null = null): Timer {
+    const entry: Entry = { at: Math.max(at, this.#now), sequence: this.#sequence++, owner, label, run };
+    this.#push(entry);
+    return {
+      cancel: () => {
+        entry.run = null;
+      },
+    };
+  }
+
+  /** Runs until the condition holds (true), or until the instant has come or nothing is left to do (false). */
+  async runUntil(limit: number, done: () => boolean = () => false): Promise<boolean> {
+    for (;;) {
+      if (this.#failure !== null) throw this.#failure;
+      if (done()) return true;
+      const entry = this.#pop(limit);
+      if (entry === null) {
+        this.#now = Math.max(this.#now, limit);
+        return done();
+      }
+      await this.#run(entry);
+    }
+  }
+
+  async #run(entry: Entry): Promise<void> {
+    this.#now = entry.at;
+    const { run, owner } = entry;
+    if (run === null || owner?.state === "dead") return;
+    if (owner?.state === "paused") {
+      owner.hold(entry.label, run);
+      return;
+    }
+    this.#events += 1;
+    this.#mix(`${entry.at.toFixed(3)} ${owner?.id ?? "world"} ${entry.label}`);
+    try {
+      run();
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+    await this.#drain();
+    this.check?.();
+  }
+
+  #mix(text: string): void {
+    let hash = this.#trace;
+    for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+    this.#trace = hash;
+  }
+
+  #push(entry: Entry): void {
+    const heap = this.#heap;
+    heap.push(entry);
+    let index = heap.length - 1;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if (!before(entry, heap[parent])) break;
+      heap[index] = heap[parent] as Entry;
+      index = parent;
+    }
+    heap[index] = entry;
+  }
+
+  #pop(limit: number): Entry | null {
+    const heap = this.#heap;
+    const first = heap[0];
+    if (first === undefined || first.at > limit) return null;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return first;
+    let index = 0;
+    for (;;) {
+      const left = index * 2 + 1;
+      if (left >= heap.length) break;
+      const child = left + 1 < heap.length && before(heap[left + 1], heap[left]) ? left + 1 : left;
+      if (!before(heap[child], last)) break;
+      heap[index] = heap[child] as Entry;
+      index = child;
+    }
+    heap[index] = last;
+    return first;
+  }
+}
+
+function before(left: Entry | undefined, right: Entry | undefined): boolean {
+  if (left === undefined || right === undefined) throw new CodedError("INTERNAL", "invariant broken: the event queue has a hole");
+  return left.at < right.at || (left.at === right.at && left.sequence < right.sequence);
+}
