@@ -17,7 +17,7 @@ const wrap = (open: number, close: number) => (text: string) => `\u001b[${open}m
 
 /** Colours only when the stream is a terminal and NO_COLOR is not set (https://no-color.org). */
 export function styleFor(stream: { readonly isTTY?: boolean | undefined }): Style {
-  const on = stream.isTTY === true && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
+  const on = stream.isTTY === true && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb";
   if (!on) return { bold: plain, dim: plain, red: plain, green: plain, yellow: plain };
   return { bold: wrap(1, 22), dim: wrap(2, 22), red: wrap(31, 39), green: wrap(32, 39), yellow: wrap(33, 39) };
 }
@@ -29,13 +29,12 @@ export function styleOfState(style: Style, state: string): (text: string) => str
   return plain;
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are exactly the characters that must not reach a terminal
+const HARMFUL = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+
 /** Control characters as \xNN, so that a job's name or a log line cannot drive the terminal. */
 export function harmless(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are exactly the characters that must not reach a terminal
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g,
-    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return text.replace(HARMFUL, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
 export interface Column<Row> {

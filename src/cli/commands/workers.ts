@@ -12,7 +12,7 @@ export function command(): Command {
     await using client = await openClient(options, interrupt.signal);
     const { workers } = await client.call("workers", {});
     if (options.json === true) return printJson({ workers });
-    if (workers.length === 0) return print("No workers. Start one with: holdfast worker --master " + options.master);
+    if (workers.length === 0) return print(`No workers. Start one with: holdfast worker --master ${options.master}`);
     const style = styleFor(process.stdout);
     print(
       table(
