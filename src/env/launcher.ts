@@ -18,7 +18,12 @@ export interface LaunchSpec {
 
 export type LaunchCommand =
   /** Any program. `env` is the whole environment but PATH, HOME, LANG, TZ and TMPDIR, which pass through. */
-  | { readonly kind: "program"; readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>>; readonly cwd: string | null }
+  | {
+      readonly kind: "program";
+      readonly argv: readonly string[];
+      readonly env: Readonly<Record<string, string>>;
+      readonly cwd: string | null;
+    }
   /** Holdfast's own runner, as a driver or an executor; `start` (JSON) reaches it by a private file, never argv or env. */
   | { readonly kind: "runner"; readonly role: "driver" | "executor"; readonly start: string };
 
@@ -39,8 +44,10 @@ export interface ProcessView {
 
 export interface LogRead {
   readonly bytes: Uint8Array;
-  /** Size of the file now; reading goes on from `offset + bytes.length`. */
+  /** Size of the log now; reading goes on from `offset + bytes.length`. */
   readonly sizeBytes: number;
+  /** Where `bytes` begin, when that is past the offset asked for: what lay before was removed (a log keeps its last part). */
+  readonly offset?: number;
 }
 
 export interface Launcher {
