@@ -16,7 +16,7 @@ import type {
   SourceDescriptor,
   TextSourceDescriptor,
 } from "../dataflow/connector.js";
-import { fromAsyncIterable, type IterableSourceOptions } from "../dataflow/iterable-source.js";
+import { fromAsyncIterable, type IterableSourceOptions } from "./iterable-source.js";
 import type { SchemaOutput, StandardSchemaV1 } from "./schema.js";
 
 declare const recordType: unique symbol;

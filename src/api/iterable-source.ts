@@ -4,7 +4,7 @@
  */
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
-import type { CancelSignal, OpenSourceOptions, SourceConnector, SourceReader, Split } from "./connector.js";
+import type { CancelSignal, OpenSourceOptions, SourceConnector, SourceReader, Split } from "../dataflow/connector.js";
 
 export interface IterableSourceOptions {
   /** Default true. False: the iterable never ends, and the job is unbounded. */
