@@ -100,7 +100,7 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
           if (over) return;
           options.act(effect);
         }
-        armTimer();
+        if (!over) armTimer();
       }
     } catch (thrown) {
       end(CodedError.from(thrown));
