@@ -41,6 +41,8 @@ export interface FaultyStoreOptions {
 }
 
 export interface FaultyStore extends CoordinationStore {
+  /** Ends this process's sessions and takes no new ones; `inner` belongs to all processes and stays open. */
+  close(): Promise<void>;
   /** The fault of the next commit that `matches` (any, when absent), before `decide` is asked. Several queue up. */
   failNextCommit(outcome: NonNullable<StoreFault["outcome"]>, matches?: (transaction: Transaction) => boolean): void;
   /**
@@ -78,6 +80,7 @@ export function createFaultyStore(inner: CoordinationStore, options: FaultyStore
     readonly matches: (transaction: Transaction) => boolean;
   }[] = [];
   let state: "connected" | "hang" | "reject" | "crashed" = "connected";
+  let closed: CodedError | undefined;
   let wake: () => void = () => {};
   let reconnected = Promise.resolve();
 
@@ -108,6 +111,7 @@ export function createFaultyStore(inner: CoordinationStore, options: FaultyStore
     limits: inner.limits,
     async openSession(open: OpenSession): Promise<CoordinationSession> {
       open.signal.throwIfAborted();
+      if (closed !== undefined) throw closed;
       if (state !== "connected") open.onWaiting?.({ owner: undefined, reason: "there is no connection to the coordination store" });
       await untilAborted(reconnected, open.signal);
       const fault = decide({ kind: "open", sessionId: undefined });
@@ -122,6 +126,7 @@ export function createFaultyStore(inner: CoordinationStore, options: FaultyStore
     async close() {
       // A dead process closes nothing; its sessions expire by themselves.
       if (state === "crashed") return;
+      closed = new CodedError("CLOSED", "the coordination store was closed");
       await Promise.all([...sessions].map((session) => session.close()));
     },
     failNextCommit(outcome, matches = () => true) {

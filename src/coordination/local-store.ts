@@ -123,8 +123,8 @@ export class LocalStore {
     if (this.sessions.size === 0) this.options.onIdle?.();
   }
 
-  session(id: string): LocalSession | undefined {
-    return this.sessions.get(id);
+  get sessionsOpen(): number {
+    return this.sessions.size;
   }
 
   async close(): Promise<void> {

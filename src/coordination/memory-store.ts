@@ -16,6 +16,8 @@ export interface MemoryStoreOptions {
   readonly limits?: StoreLimits;
   /** Persistent records to start with, as `records()` gave them: a store that was closed and opened again. */
   readonly initialRecords?: Iterable<StoredRecord>;
+  /** The revision that those records were read at. */
+  readonly initialRevision?: number;
   /** The linear history, for checkers. Called inside the commit; must not call the store. */
   readonly onApplied?: (applied: AppliedCommit) => void;
 }
@@ -23,15 +25,16 @@ export interface MemoryStoreOptions {
 export interface MemoryStore extends CoordinationStore {
   /** All persistent records now. */
   records(): readonly StoredRecord[];
+  revision(): number;
 }
 
 export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore {
-  const table = new RecordTable(options.initialRecords ?? [], 0);
+  const table = new RecordTable(options.initialRecords ?? [], options.initialRevision ?? 0);
   const local = new LocalStore({
     limits: options.limits ?? DEFAULT_LIMITS,
     table,
     journal: { write: () => Promise.resolve() },
-    sessionIdPrefix: "memory-",
+    sessionIdPrefix: `memory-${table.revision}-`,
     ...(options.onApplied === undefined ? {} : { onApplied: options.onApplied }),
   });
   return {
@@ -43,5 +46,6 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     nudge() {},
     close: () => local.close(),
     records: () => table.persistent(),
+    revision: () => table.revision,
   };
 }
