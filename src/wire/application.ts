@@ -35,8 +35,10 @@ export const jobSpec = z.object({
   /** sha-256 of the bundled module; its bytes were put to the blob store before. */
   artifact: z.string().regex(/^[0-9a-f]{64}$/),
   graphHash: z.string().regex(/^[0-9a-f]{64}$/),
-  /** JSON of the validated params. */
+  /** JSON, as given at the submission: every process that plans the job checks and converts them again. */
   params: z.unknown(),
+  /** What relative paths of sources and sinks are relative to. Absent: the working directory of each process. */
+  baseDir: z.string().max(4096).optional(),
   parallelism: z.number().int().min(1).max(MAX_PARALLELISM),
   /** Each executor is one slot. */
   executor: resources,

@@ -1,0 +1,57 @@
+// Makes each program of the package one file in dist/bin, so that it loads with one read: node scripts/bundle.mjs [name ...]
+// A program whose entry does not exist is skipped. Dependencies with native parts or files of their own stay outside.
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..");
+const entry = (file) => path.join(root, file);
+
+// holdfast loads its commands when they are needed, so it is split into chunks; the others are one file each.
+const PROGRAMS = {
+  holdfast: { file: "src/cli/main.ts", splitting: true },
+  runner: { file: "src/cli/runner.ts" },
+  planner: { file: "src/cli/planner.ts" },
+  // What `import ... from "holdfast"` means in a job file.
+  api: { file: "src/api/index.ts" },
+  sim: { file: "src/cli/sim.ts" },
+  bench: { file: "bench/main.ts" },
+};
+
+const wanted = process.argv.slice(2);
+const names = Object.keys(PROGRAMS).filter(
+  (name) => (wanted.length === 0 || wanted.includes(name)) && existsSync(entry(PROGRAMS[name].file)),
+);
+
+await Promise.all(
+  names.map((name) =>
+    build({
+      entryPoints: { [name]: entry(PROGRAMS[name].file) },
+      absWorkingDir: root,
+      outdir: entry("dist/bin"),
+      outExtension: { ".js": ".mjs" },
+      bundle: true,
+      splitting: PROGRAMS[name].splitting ?? false,
+      chunkNames: `${name}-[hash]`,
+      format: "esm",
+      platform: "node",
+      target: "node20",
+      minifySyntax: true,
+      minifyWhitespace: true,
+      legalComments: "none",
+      sourcemap: "linked",
+      sourcesContent: false,
+      logLevel: "warning",
+      external: ["esbuild", "classic-level", "@duckdb/node-api"],
+      banner: {
+        js: `${name === "holdfast" ? "#!/usr/bin/env node\n" : ""}${
+          name === "api"
+            ? ""
+            : 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);'
+        }`,
+      },
+    }),
+  ),
+);
+console.log(`bundled: ${names.join(", ")}`);

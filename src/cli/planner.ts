@@ -1,0 +1,81 @@
+/**
+ * The program that plans a job (`dist/bin/planner.mjs`): started by node/plan-in-child.ts, runs user code, answers JSON on descriptor 3.
+ * Small on purpose: how fast it starts is part of how fast a job starts.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync, writeSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { planJob } from "../api/plan.js";
+import { CodedError, type ErrorShape } from "../base/errors.js";
+
+const ANSWER = 3;
+
+interface Request {
+  readonly file: string;
+  readonly fileName: string;
+  readonly params: unknown;
+}
+
+const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+async function plan({ file, fileName, params }: Request): Promise<unknown> {
+  const module = await load(file, fileName);
+  if (!Object.hasOwn(module, "default")) {
+    throw new CodedError("INVALID_JOB", `${fileName} has no default export`, {
+      hint: "Write `export default defineJob({ id, params, build })`.",
+    });
+  }
+  try {
+    const { graph, settings } = await planJob(module.default, params, { sha256Hex, disturb });
+    return { graph, params: params ?? {}, settings };
+  } catch (thrown) {
+    throw CodedError.from(thrown, "PLAN_FAILED");
+  }
+}
+
+async function load(file: string, fileName: string): Promise<{ readonly default?: unknown }> {
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (thrown) {
+    const stack = thrown instanceof Error ? (thrown.stack ?? null) : null;
+    const { message } = CodedError.from(thrown);
+    throw new CodedError("PLAN_FAILED", `${fileName} could not be loaded: ${message}`, { cause: thrown, details: { stack } });
+  }
+}
+
+/** The clock and chance of another world: a graph that depends on them becomes another graph. */
+function disturb(run: () => void): void {
+  const { Date: RealDate } = globalThis;
+  const random = Math.random;
+  const hour = 3_600_000;
+  const later = () => RealDate.now() + 30 * 24 * hour;
+  const OtherDate = class extends RealDate {
+    constructor(...values: readonly [] | readonly [number]) {
+      if (values.length === 0) super(later());
+      else super(...(values as readonly [number]));
+    }
+    static override now(): number {
+      return later();
+    }
+  };
+  globalThis.Date = OtherDate as DateConstructor;
+  Math.random = () => (random() + 0.5) % 1;
+  try {
+    run();
+  } finally {
+    globalThis.Date = RealDate;
+    Math.random = random;
+  }
+}
+
+function answer(value: { readonly plan: unknown } | { readonly error: ErrorShape }): void {
+  const bytes = Buffer.from(`${JSON.stringify(value)}\n`);
+  for (let at = 0; at < bytes.length; ) at += writeSync(ANSWER, bytes, at);
+}
+
+try {
+  answer({ plan: await plan(JSON.parse(readFileSync(0, "utf8")) as Request) });
+} catch (thrown) {
+  answer({ error: CodedError.from(thrown, "PLAN_FAILED").toShape() });
+}
+process.exit(0);

@@ -1,0 +1,137 @@
+/**
+ * A user's job file as one ES module: with everything it imports, this package's API included. What workers run is these bytes, by their hash.
+ *
+ * Boundary: esbuild does the work; it is loaded when the first job is bundled, not before.
+ * Invariants:
+ *   1. The same files give the same bytes, wherever they lie: names in the bundle are relative to the project (nearest package.json).
+ *   2. What can't be shipped (native addons, packages that are not installed) is refused here, with file and line, not on a worker.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import type { Message, Plugin } from "esbuild";
+import { CodedError } from "../base/errors.js";
+import { programPath } from "./programs.js";
+
+/** As MAX_ARTIFACT_BYTES of wire/operations.ts, told here where the user can still do something about it. */
+const MAX_BUNDLE_BYTES = 64 * 1024 * 1024;
+const MAX_MESSAGES = 10;
+
+export interface JobBundle {
+  readonly bytes: Uint8Array;
+  readonly sha256: string;
+  readonly warnings: readonly string[];
+}
+
+/** CommonJS packages in the bundle ask for Node's modules by `require`, which an ES module does not have. */
+const REQUIRE_BANNER =
+  'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);';
+
+/** Rejects with NOT_FOUND, BUNDLE_FAILED (each message names file, line and column), LIMIT_EXCEEDED. */
+export async function bundleJob(entryPath: string): Promise<JobBundle> {
+  const entry = path.resolve(entryPath);
+  if (!existsSync(entry))
+    throw new CodedError("NOT_FOUND", `there is no job file ${entryPath}`, { hint: "Give the path of a .ts, .js or .mjs file." });
+  const esbuild = await import("esbuild");
+  let built: { readonly outputFiles: readonly { readonly contents: Uint8Array }[]; readonly warnings: readonly Message[] };
+  try {
+    built = await esbuild.build({
+      entryPoints: [entry],
+      absWorkingDir: projectDirectory(entry),
+      bundle: true,
+      write: false,
+      outfile: "job.mjs",
+      format: "esm",
+      platform: "node",
+      target: "node20",
+      minifySyntax: true,
+      minifyWhitespace: true,
+      keepNames: false,
+      legalComments: "none",
+      sourcemap: "inline",
+      sourcesContent: false,
+      logLevel: "silent",
+      banner: { js: REQUIRE_BANNER },
+      plugins: [ownApi(), noNativeAddons()],
+    });
+  } catch (thrown) {
+    throw bundleFailed(entryPath, thrown);
+  }
+  const bytes = built.outputFiles[0]?.contents ?? new Uint8Array();
+  if (bytes.length > MAX_BUNDLE_BYTES) {
+    throw new CodedError(
+      "LIMIT_EXCEEDED",
+      `the bundle of ${entryPath} has ${bytes.length} bytes, at most ${MAX_BUNDLE_BYTES} can be submitted`,
+      {
+        hint: "Read large data from files at run time instead of importing it.",
+      },
+    );
+  }
+  return { bytes, sha256: createHash("sha256").update(bytes).digest("hex"), warnings: built.warnings.map(messageLine) };
+}
+
+function projectDirectory(entry: string): string {
+  let folder = path.dirname(entry);
+  while (!existsSync(path.join(folder, "package.json"))) {
+    const parent = path.dirname(folder);
+    if (parent === folder) return path.dirname(entry);
+    folder = parent;
+  }
+  return folder;
+}
+
+/** `holdfast` is this package, also where the job's project has not installed it; one file, so that it costs one read. */
+function ownApi(): Plugin {
+  return {
+    name: "holdfast-api",
+    setup(build) {
+      build.onResolve({ filter: /^holdfast$/ }, () => ({ path: "api", namespace: "holdfast", sideEffects: false }));
+      build.onLoad({ filter: /^api$/, namespace: "holdfast" }, () => {
+        const file = programPath("api");
+        // Packages that the API itself imports are this package's own.
+        return { contents: readFileSync(file, "utf8"), loader: "js", resolveDir: path.dirname(file) };
+      });
+    },
+  };
+}
+
+function noNativeAddons(): Plugin {
+  return {
+    name: "no-native-addons",
+    setup(build) {
+      build.onResolve({ filter: /\.node$/ }, ({ path: name }) => ({
+        errors: [{ text: `"${name}" is a native addon, which can't be shipped in a bundle` }],
+      }));
+    },
+  };
+}
+
+function bundleFailed(entryPath: string, thrown: unknown): CodedError {
+  const errors = (thrown as { readonly errors?: readonly Message[] }).errors;
+  if (errors === undefined || errors.length === 0) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    return new CodedError("BUNDLE_FAILED", `${entryPath} could not be bundled: ${reason}`, { cause: thrown });
+  }
+  const lines = errors.slice(0, MAX_MESSAGES).map(messageLine);
+  const unresolved = errors.map((error) => /^Could not resolve "([^"]+)"/.exec(error.text)?.[1]).find((name) => name !== undefined);
+  return new CodedError("BUNDLE_FAILED", `${entryPath} could not be bundled: ${lines.join("; ")}`, {
+    hint: hintFor(unresolved, errors),
+    details: { errors: lines },
+  });
+}
+
+function hintFor(unresolved: string | undefined, errors: readonly Message[]): string {
+  if (errors.some((error) => error.text.includes("native addon"))) {
+    return "Use a package without native code, or run the program as a process application: holdfast submit -- COMMAND.";
+  }
+  if (unresolved === undefined) return "Correct the file and submit it again.";
+  if (unresolved.startsWith(".") || unresolved.startsWith("/")) return "Check the path of the import.";
+  return `Install the package beside the job: npm install ${unresolved
+    .split("/")
+    .slice(0, unresolved.startsWith("@") ? 2 : 1)
+    .join("/")}`;
+}
+
+function messageLine({ text, location }: Message): string {
+  return location === null ? text : `${location.file}:${location.line}:${location.column + 1}: ${text}`;
+}
