@@ -23,7 +23,7 @@ import { openLease } from "./process-lease.js";
 import { boundLog, LOG_STREAMS, readLogFile, removeOldFolders } from "./process-logs.js";
 import { createReaper, signalFamily } from "./process-members.js";
 import { heapMegabytes, killOverLimit } from "./process-memory.js";
-import { KEEPER_FILE_NAME, KEEPER_SCRIPT, LEASE_GRACE_SECONDS } from "./process-shim.js";
+import { KEEPER_FILE_NAME, KEEPER_SCRIPT, LEASE_GRACE_SECONDS, MIN_LEASE_SECONDS } from "./process-shim.js";
 import { createSpares, type Spare } from "./process-spares.js";
 import { createProcessTable, type Entry, familyOf } from "./process-table.js";
 
@@ -127,7 +127,10 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
 
   const leaseOf = (spec: LaunchSpec) => {
     if (spec.endsWithoutWorkerMs === undefined) return null;
-    return { file: lease.file, seconds: Math.max(1, Math.ceil(spec.endsWithoutWorkerMs / 1000) - LEASE_GRACE_SECONDS) };
+    return {
+      file: lease.file,
+      seconds: Math.max(MIN_LEASE_SECONDS, Math.ceil(spec.endsWithoutWorkerMs / 1000) - LEASE_GRACE_SECONDS),
+    };
   };
 
   const discardSpare = async (spare: Spare) => {

@@ -22,6 +22,8 @@ export const EXIT_PLACEHOLDER = "running        \n";
 
 /** After the polite signal to a program whose worker is gone, before it is killed. */
 export const LEASE_GRACE_SECONDS = 2;
+/** Renewed every second and written in whole seconds, a lease may look two seconds old although its worker is well. */
+export const MIN_LEASE_SECONDS = 3;
 
 /** The keeper's status when the command could not be started at all (its directory is missing, the folder cannot be written). */
 export const KEEPER_FAILED = 125;

@@ -1,24 +1,15 @@
 /** What the tests of the launcher share: a clock, a log, a work directory of their own, waiting for conditions, and looking for leftovers. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { build } from "esbuild";
 import { expect } from "vitest";
-import type { Clock } from "../../src/env/clock.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../../src/env/launcher.js";
-import type { Log } from "../../src/env/log.js";
 import { createProcessLauncher, type ProcessLauncherOptions } from "../../src/node/process-launcher.js";
+import { realClock, silentLog } from "./launcher-clock.js";
 
-export const realClock: Clock = {
-  now: () => performance.now(),
-  wallNow: () => Date.now(),
-  at: (instant, run) => {
-    const timer = setTimeout(run, Math.max(0, instant - performance.now()));
-    timer.unref();
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-
-export const silentLog: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+export { realClock, silentLog };
 export const MIB = 1024 * 1024;
 
 export async function until<T>(
@@ -46,6 +37,8 @@ export function program(processId: string, argv: readonly string[], more: Partia
 }
 
 export interface Bench {
+  /** Killed by `close`. */
+  readonly children: ChildProcess[];
   readonly directory: string;
   readonly ends: Map<string, ProcessEnd>;
   open(more?: Partial<ProcessLauncherOptions>): Launcher;
@@ -59,8 +52,10 @@ export function makeBench(): Bench {
   const directory = mkdtempSync(path.join(tmpdir(), "holdfast-launcher-"));
   const ends = new Map<string, ProcessEnd>();
   const open: Launcher[] = [];
+  const children: ChildProcess[] = [];
   return {
     directory,
+    children,
     ends,
     open: (more = {}) => {
       const launcher = createProcessLauncher({
@@ -80,6 +75,7 @@ export function makeBench(): Bench {
     ended: (processId, deadlineMs) => until(`the end of ${processId}`, () => ends.get(processId), deadlineMs),
     file: (processId, name) => readFileSync(path.join(directory, "processes", processId, name), "utf8"),
     close: async () => {
+      for (const child of children) child.kill("SIGKILL");
       for (const launcher of open) await launcher.close({ leave: false });
       const left = livingIn(directory);
       rmSync(directory, { recursive: true, force: true });
@@ -92,7 +88,7 @@ export function makeBench(): Bench {
 export function livingIn(directory: string): string[] {
   const tokens = new Set<string>();
   const folder = path.join(directory, "processes");
-  for (const name of readdirSync(folder)) {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
     try {
       tokens.add(JSON.parse(readFileSync(path.join(folder, name, "process.json"), "utf8")).token);
     } catch {
@@ -121,4 +117,31 @@ export function isLiving(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** A worker process of its own that has launched the processes, and can be killed. */
+export async function launchElsewhere(
+  bench: Bench,
+  specs: readonly LaunchSpec[],
+  more: Partial<ProcessLauncherOptions> = {},
+): Promise<ChildProcess> {
+  const outfile = path.join(bench.directory, "child.mjs");
+  const entry = path.join(import.meta.dirname, "launcher-child.ts");
+  await build({ entryPoints: [entry], outfile, bundle: true, platform: "node", format: "esm", logLevel: "silent" });
+  const child = spawn(process.execPath, [outfile, bench.directory, JSON.stringify(specs), JSON.stringify(more)], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  bench.children.push(child);
+  await new Promise<void>((resolve, reject) => {
+    child.stdout?.once("data", () => resolve());
+    child.once("exit", (code) => reject(new Error(`the worker process ended with ${code}`)));
+  });
+  return child;
+}
+
+export async function kill(child: ChildProcess): Promise<void> {
+  child.removeAllListeners("exit");
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await ended;
 }

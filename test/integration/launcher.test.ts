@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { hasCode } from "../../src/base/errors.js";
@@ -201,6 +201,5 @@ describe("launch", () => {
         log: silentLog,
       });
     expect(open).toThrow("something on the way is not a folder");
-    mkdirSync(path.join(bench.directory, "processes"), { recursive: true });
   });
 });
