@@ -4,15 +4,21 @@
  * Boundary: everything here runs in Node and touches files only through the paths of its descriptors.
  */
 import { CodedError } from "../base/errors.js";
-import type { SourceConnector, SourceDescriptor } from "../dataflow/connector.js";
+import type { SinkConnector, SinkDescriptor, SourceConnector, SourceDescriptor } from "../dataflow/connector.js";
+import { consoleSink, type Print } from "./console-sink.js";
+import { csvSource } from "./csv-source.js";
+import { csvSink, ndjsonSink, textSink } from "./line-sinks.js";
 import { ndjsonSource } from "./ndjson-source.js";
 import { collectionSource, numbersSource } from "./numbers-source.js";
+import { parquetSink } from "./parquet-sink.js";
 import { parquetSource } from "./parquet-source.js";
 import { textSource } from "./text-source.js";
 
 export interface ConnectorOptions {
   /** What relative paths are relative to. Default: the working directory. On a cluster: the directory the job was submitted from. */
   readonly baseDir?: string;
+  /** Where the console sink prints. Default: the standard output. */
+  readonly print?: Print;
 }
 
 export function createSource(descriptor: SourceDescriptor, options: ConnectorOptions = {}): SourceConnector<unknown> {
@@ -22,6 +28,8 @@ export function createSource(descriptor: SourceDescriptor, options: ConnectorOpt
       return textSource(descriptor, baseDir);
     case "ndjson":
       return ndjsonSource(descriptor, baseDir);
+    case "csv":
+      return csvSource(descriptor, baseDir);
     case "parquet":
       return parquetSource(descriptor, baseDir);
     case "numbers":
@@ -29,6 +37,29 @@ export function createSource(descriptor: SourceDescriptor, options: ConnectorOpt
     case "collection":
       return collectionSource(descriptor);
     default:
-      throw new CodedError("INVALID_JOB", `there is no source of kind ${JSON.stringify(descriptor.kind)}`);
+      return unknownKind("source", descriptor);
   }
+}
+
+export function createSink(descriptor: SinkDescriptor, options: ConnectorOptions = {}): SinkConnector<unknown> {
+  const baseDir = options.baseDir ?? process.cwd();
+  switch (descriptor.kind) {
+    case "ndjson":
+      return ndjsonSink(descriptor, baseDir);
+    case "csv":
+      return csvSink(descriptor, baseDir);
+    case "text":
+      return textSink(descriptor, baseDir);
+    case "parquet":
+      return parquetSink(descriptor, baseDir);
+    case "console":
+      return consoleSink(descriptor, options.print);
+    default:
+      return unknownKind("sink", descriptor);
+  }
+}
+
+/** Descriptors come from outside the type system: out of a job graph. */
+function unknownKind(what: string, descriptor: never): never {
+  throw new CodedError("INVALID_JOB", `there is no built-in ${what} like ${JSON.stringify(descriptor)}`);
 }
