@@ -1,0 +1,227 @@
+/**
+ * Finds the leading master and stays with it: used by workers, drivers and clients.
+ *
+ * Boundary: dials (by an injected function), reads the facts of the welcome, reports what it waits for. What is said over the link is its user's.
+ * Rules:
+ *   1. All addresses are dialled at once, and again after a growing, jittered, bounded pause; one that hangs delays no other.
+ *   2. A standby's hint at the leader is followed at once. Both are only hints: the link's own epoch tells the truth.
+ *   3. It never gives up by itself; whoever waits decides by the signal. While it looks it says so: since when, tried what, last error.
+ *   4. A link that breaks soon after it was made does not reset the pause, so that a master that turns everybody away is not stormed.
+ */
+import { CodedError } from "../base/errors.js";
+import { sleep } from "../env/clock.js";
+import type { Env } from "../env/env.js";
+import type { Link } from "./link.js";
+import type { MasterUrl, ReadFile } from "./master-url.js";
+import { parseMasterUrl, readMasterAddresses } from "./master-url.js";
+
+export { parseMasterUrl } from "./master-url.js";
+
+export const MIN_LOOK_PAUSE_MS = 5;
+export const MAX_LOOK_PAUSE_MS = 1_000;
+/** A link that lived this long was a working one. */
+const STABLE_LINK_MS = 1_000;
+/** Without any outcome (every address hangs) it is called for the first time after this. */
+const SILENT_LOOK_MS = 1_000;
+/** `onLooking` is called at least this often while looking. */
+const REPORT_EVERY_MS = 10_000;
+
+/** What masters tell in their welcome; anything else counts as a leader without state. */
+export interface MasterFacts {
+  readonly state: "STANDBY" | "RECOVERING" | "ALIVE";
+  /** The leader's address, where known. */
+  readonly leader: string | null;
+}
+
+export interface Looking {
+  /** Instant (env clock) of the beginning. */
+  readonly since: number;
+  readonly forMs: number;
+  /** Rounds so far. */
+  readonly attempts: number;
+  /** The last outcome at each address. */
+  readonly tried: readonly { readonly address: string; readonly error: CodedError }[];
+  readonly lastError: CodedError | null;
+  /** Set when every address refuses for a reason that waiting does not heal (wrong secret, other cluster, other version). */
+  readonly permanent: CodedError | null;
+}
+
+export interface FindOptions {
+  readonly env: Env;
+  readonly masterUrl: string;
+  readonly readFile: ReadFile;
+  /** Dials one address; bounded in time by itself. Its signal aborts when another address won. */
+  dial(address: string, signal: AbortSignal): Promise<Link>;
+  /** Called when a first round failed, when what is wrong changes, and every REPORT_EVERY_MS. */
+  onLooking?(looking: Looking): void;
+  readonly signal: AbortSignal;
+}
+
+export interface FollowOptions extends FindOptions {
+  /** Called for each leader found; the finder closes the link only at its own end. To look again, close the link. */
+  onLink(link: Link): void;
+}
+
+/** A link to the leading master. Rejects with INVALID_ARGUMENT (the URL) or the signal's reason only. */
+export async function findLeader(options: FindOptions): Promise<Link> {
+  const url = parseMasterUrl(options.masterUrl);
+  options.signal.throwIfAborted();
+  return createSearch(options, url, 0).run();
+}
+
+/** Finds, hands on, and finds again when the link ends, until the signal. Resolves at the abort, when its links are closed. */
+export async function followLeader(options: FollowOptions): Promise<void> {
+  const url = parseMasterUrl(options.masterUrl);
+  const { env, signal } = options;
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      if (failures > 0) await sleep(env.clock, pauseMs(env, failures), signal);
+      const link = await createSearch(options, url, failures).run();
+      const madeAt = env.clock.now();
+      const onAbort = () => link.close();
+      signal.addEventListener("abort", onAbort, { once: true });
+      options.onLink(link);
+      await link.ended;
+      signal.removeEventListener("abort", onAbort);
+      failures = env.clock.now() - madeAt >= STABLE_LINK_MS ? 0 : failures + 1;
+    } catch (thrown) {
+      if (signal.aborted) return;
+      throw thrown;
+    }
+  }
+}
+
+function pauseMs(env: Env, failures: number): number {
+  const full = Math.min(MAX_LOOK_PAUSE_MS, MIN_LOOK_PAUSE_MS * 2 ** Math.min(failures, 20));
+  return full * (0.5 + env.random.fraction() / 2);
+}
+
+/** One search, from the loss of a leader to the next one. */
+function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: number) {
+  const { env, signal } = options;
+  const since = env.clock.now();
+  const inFlight = new Map<string, AbortController>();
+  const outcomes = new Map<string, CodedError>();
+  let attempts = 0;
+  let urlError: CodedError | null = null;
+  let found: Link | null = null;
+  let lastError: CodedError | null = null;
+  let reportedText = "";
+  let reportedAt = since - REPORT_EVERY_MS + SILENT_LOOK_MS;
+  /** Ends the pause of the present round early. */
+  let wake: () => void = () => {};
+
+  const failed = (address: string, error: CodedError) => {
+    outcomes.set(address, error);
+    lastError = error;
+  };
+
+  const judge = (address: string, link: Link) => {
+    const { state, leader } = link.peer.facts;
+    if (found !== null || signal.aborted) {
+      link.close();
+    } else if (state === "STANDBY") {
+      link.close();
+      const where = typeof leader === "string" ? `the leader is said to be ${leader}` : "it knows no leader";
+      failed(address, new CodedError("NOT_LEADER", `${address} is a standby; ${where}`));
+      if (typeof leader === "string" && leader !== address && !inFlight.has(leader) && !outcomes.has(leader)) {
+        start(leader);
+      }
+    } else {
+      found = link;
+      wake();
+    }
+  };
+
+  const start = (address: string) => {
+    if (inFlight.has(address) || found !== null) return;
+    const control = new AbortController();
+    inFlight.set(address, control);
+    options
+      .dial(address, control.signal)
+      .then(
+        (link) => judge(address, link),
+        (reason) => {
+          if (!control.signal.aborted) failed(address, CodedError.from(reason, "CONNECTION_LOST"));
+        },
+      )
+      .finally(() => {
+        inFlight.delete(address);
+      });
+  };
+
+  const report = () => {
+    const tried = [...outcomes].map(([address, error]) => ({ address, error }));
+    const text = [urlError?.message ?? "", ...tried.map(({ error }) => error.message)].join("\n");
+    const now = env.clock.now();
+    if (text === reportedText && now - reportedAt < REPORT_EVERY_MS) return;
+    reportedText = text;
+    reportedAt = now;
+    const waitedFor =
+      tried.length > 0 && inFlight.size === 0 && urlError === null && tried.every(({ error }) => isPermanent(error));
+    options.onLooking?.({
+      since,
+      forMs: now - since,
+      attempts,
+      tried,
+      lastError: urlError ?? lastError,
+      permanent: waitedFor ? (tried[0]?.error ?? null) : null,
+    });
+  };
+
+  const round = async () => {
+    try {
+      const known = await readMasterAddresses(url, options.readFile);
+      urlError = null;
+      // Outcomes of addresses that were only hinted at, or left the file, are forgotten: a new hint is followed again.
+      for (const address of [...outcomes.keys()]) if (!known.includes(address) && !inFlight.has(address)) outcomes.delete(address);
+      for (const address of known) start(address);
+    } catch (thrown) {
+      urlError = CodedError.from(thrown);
+    }
+  };
+
+  const end = () => {
+    for (const control of inFlight.values())
+      control.abort(new CodedError("ABORTED", "another master was found, or nobody waits any more"));
+    if (found === null || !signal.aborted) return;
+    found.close();
+    found = null;
+  };
+
+  return {
+    async run(): Promise<Link> {
+      try {
+        for (;;) {
+          await round();
+          attempts += 1;
+          if (found === null) await pause(env, pauseMs(env, failuresBefore + attempts - 1), signal, (end) => (wake = end));
+          signal.throwIfAborted();
+          if (found !== null) return found;
+          report();
+        }
+      } finally {
+        end();
+      }
+    },
+  };
+}
+
+const PERMANENT = new Set<string>(["UNAUTHENTICATED", "FORBIDDEN", "WRONG_CLUSTER", "PROTOCOL_VERSION"]);
+const isPermanent = (error: CodedError): boolean => PERMANENT.has(error.code);
+
+/** Resolves after the time, at the abort, or when the function given to `onReady` is called. */
+function pause(env: Env, durationMs: number, signal: AbortSignal, onReady: (end: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      timer.cancel();
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = env.clock.at(env.clock.now() + durationMs, end);
+    signal.addEventListener("abort", end, { once: true });
+    onReady(end);
+    if (signal.aborted) end();
+  });
+}
