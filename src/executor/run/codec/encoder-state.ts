@@ -13,6 +13,7 @@ import {
   MAX_DICTIONARY_ENTRIES,
   MAX_DICTIONARY_UNITS,
   MAX_SHAPE_KEYS,
+  MAX_SHAPE_UNITS,
 } from "./limits.js";
 import { isRecord } from "./records.js";
 import { detachText, type TextCodec } from "./text-codec.js";
@@ -285,6 +286,7 @@ export function shapeOf(context: EncoderContext, column: Column, record: object,
     : Object.keys(record);
   if (keys.length > MAX_SHAPE_KEYS || (tuple && keys.length === 0)) return null;
   const name = tuple ? `[${keys.length}]` : JSON.stringify(keys);
+  if (name.length > MAX_SHAPE_UNITS) return null;
   const known = column.shapes.get(tuple ? `tuple ${name}` : name);
   if (known !== undefined) return known;
   if (column.shapes.size >= maxShapes || context.columns + keys.length > MAX_COLUMNS) return null;

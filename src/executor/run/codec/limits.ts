@@ -15,6 +15,8 @@ export const MAX_COLUMN_DEPTH = 8;
 export const MAX_VALUE_DEPTH = 100;
 /** Fields of a shape; objects with more are written as values. */
 export const MAX_SHAPE_KEYS = 1_024;
+/** UTF-16 units of the keys of a shape: generated code holds them. */
+export const MAX_SHAPE_UNITS = 65_536;
 /** Shapes of records remembered for a channel, and of objects inside one field. Each costs generated code on both sides. */
 export const MAX_SHAPES = 64;
 export const MAX_NESTED_SHAPES = 8;

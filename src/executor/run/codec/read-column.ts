@@ -7,7 +7,15 @@
 import { violation } from "./byte-reader.js";
 import { type DecoderColumn, type DecoderContext, type DecoderShape, newShape } from "./decoder-state.js";
 import { ESCAPE_CODE, Flag, Kind } from "./kinds.js";
-import { MAX_BATCH_VALUES, MAX_COLUMN_DEPTH, MAX_PROGRAMS, MAX_SHAPE_KEYS, MAX_SHAPES, MAX_UNION_GROUPS } from "./limits.js";
+import {
+  MAX_BATCH_VALUES,
+  MAX_COLUMN_DEPTH,
+  MAX_PROGRAMS,
+  MAX_SHAPE_KEYS,
+  MAX_SHAPE_UNITS,
+  MAX_SHAPES,
+  MAX_UNION_GROUPS,
+} from "./limits.js";
 import { buildSlowly, generateProgram, type ReadColumn, signatureOf, valueAt } from "./programs.js";
 import { readStrings } from "./strings.js";
 
@@ -194,7 +202,7 @@ function shapeOf(context: DecoderContext, column: DecoderColumn, head: Head): De
   const tuple = (head.flags & Flag.TUPLE) !== 0;
   const keys: string[] = [];
   if (tuple) for (let j = 0; j < keyCount; j++) keys.push(String(j));
-  else readStrings(reader, text, keyCount, keys, 0);
+  else if (readStrings(reader, text, keyCount, keys, 0) > MAX_SHAPE_UNITS) throw violation("it announces a shape of too long keys");
   if (new Set(keys).size !== keys.length) throw violation("it announces a shape with a key twice");
   const shape = newShape(context, keys, tuple);
   column.shapes.set(id, shape);

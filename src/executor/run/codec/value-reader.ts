@@ -7,7 +7,7 @@
 import type { ByteReader } from "./byte-reader.js";
 import { violation } from "./byte-reader.js";
 import { BINARY_TYPES, SMALL_INT_FIRST, SMALL_INT_ZERO, Token } from "./kinds.js";
-import { MAX_VALUE_DEPTH, MAX_VALUE_SHAPE_KEYS, MAX_VALUE_SHAPES } from "./limits.js";
+import { MAX_SHAPE_UNITS, MAX_VALUE_DEPTH, MAX_VALUE_SHAPE_KEYS, MAX_VALUE_SHAPES } from "./limits.js";
 import { literalKey, setField } from "./programs.js";
 
 type Build = (reader: ValueReader, depth: number) => unknown;
@@ -16,6 +16,7 @@ interface ValueShape {
   readonly build: Build | null;
 }
 
+const PREALLOCATED_ITEMS = 1_024;
 /** Generated constructors kept; objects of other shapes are built by a loop. */
 const MAX_BUILDERS = 512;
 
@@ -124,8 +125,10 @@ export class ValueReader {
   }
 
   private array(depth: number): unknown[] {
-    const items = new Array<unknown>(this.count(1));
-    for (let i = 0; i < items.length; i++) items[i] = this.value(depth + 1);
+    const count = this.count(1);
+    // Longer ones grow as their items come: arrays in arrays could otherwise each claim all of the bytes that are left.
+    const items = count <= PREALLOCATED_ITEMS ? new Array<unknown>(count) : [];
+    for (let i = 0; i < count; i++) items[i] = this.value(depth + 1);
     return items;
   }
 
@@ -150,7 +153,7 @@ export class ValueReader {
     const name = JSON.stringify(keys);
     let build = this.builders.get(name);
     if (build === undefined) {
-      if (this.builders.size >= MAX_BUILDERS) return null;
+      if (this.builders.size >= MAX_BUILDERS || name.length > MAX_SHAPE_UNITS) return null;
       const fields = keys.map((key) => `${literalKey(key)}:r.value(d)`).join(",");
       build = new Function("r", "d", `"use strict";return {${fields}};`) as Build;
       this.builders.set(name, build);

@@ -7,7 +7,6 @@
  * Array, Map, Set and Uint8Array as their base, holes in arrays as undefined, an object met twice as two objects; keys that are symbols are left out.
  * Functions, symbols, promises and weak collections are refused with BAD_RECORD, as are cycles.
  */
-import { CodedError } from "../../../base/errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { BINARY_TYPES, SMALL_INT_FIRST, SMALL_INT_LAST, SMALL_INT_ZERO, Token } from "./kinds.js";
 import { MAX_VALUE_DEPTH, MAX_VALUE_SHAPE_KEYS, MAX_VALUE_SHAPES } from "./limits.js";
