@@ -44,8 +44,12 @@ export interface ChannelEnds {
   readonly toSubtask: number;
 }
 
-/** `parallelism`: of the application, for operators that do not name their own; theirs is cut down to it. */
-export function executionPlan(graph: JobGraph, parallelism: number): ExecutionPlan {
+/**
+ * `wanted`: the parallelism of the application, for operators that do not name their own; theirs is cut down to it. At most one subtask
+ * for each key group.
+ */
+export function executionPlan(graph: JobGraph, wanted: number): ExecutionPlan {
+  const parallelism = Math.max(1, Math.min(wanted, graph.maxParallelism));
   const parallelismOf = new Map(
     graph.operators.map((operator) => [operator.uid, Math.min(operator.parallelism ?? parallelism, parallelism)]),
   );

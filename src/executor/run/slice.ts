@@ -1,5 +1,5 @@
 /**
- * A slice: everything that one executor runs of one job. Executor i runs subtask i of every vertex of the execution plan whose
+ * What a slice is: everything that one executor runs of one job (`run-slice.ts` runs it). Executor i runs subtask i of every vertex of the execution plan whose
  * parallelism is greater than i.
  *
  * Boundary: knows nothing of drivers, processes or sockets. Splits come from `splits`, batches go through `network`, committables are

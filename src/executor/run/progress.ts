@@ -1,0 +1,35 @@
+/** What a slice has done so far, from the counters of its chains. Cheap enough to be asked for several times a second. */
+import type { BadRecord } from "../../dataflow/connector.js";
+import type { Chain } from "./chain.js";
+import type { OperatorProgress, SliceProgress } from "./slice.js";
+import { MAX_BAD_RECORDS, type SourceTask } from "./source-task.js";
+import type { Counters } from "./user-metrics.js";
+
+export function sliceProgress(
+  chains: readonly Chain[],
+  sources: readonly SourceTask[],
+  sourceUids: readonly string[],
+  counters: Counters,
+): SliceProgress {
+  const operators: Record<string, OperatorProgress> = {};
+  let recordsIn = 0;
+  let recordsOut = 0;
+  for (const chain of chains) {
+    for (const node of chain.nodes) {
+      const taken = chain.counts[node.segment] ?? 0;
+      const given = node.spec.kind === "sink" ? taken : [node.main, ...node.sides].reduce((sum, outlet) => sum + (chain.counts[outlet.segment] ?? 0), 0);
+      operators[node.spec.uid] = { in: taken, out: given };
+      if (node.spec.kind === "source") recordsIn += taken;
+      if (node.spec.kind === "sink") recordsOut += taken;
+    }
+  }
+  const sourceProgress: Record<string, number> = {};
+  const firstBadRecords: (BadRecord & { readonly operator: string })[] = [];
+  for (const [index, source] of sources.entries()) {
+    const uid = sourceUids[index] ?? "";
+    sourceProgress[uid] = (sourceProgress[uid] ?? 0) + source.progress();
+    for (const bad of source.firstBadRecords) if (firstBadRecords.length < MAX_BAD_RECORDS) firstBadRecords.push({ ...bad, operator: uid });
+  }
+  const badRecords = sources.reduce((sum, source) => sum + source.badRecords, 0);
+  return { recordsIn, recordsOut, badRecords, firstBadRecords, operators, sourceProgress, metrics: counters.snapshot() };
+}

@@ -1,0 +1,169 @@
+/**
+ * A source's subtask: pulls splits, reads batches within the rate, checks records against the schema, and feeds the chain.
+ *
+ * Invariants: a reader is closed whatever happens; bad records are counted, the first ones kept, and none is dropped without one of both.
+ */
+import { issueLines, type StandardSchemaV1 } from "../../api/schema.js";
+import { CodedError } from "../../base/errors.js";
+import type { BadRecord, OnError, SourceConnector, SourceReader, Split } from "../../dataflow/connector.js";
+import { sleep } from "../../env/clock.js";
+import type { ChainNode } from "./chain-nodes.js";
+import { BATCH_RECORDS } from "./network.js";
+import { RateLimiter } from "./rate-limiter.js";
+import type { SplitProvider } from "./slice.js";
+import type { ChainDriver } from "./subtask.js";
+import { isThenable } from "./thenable.js";
+
+/** Bad records that a subtask keeps to show. */
+export const MAX_BAD_RECORDS = 10;
+
+export interface SourceTaskOptions {
+  readonly driver: ChainDriver;
+  readonly node: ChainNode;
+  readonly connector: SourceConnector<unknown>;
+  readonly schema: StandardSchemaV1 | null;
+  readonly splits: SplitProvider;
+  /** Subtasks of the source, when the split provider does not know how many read. */
+  readonly readers: number;
+}
+
+export class SourceTask {
+  badRecords = 0;
+  readonly firstBadRecords: BadRecord[] = [];
+  private readonly options: SourceTaskOptions;
+  private readonly onError: OnError;
+  private readonly limiter: RateLimiter | null;
+  /** Of `onError: "side"`, not yet emitted. */
+  private sideRecords: BadRecord[] = [];
+  private readonly draining = new AbortController();
+  private reader: SourceReader<unknown> | null = null;
+  private finishedSize = 0;
+
+  constructor(options: SourceTaskOptions) {
+    this.options = options;
+    const config = options.node.spec.config as { readonly onError: OnError; readonly rate: number | null };
+    this.onError = config.onError;
+    const uid = options.node.spec.uid;
+    const readers = () => options.splits.readers?.(uid) ?? options.readers;
+    this.limiter = config.rate === null ? null : new RateLimiter(config.rate, readers, options.driver.clock.now());
+  }
+
+  /** How much of the splits' size hints has been read. */
+  progress(): number {
+    return this.finishedSize + (this.reader?.progress() ?? 0);
+  }
+
+  /** The input shall end here. */
+  drain(): void {
+    this.draining.abort(new CodedError("CLOSED", "The source is being drained."));
+  }
+
+  async run(): Promise<void> {
+    const { driver, node, splits } = this.options;
+    const signal = AbortSignal.any([driver.chain.signal, this.draining.signal]);
+    try {
+      for (;;) {
+        const split = await driver.meanwhile(splits.next(node.spec.uid, signal));
+        if (split === null || this.draining.signal.aborted) return;
+        await this.readSplit(split, signal);
+      }
+    } catch (thrown) {
+      driver.chain.signal.throwIfAborted();
+      if (this.draining.signal.aborted && isAbort(thrown, this.draining.signal)) return;
+      throw this.failed(thrown);
+    }
+  }
+
+  private async readSplit(split: Split, signal: AbortSignal): Promise<void> {
+    const { driver, node, connector } = this.options;
+    const reader = await driver.meanwhile(connector.open(split, null, { signal, onBadRecord: (bad) => this.bad(bad) }));
+    this.reader = reader;
+    const code = driver.chain.compile(node.main.targets);
+    const records: unknown[] = [];
+    try {
+      while (!this.draining.signal.aborted) {
+        const limit = await this.allowance(signal);
+        const reading = reader.next(records, limit);
+        const count = typeof reading === "number" ? reading : await driver.meanwhile(reading);
+        if (this.sideRecords.length > 0) await this.emitSideRecords();
+        if (count === 0) break;
+        this.limiter?.taken(count);
+        const valid = this.options.schema === null ? count : await this.validated(this.options.schema, split, records, count);
+        if (this.sideRecords.length > 0) await this.emitSideRecords();
+        await driver.feed(code, records, valid);
+      }
+    } finally {
+      await reader.close();
+      this.finishedSize += split.sizeHint;
+      this.reader = null;
+    }
+  }
+
+  /** Waits until at least one record may be read. */
+  private async allowance(signal: AbortSignal): Promise<number> {
+    const { limiter } = this;
+    if (limiter === null) return BATCH_RECORDS;
+    const { driver } = this.options;
+    for (;;) {
+      const allowed = limiter.allowed(driver.clock.now(), BATCH_RECORDS);
+      if (allowed > 0) return allowed;
+      await driver.meanwhile(sleep(driver.clock, limiter.waitMs(), signal));
+    }
+  }
+
+  /** Moves the records that fit the schema, converted, to the front; returns their number. */
+  private async validated(schema: StandardSchemaV1, split: Split, records: unknown[], count: number): Promise<number> {
+    let valid = 0;
+    for (let i = 0; i < count; i++) {
+      const checked = schema["~standard"].validate(records[i]);
+      const result = isThenable(checked) ? await checked : checked;
+      if (result.issues === undefined) records[valid++] = result.value;
+      else this.doesNotFit(split, records[i], issueLines(result.issues).join("; "));
+    }
+    return valid;
+  }
+
+  private doesNotFit(split: Split, record: unknown, reason: string): void {
+    const text = (JSON.stringify(record) ?? String(record)).slice(0, 200);
+    const { uid } = this.options.node.spec;
+    if (this.onError === "fail") {
+      throw new CodedError("BAD_RECORD", `A record of source '${uid}' (${split.id}) does not fit its schema: ${reason}`, {
+        hint: 'Set onError to "skip" or "side" to go on without such records.',
+        details: { operator: uid, split: split.id, record: text },
+      });
+    }
+    this.bad({ source: split.id, line: null, byteOffset: null, text, reason });
+  }
+
+  private bad(bad: BadRecord): void {
+    this.badRecords++;
+    if (this.firstBadRecords.length < MAX_BAD_RECORDS) this.firstBadRecords.push(bad);
+    if (this.onError === "side") this.sideRecords.push(bad);
+  }
+
+  private async emitSideRecords(): Promise<void> {
+    const records = this.sideRecords;
+    this.sideRecords = [];
+    const outlet = this.options.node.sides.find((side) => side.side === "errors");
+    if (outlet !== undefined) await this.options.driver.chain.emitBatch(outlet, records, records.length);
+  }
+
+  private failed(thrown: unknown): CodedError {
+    if (thrown instanceof CodedError) return thrown;
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    const { uid } = this.options.node.spec;
+    return new CodedError("SOURCE_FAILED", `Source '${uid}' failed: ${message}`, {
+      details: { operator: uid, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
+      cause: thrown,
+    });
+  }
+}
+
+/** Readers may reject with the signal's reason or an error of their own about it; both mean that the wait was cut short. */
+function isAbort(thrown: unknown, signal: AbortSignal): boolean {
+  return thrown === signal.reason || (thrown instanceof Error && (thrown.name === "AbortError" || thrown.cause === signal.reason)) || isClosed(thrown);
+}
+
+function isClosed(thrown: unknown): boolean {
+  return thrown instanceof CodedError && (thrown.code === "CLOSED" || thrown.code === "ABORTED");
+}

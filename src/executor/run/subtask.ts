@@ -1,0 +1,116 @@
+/**
+ * Feeds a chain: from exchanges (`runInputs`) or from a source (`source-task.ts`), and does between batches what time asks for: results of
+ * mapAsync, part-filled batches that got old, giving way to the rest of the process.
+ */
+import type { Clock } from "../../env/clock.js";
+import type { Chain } from "./chain.js";
+import type { BatchFunction } from "./codegen.js";
+import { JoinUnit } from "./join-unit.js";
+import { type BatchInput, FLUSH_AFTER_MS } from "./network.js";
+
+export class ChainDriver {
+  readonly chain: Chain;
+  readonly clock: Clock;
+  private flushedAt: number;
+
+  constructor(chain: Chain, clock: Clock) {
+    this.chain = chain;
+    this.clock = clock;
+    this.flushedAt = clock.now();
+  }
+
+  /** Runs a batch of input through the chain. */
+  async feed(code: BatchFunction, records: readonly unknown[], count: number): Promise<void> {
+    const { chain } = this;
+    chain.counts[0] = (chain.counts[0] ?? 0) + count;
+    await chain.run(code, records, count);
+    if (chain.isBusy()) await chain.pump();
+    const now = this.clock.now();
+    if (now - this.flushedAt >= FLUSH_AFTER_MS) await this.flush(now, false);
+  }
+
+  /** Waits for the promise, and meanwhile keeps the chain going. */
+  async meanwhile<T>(promise: Promise<T>): Promise<T> {
+    let settled = false;
+    const settle = () => {
+      settled = true;
+      this.chain.wakeup.notify();
+    };
+    promise.then(settle, settle);
+    while (!settled) await this.idle(() => settled);
+    return await promise;
+  }
+
+  /** Sleeps until the chain is woken; what it holds is flushed when that takes long. `isOver`: asked once more before sleeping. */
+  async idle(isOver: () => boolean): Promise<void> {
+    const { chain, clock } = this;
+    if (chain.isBusy()) await chain.pump();
+    if (isOver()) return;
+    let isLate = false;
+    const timer = chain.isHolding()
+      ? clock.at(clock.now() + FLUSH_AFTER_MS, () => {
+          isLate = true;
+          chain.wakeup.notify();
+        })
+      : null;
+    await chain.wakeup.wait();
+    timer?.cancel();
+    chain.signal.throwIfAborted();
+    if (isLate) await this.flush(clock.now(), true);
+  }
+
+  private async flush(now: number, all: boolean): Promise<void> {
+    this.flushedAt = now;
+    this.chain.flush(all);
+    if (this.chain.stop) await this.chain.settle();
+  }
+}
+
+/** Channels of one input of the vertex, with the code for its records. */
+interface OpenInput {
+  readonly gate: BatchInput;
+  readonly code: BatchFunction;
+  open: number;
+}
+
+export interface GateInput {
+  /** 0, or 1 for the second input of a join. */
+  readonly input: number;
+  readonly gate: BatchInput;
+  readonly channels: number;
+}
+
+/** Feeds the chain until all its channels have ended. The second input of a join comes first; see `api/probe-modes.ts`. */
+export async function runInputs(driver: ChainDriver, gates: readonly GateInput[]): Promise<void> {
+  const { chain } = driver;
+  const [head] = chain.nodes;
+  if (head === undefined) return;
+  for (const { gate } of gates) gate.onReady(() => chain.wakeup.notify());
+  const opened = (input: number): OpenInput[] =>
+    gates
+      .filter((gate) => gate.input === input)
+      .map(({ gate, channels }) => ({ gate, open: channels, code: chain.compile([{ kind: input === 0 ? "node" : "build", node: head }]) }));
+  const main = opened(0);
+  const build = opened(1);
+  if (head.unit instanceof JoinUnit) {
+    await consume(driver, head.unit.buffersProbe ? [...build, ...main] : build, build);
+    await head.unit.buildEnded();
+  }
+  await consume(driver, main, main);
+}
+
+/** Takes batches from all inputs until those in `until` have ended. */
+async function consume(driver: ChainDriver, inputs: readonly OpenInput[], until: readonly OpenInput[]): Promise<void> {
+  const isOver = () => until.every((input) => input.open === 0);
+  while (!isOver()) {
+    let taken = false;
+    for (const input of inputs) {
+      const batch = input.gate.poll();
+      if (batch === undefined) continue;
+      taken = true;
+      if (batch.records === null) input.open--;
+      else await driver.feed(input.code, batch.records, batch.records.length);
+    }
+    if (!taken) await driver.idle(() => false);
+  }
+}

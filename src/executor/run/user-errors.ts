@@ -1,0 +1,32 @@
+/** How errors of user functions are reported: by operator, with the user's message and stack. */
+import { CodedError, type ErrorCode } from "../../base/errors.js";
+
+/** Errors that the engine itself raises beneath a user function's call; they say better what happened. */
+const ENGINE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "LIMIT_EXCEEDED",
+  "OPERATOR_FAILED",
+  "SOURCE_FAILED",
+  "SINK_FAILED",
+  "BAD_RECORD",
+  "EXECUTOR_LOST",
+  "ABORTED",
+  "CLOSED",
+  "INTERNAL",
+]);
+
+export function operatorFailed(operator: string, thrown: unknown): CodedError {
+  if (thrown instanceof CodedError && ENGINE_CODES.has(thrown.code)) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  if (thrown instanceof RangeError && /maximum size exceeded/.test(message)) {
+    return new CodedError("LIMIT_EXCEEDED", `Operator '${operator}' has more keys in one subtask than a Map holds (16.7 million).`, {
+      hint: "Run the job with a higher parallelism, so that each subtask has fewer keys.",
+      details: { operator },
+      cause: thrown,
+    });
+  }
+  return new CodedError("OPERATOR_FAILED", `Operator '${operator}' failed: ${message}`, {
+    hint: "The error was thrown by the job's own function; `details.stack` says where.",
+    details: { operator, message, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
+    cause: thrown,
+  });
+}
