@@ -146,6 +146,8 @@ class Side implements Connection {
   #over = false;
   #pumping = false;
   #maxFrameBytes: number;
+  /** The other end has gone, and this one is not told before `thaw`. */
+  #lost: string | null = null;
   #waiters: (() => void)[] = [];
   #settle: (reason: CodedError) => void = () => {};
 
@@ -219,6 +221,7 @@ class Side implements Connection {
     this.#pumping = true;
     queueMicrotask(() => {
       this.#pumping = false;
+      if (this.#lost !== null && !this.#network.frozen.has(this.#address)) this.lose(this.#lost);
       while (this.#queue.length > 0 && this.#otherTakes()) {
         const frame = this.#queue.shift() as Uint8Array;
         this.#queuedBytes -= frame.length;
@@ -263,6 +266,8 @@ class Side implements Connection {
     this.#network.pairs.get(this.#address)?.delete(this);
     this.#wake();
     this.#settle(reason);
-    this.other?.lose(toldOther);
+    if (this.other === null) return;
+    if (this.#network.frozen.has(this.#address)) this.other.#lost = toldOther;
+    else this.other.lose(toldOther);
   }
 }

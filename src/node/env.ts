@@ -1,5 +1,6 @@
 /** The real world for hosts: clock, chance, digests, TCP, and the log that the program made. */
 import { createHash, createHmac, randomBytes } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import type { Digest, Env } from "../env/env.js";
 import type { Log } from "../env/log.js";
 import type { Random } from "../env/random.js";
@@ -13,6 +14,8 @@ export interface NodeEnvOptions {
 }
 
 export function createNodeEnv(options: NodeEnvOptions): Env {
+  // One signal ends everything of a role, so many waits listen to it; each takes its listener away again. Node would warn on standard error.
+  setMaxListeners(0);
   return {
     clock: createNodeClock(),
     random: createNodeRandom(),
