@@ -1,0 +1,120 @@
+/**
+ * A submitted job, loaded in a driver or an executor: its bundle checked by hash and imported, planned again, and the graph compared with
+ * the one that was submitted.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { pathToFileURL } from "node:url";
+import type { BuiltJob } from "../api/built.js";
+import { planJob } from "../api/plan.js";
+import type { RestartSettings } from "../api/settings.js";
+import { CodedError } from "../base/errors.js";
+import { createSink, createSource } from "../connectors/index.js";
+import { executionPlan } from "../dataflow/chains.js";
+import type { SinkConnector, SinkDescriptor, SourceConnector, SourceDescriptor } from "../dataflow/connector.js";
+import type { OperatorSpec } from "../dataflow/graph.js";
+import type { JobInputs } from "../host/driver-inputs.js";
+import type { RestartStrategy } from "../job/restart-strategy.js";
+import type { ApplicationRecord } from "../wire/application.js";
+
+export interface LoadedJob {
+  readonly built: BuiltJob;
+  readonly restart: RestartStrategy | null;
+  readonly parallelism: number;
+  /** What relative paths are relative to. */
+  readonly baseDir: string;
+}
+
+const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+/** Rejects with ARTIFACT_CORRUPT, GRAPH_MISMATCH, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED. */
+export async function loadJob(application: ApplicationRecord, artifactPath: string): Promise<LoadedJob> {
+  const { job } = application.spec;
+  if (job === null) throw new CodedError("INVALID_JOB", `${application.id} is not a job, but a process application`);
+  await checkArtifact(artifactPath, job.artifact);
+  const module = await importBundle(artifactPath);
+  const { built, settings } = await planJob(module.default, job.params, { sha256Hex, verify: false });
+  if (built.graph.hash !== job.graphHash) {
+    throw new CodedError(
+      "GRAPH_MISMATCH",
+      `This process built the job graph ${built.graph.hash}, submitted was ${job.graphHash}.`,
+      {
+        hint: "The graph depends on the clock, on chance, on the environment or on the machine: let `build` depend on its params only.",
+      },
+    );
+  }
+  return { built, restart: strategyOf(settings.restart), parallelism: job.parallelism, baseDir: job.baseDir ?? process.cwd() };
+}
+
+async function checkArtifact(file: string, sha256: string): Promise<void> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(file);
+  } catch (thrown) {
+    throw new CodedError("ARTIFACT_CORRUPT", `the job bundle ${file} can't be read: ${CodedError.from(thrown).message}`, {
+      cause: thrown,
+    });
+  }
+  const found = sha256Hex(bytes);
+  if (found !== sha256)
+    throw new CodedError("ARTIFACT_CORRUPT", `the job bundle ${file} has the sha-256 ${found}, submitted was ${sha256}`);
+}
+
+async function importBundle(file: string): Promise<{ readonly default?: unknown }> {
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (thrown) {
+    throw new CodedError("PLAN_FAILED", `the job bundle could not be loaded: ${CodedError.from(thrown).message}`, {
+      cause: thrown,
+    });
+  }
+}
+
+function strategyOf(settings: RestartSettings | null): RestartStrategy | null {
+  if (settings === null) return null;
+  switch (settings.strategy) {
+    case "none":
+      return { kind: "none" };
+    case "fixed-delay":
+      return { kind: "fixed-delay", attempts: settings.attempts, delayMs: settings.delayMs };
+    case "exponential": {
+      const { minMs, maxMs, attempts } = settings;
+      // A job that ran for ten times its longest wait has recovered.
+      return { kind: "exponential", initialMs: minMs, maxMs, multiplier: 2, resetAfterMs: Math.max(60_000, 10 * maxMs), attempts };
+    }
+  }
+}
+
+/** The connectors that the driver itself works with. */
+export function inputsOf({ built, parallelism, baseDir }: LoadedJob): JobInputs {
+  const placed = new Map(
+    executionPlan(built.graph, parallelism).vertices.flatMap((vertex) =>
+      vertex.operators.map((one) => [one.uid, vertex.parallelism]),
+    ),
+  );
+  const sources = new Map<string, { connector: SourceConnector<unknown>; parallelism: number }>();
+  const sinks = new Map<string, { connector: SinkConnector<unknown>; parallelism: number }>();
+  for (const operator of built.graph.operators) {
+    const place = placed.get(operator.uid) ?? parallelism;
+    const source = operator.kind === "source" ? sourceOf(built, operator, baseDir) : null;
+    if (source !== null) sources.set(operator.uid, { connector: source, parallelism: place });
+    const sink = operator.kind === "sink" ? sinkOf(built, operator, baseDir) : null;
+    if (sink !== null) sinks.set(operator.uid, { connector: sink, parallelism: place });
+  }
+  return { sources, sinks };
+}
+
+function sourceOf(built: BuiltJob, operator: OperatorSpec, baseDir: string): SourceConnector<unknown> | null {
+  const functions = built.functions.get(operator.uid);
+  if (functions?.kind === "source" && functions.custom !== null) return functions.custom;
+  const { descriptor } = operator.config as { readonly descriptor?: SourceDescriptor };
+  return descriptor === undefined ? null : createSource(descriptor, { baseDir });
+}
+
+/** Null for `collect`: its records come over the wire. */
+function sinkOf(built: BuiltJob, operator: OperatorSpec, baseDir: string): SinkConnector<unknown> | null {
+  const functions = built.functions.get(operator.uid);
+  if (functions?.kind === "sink" && functions.custom !== null) return functions.custom;
+  const { descriptor } = operator.config as { readonly descriptor?: SinkDescriptor };
+  return descriptor === undefined ? null : createSink(descriptor, { baseDir });
+}

@@ -1,0 +1,1 @@
+export const bucketOf = (n: number, buckets: number): string => `bucket-${n % buckets}`;

@@ -1,0 +1,370 @@
+import { describe, expect, test } from "vitest";
+import { DRIVER_LIMITS } from "../../../src/job/driver-events.js";
+import { applicationRecord, shape, World } from "./driver-world.js";
+
+/** Both executors stop their slices. */
+function stopped(world: World, links: readonly number[], tryNumber = world.view.try): void {
+  for (const link of links) world.post({ kind: "executor.cancelled", link, try: tryNumber });
+}
+
+/** From the back-off to the next running try. */
+function nextTry(world: World): void {
+  while (world.view.phase === "backing-off") world.wake();
+  world.prepared();
+}
+
+describe("an executor that dies", () => {
+  test("the others are told to stop, and the next try runs on them and on its replacement", () => {
+    const world = new World().running();
+    world.dies(1);
+    expect(world.told("executor.cancel").map(({ link }) => link)).toEqual([2]);
+    stopped(world, [2]);
+    nextTry(world);
+    expect(world.view).toMatchObject({ phase: "gathering", try: 2 });
+    world.executor(3);
+    expect(world.view).toMatchObject({ phase: "running", try: 2 });
+    expect(
+      world
+        .told("executor.deploy")
+        .slice(2)
+        .map(({ link, body }) => [link, (body as { subtask: number }).subtask]),
+    ).toEqual([
+      [2, 0],
+      [3, 1],
+    ]);
+  });
+
+  test("its place is released at once, and as many executors stay wanted", () => {
+    const world = new World().running();
+    world.dies(1);
+    expect(world.of("tell-master").find(({ message }) => message === "driver.executors")?.body).toEqual({
+      wanted: 2,
+      released: ["app-1-1.d1.e1"],
+    });
+  });
+
+  test("no try begins while a member of the one before may still write", () => {
+    const world = new World().running();
+    world.dies(1);
+    world.executor(3);
+    expect(world.view.phase).toBe("stopping");
+    expect(world.of("prepare")).toHaveLength(1);
+    stopped(world, [2]);
+    expect(world.view.phase).toBe("backing-off");
+  });
+
+  test("a member that does not stop in time is given up, and may not come back", () => {
+    const world = new World().running();
+    world.dies(1);
+    world.wait(DRIVER_LIMITS.cancelMs);
+    expect(world.view.phase).toBe("backing-off");
+    expect(world.told("executor.finish").map(({ link }) => link)).toEqual([2]);
+    world.executor(2, 22);
+    expect(world.told("executor.finish").map(({ link }) => link)).toEqual([2, 22]);
+    expect(world.view.executors).toEqual([]);
+  });
+
+  test("what the failed try left behind is cleaned up before the next one, which has a name of its own", () => {
+    const world = new World().running();
+    world.dies(1);
+    stopped(world, [2]);
+    nextTry(world);
+    expect(world.of("prepare").at(-1)).toEqual({ kind: "prepare", try: 2, attempt: "1.2", cleanUp: true });
+  });
+
+  test("without a master nothing of other tries is removed: this attempt may be superseded without knowing", () => {
+    const world = new World().running();
+    world.post({ kind: "master.lost", link: 100 });
+    world.dies(1);
+    stopped(world, [2]);
+    nextTry(world);
+    expect(world.of("prepare").at(-1)).toMatchObject({ attempt: "1.2", cleanUp: false });
+  });
+
+  test("the reason is shown with the restart", () => {
+    const world = new World().running();
+    world.dies(1);
+    stopped(world, [2]);
+    expect(world.view.progress).toMatchObject({
+      phase: "restarting",
+      lastRestartReason: expect.stringContaining("app-1-1.d1.e1 was lost"),
+    });
+    nextTry(world);
+    expect(world.view.progress.jobRestarts).toBe(1);
+  });
+
+  test("neighbours' broken exchanges are symptoms: the dead executor is named as the cause", () => {
+    const world = new World().running();
+    world.failed(2, shape("EXECUTOR_LOST", "the exchange with sub-task 0 broke"));
+    world.dies(1);
+    expect(world.view.phase).toBe("backing-off");
+    expect(world.view.progress.lastRestartReason).toContain("app-1-1.d1.e1 was lost");
+  });
+
+  test("death by memory is named, also when the worker tells of it only later", () => {
+    const world = new World().running();
+    world.dies(1);
+    stopped(world, [2]);
+    const view = {
+      processId: "app-1-1.d1.e1",
+      workerId: "w",
+      pid: 1,
+      state: "ended" as const,
+      reason: "out of memory (limit 256 MiB)",
+    };
+    world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+    expect(world.view.progress.lastRestartReason).toContain("out of memory");
+  });
+
+  test("an executor that dies again and again by memory ends the job, and the reason says so", () => {
+    const world = new World().running();
+    for (let round = 1; ; round++) {
+      const dying = round === 1 ? 1 : 10 + round;
+      world.post({
+        kind: "master.executors",
+        epoch: 1,
+        executors: [
+          { processId: `app-1-1.d1.e${dying}`, workerId: "w", pid: 1, state: "ended", reason: "out of memory (limit 256 MiB)" },
+        ],
+      });
+      stopped(world, [2]);
+      if (round === 3) break;
+      nextTry(world);
+      world.executor(11 + round);
+    }
+    world.post({ kind: "executor.unlinked", link: 2 });
+    world.post({ kind: "cleaned" });
+    const finished = world.requests("driver.finished")[0]?.body;
+    expect(finished).toMatchObject({ outcome: "failed", restart: false, reason: { code: "RESTARTS_EXHAUSTED" } });
+    expect(JSON.stringify(finished)).toContain("OUT_OF_MEMORY");
+  });
+
+  test("a broken connection alone is no death: the executor comes back, and goes on with the same try", () => {
+    const world = new World().running();
+    world.post({ kind: "executor.unlinked", link: 1 });
+    expect(world.of("probe")).toMatchObject([{ processId: "app-1-1.d1.e1", address: "127.0.0.1:9001" }]);
+    expect(world.view.phase).toBe("running");
+    world.executor(1, 31);
+    expect(world.told("executor.deploy").at(-1)).toMatchObject({ link: 31, body: { try: 1, subtask: 0 } });
+    world.done(31);
+    world.done(2);
+    expect(world.view.phase).toBe("deciding");
+  });
+
+  test("one that does not come back in time is lost", () => {
+    const world = new World().running();
+    world.post({ kind: "executor.unlinked", link: 1 });
+    world.wait(DRIVER_LIMITS.reconnectMs);
+    expect(world.view.phase).toBe("stopping");
+  });
+
+  test("one that is lost to the master but still answers here is kept: this connection judges it", () => {
+    const world = new World().running();
+    const view = { processId: "app-1-1.d1.e1", workerId: "w", pid: 1, state: "lost" as const, reason: "its worker is lost" };
+    world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+    expect(world.view.phase).toBe("running");
+    world.post({ kind: "executor.unlinked", link: 1 });
+    world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+    expect(world.view.phase).toBe("stopping");
+  });
+
+  test("messages of the failed try are ignored in the next one", () => {
+    const world = new World().running();
+    world.dies(1);
+    stopped(world, [2]);
+    nextTry(world);
+    world.executor(3);
+    world.done(2, 1);
+    world.failed(2, shape("OPERATOR_FAILED"), 1);
+    world.post({ kind: "executor.cancelled", link: 2, try: 1 });
+    expect(world.view).toMatchObject({ phase: "running", try: 2 });
+  });
+
+  test("executors that end before they connect are replaced, but not for ever", () => {
+    const world = new World();
+    world.post({ kind: "started" });
+    world.master();
+    for (let number = 1; number <= DRIVER_LIMITS.maxStartFailures; number++) {
+      const view = { processId: `app-1-1.d1.e${number}`, workerId: "w", pid: null, state: "ended" as const, reason: "exit code 1" };
+      world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+    }
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "failed", reason: { code: "RESTARTS_EXHAUSTED" } });
+    expect(JSON.stringify(world.requests("driver.finished"))).toContain("exit code 1");
+  });
+});
+
+describe("a failing sub-task", () => {
+  test("is tried three times, then the job fails with its error as the cause", () => {
+    const world = new World().running();
+    for (let round = 1; round <= 3; round++) {
+      world.failed(1, shape("OPERATOR_FAILED", "Operator 'map-1' failed: no"));
+      stopped(world, [2]);
+      if (round < 3) nextTry(world);
+    }
+    world.post({ kind: "executor.unlinked", link: 1 });
+    world.post({ kind: "executor.unlinked", link: 2 });
+    world.post({ kind: "cleaned" });
+    const body = world.requests("driver.finished")[0]?.body;
+    expect(body).toMatchObject({ outcome: "failed", restart: false, reason: { code: "RESTARTS_EXHAUSTED" } });
+    expect(JSON.stringify(body)).toContain("Operator 'map-1' failed: no");
+    expect(world.view.try).toBe(3);
+  });
+
+  test("with restart `none` it fails at once, with its own error", () => {
+    const world = new World({ restart: { kind: "none" } }).running();
+    world.failed(1, shape("BAD_RECORD", "line 3 of x is bad"));
+    stopped(world, [2]);
+    world.dies(1);
+    world.dies(2);
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "failed", reason: { code: "BAD_RECORD" } });
+  });
+
+  test("sources that can't be enumerated count as a failed try", () => {
+    const world = new World({ restart: { kind: "none" } });
+    world.post({ kind: "started" });
+    world.master();
+    world.post({ kind: "prepare.failed", try: 1, error: shape("SOURCE_FAILED", "/nowhere does not exist") });
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "failed", reason: { code: "SOURCE_FAILED" } });
+  });
+});
+
+describe("cancel, quit and superseded", () => {
+  test("a cancelled job stops its executors, cleans up, and reports it", () => {
+    const world = new World().running();
+    world.post({ kind: "master.cancel", epoch: 1, reason: "cancelled by a user" });
+    expect(world.told("executor.finish").map(({ link }) => link)).toEqual([1, 2]);
+    expect(world.of("clean-up")).toEqual([]);
+    world.post({ kind: "executor.unlinked", link: 1 });
+    world.post({ kind: "executor.unlinked", link: 2 });
+    expect(world.of("clean-up")).toHaveLength(1);
+    world.post({ kind: "cleaned" });
+    world.answer("driver.finished");
+    expect(world.ending).toMatchObject({ outcome: "cancelled", reason: { message: "cancelled by a user" } });
+  });
+
+  test("executors that do not stop delay a cancel by a bounded time only", () => {
+    const world = new World().running();
+    world.post({ kind: "master.cancel", epoch: 1, reason: "x" });
+    world.wait(DRIVER_LIMITS.cancelMs);
+    world.wait(DRIVER_LIMITS.cleanUpMs);
+    expect(world.requests("driver.finished")).toHaveLength(1);
+  });
+
+  test("a cancel that comes after the decision to commit does not undo it", () => {
+    const world = new World().running();
+    world.done(1);
+    world.done(2);
+    world.post({ kind: "master.cancel", epoch: 1, reason: "too late" });
+    world.answer("driver.commit");
+    world.post({ kind: "sinks.committed" });
+    world.post({ kind: "cleaned" });
+    world.answer("driver.finished");
+    expect(world.ending?.outcome).toBe("finished");
+  });
+
+  test("when the master refuses the commit because of the cancel, the job is cancelled", () => {
+    const world = new World().running();
+    world.done(1);
+    world.done(2);
+    world.post({ kind: "master.cancel", epoch: 1, reason: "in time" });
+    world.answer("driver.commit", shape("CONFLICT"));
+    world.dies(1);
+    world.dies(2);
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "cancelled" });
+    expect(world.of("commit-sinks")).toEqual([]);
+  });
+
+  test("a cancel that was recorded while no link was up is seen at the registration", () => {
+    const world = new World().running();
+    world.post({ kind: "master.lost", link: 100 });
+    world.master(2, applicationRecord({ cancelRequested: true }));
+    expect(world.told("executor.finish")).toHaveLength(2);
+  });
+
+  test("a driver that is told to quit ends without reporting an end of the application", () => {
+    const world = new World().running();
+    world.post({ kind: "stop", mode: "quit", reason: "SIGTERM" });
+    world.post({ kind: "executor.unlinked", link: 1 });
+    world.post({ kind: "executor.unlinked", link: 2 });
+    world.post({ kind: "cleaned" });
+    expect(world.ending?.outcome).toBe("quit");
+    expect(world.requests("driver.finished")).toEqual([]);
+  });
+
+  test("a user's cancel without a master is not waited for for ever", () => {
+    const world = new World().running();
+    world.post({ kind: "master.lost", link: 100 });
+    world.post({ kind: "stop", mode: "cancel", reason: "SIGINT" });
+    world.dies(1);
+    world.dies(2);
+    expect(world.ending).toBeUndefined();
+    while (world.ending === undefined) world.wake();
+    expect(world.ending).toMatchObject({ outcome: "cancelled" });
+  });
+
+  test("a superseded driver ends at once: executors are sent away, no output is touched", () => {
+    const world = new World().running();
+    world.post({ kind: "master.superseded", epoch: 2, reason: "attempt 2 is current" });
+    expect(world.ending?.outcome).toBe("superseded");
+    expect(world.told("executor.finish")).toHaveLength(2);
+    expect(world.of("clean-up")).toEqual([]);
+    expect(world.post({ kind: "wake-up" })).toEqual([]);
+  });
+});
+
+describe("masters that come and go", () => {
+  test("the job runs on without a master, and registers with the next one as what it is", () => {
+    const world = new World().running();
+    world.post({ kind: "master.lost", link: 100 });
+    expect(world.view.phase).toBe("running");
+    world.dies(1);
+    world.post({ kind: "master.found", link: 200, epoch: 2 });
+    expect(world.of("register").at(-1)?.body).toMatchObject({
+      attempt: 1,
+      wanted: 2,
+      executors: ["app-1-1.d1.e2"],
+      released: ["app-1-1.d1.e1"],
+      highestEpoch: 2,
+    });
+  });
+
+  test("a leader of a lower epoch is left, and its orders are ignored", () => {
+    const world = new World().running();
+    world.master(5);
+    world.post({ kind: "master.found", link: 300, epoch: 4 });
+    expect(world.of("leave-master")).toMatchObject([{ link: 300 }]);
+    world.post({ kind: "master.cancel", epoch: 4, reason: "from the past" });
+    world.post({ kind: "master.superseded", epoch: 4, reason: "from the past" });
+    expect(world.view.phase).toBe("running");
+  });
+
+  test("of the progress that gathered without a master only the latest is sent", () => {
+    const world = new World().running();
+    world.post({ kind: "master.lost", link: 100 });
+    world.effects.length = 0;
+    for (let turn = 0; turn < 10; turn++) world.wait(1_000);
+    expect(world.of("tell-master")).toEqual([]);
+    world.dies(1);
+    world.master(2);
+    expect(world.of("tell-master").filter(({ message }) => message === "driver.progress")).toHaveLength(1);
+  });
+
+  test("the end is reported to the next master when the first one is gone", () => {
+    const world = new World().running();
+    world.done(1);
+    world.done(2);
+    world.answer("driver.commit");
+    world.post({ kind: "sinks.committed" });
+    world.post({ kind: "master.lost", link: 100 });
+    world.post({ kind: "cleaned" });
+    expect(world.ending).toBeUndefined();
+    world.master(2);
+    expect(world.requests("driver.finished")).toHaveLength(1);
+    world.answer("driver.finished");
+    expect(world.ending?.outcome).toBe("finished");
+  });
+});
