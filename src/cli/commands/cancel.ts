@@ -18,7 +18,7 @@ export function command(): Command {
       await using client = await openClient(options, interrupt.signal);
       let answer: { readonly id: string; readonly state: string } = await client.call("cancel", { application: app });
       if (options.wait && !isFinal(answer.state as never)) {
-        const { application } = await client.waitForEnd(answer.id, () => {});
+        const application = await client.waitForEnd(answer.id, () => {});
         answer = { id: application.id, state: application.state };
       }
       if (options.json === true) return printJson(answer);

@@ -9,7 +9,7 @@ import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/applica
 import type { ApplicationView } from "../../wire/views.js";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
-import { prepareJob, runDriverHere } from "../job-submission.js";
+import { prepareJob } from "../job-submission.js";
 import { collect, parseChoice, parseCores, parseCount, parseEnvironment, parseParams, parseSizeBytes } from "../parse.js";
 import { operatorLines, progressView } from "../progress-view.js";
 import { harmless } from "../terminal.js";
@@ -89,8 +89,13 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
   const prepared = argv === null ? await prepareJob(job ?? "", jobSettings(options, deployMode), interrupt.signal) : null;
   const spec = prepared === null ? programSpec(argv ?? [], options) : prepared.spec;
 
-  await using client = await openClient(options, interrupt.signal);
-  if (prepared !== null) await client.uploadArtifact(prepared.bundle);
+  const view = progressView(process.stderr, () => performance.now());
+  await using client = await openClient(
+    options,
+    interrupt.signal,
+    options.json === true ? {} : { onLooking: (text) => view.note(text) },
+  );
+  if (prepared !== null) await client.uploadArtifact(prepared.bundle.bytes);
   const key = options.id ?? client.newSubmissionKey();
   const submitted = await client.call("submit", { key, spec });
   if (!submitted.created && options.json !== true) remark(`${submitted.id} was submitted before under ${key}; this is its state.`);
@@ -112,10 +117,8 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
     else print(`${id} (${harmless(name)}) is ${state}. Follow it with: holdfast status ${id}`);
     return 0;
   }
-  const view = progressView(process.stderr, () => performance.now());
-  client.onLooking((text) => view.note(text));
   try {
-    const { application } = await client.waitForEnd(submitted.id, (seen) => {
+    const application = await client.waitForEnd(submitted.id, (seen) => {
       if (options.json !== true) view.show(seen);
     });
     view.end();

@@ -1,0 +1,75 @@
+/**
+ * From a job file to an application's spec: bundled and planned here, in the user's own process tree, so that mistakes in a job are told
+ * before anything is submitted. User code runs only in the planner's child process.
+ */
+import path from "node:path";
+import { CodedError } from "../base/errors.js";
+import type { JsonValue } from "../base/json.js";
+import { bundleJob, type JobBundle } from "../node/bundle.js";
+import { openPlanner, type Plan } from "../node/plan-in-child.js";
+import type { ApplicationSpec, Resources, RestartPolicy } from "../wire/application.js";
+
+export interface JobSettings {
+  readonly params: Readonly<Record<string, JsonValue>>;
+  /** Null: the job's own, or `defaultParallelism`. */
+  readonly parallelism: number | null;
+  readonly name: string | null;
+  readonly deployMode: "cluster" | "client";
+  readonly supervise: boolean;
+  readonly restart: RestartPolicy;
+  readonly driver: Resources;
+  readonly executor: Resources;
+}
+
+export interface PreparedJob {
+  readonly bundle: JobBundle;
+  readonly plan: Plan;
+  readonly spec: ApplicationSpec;
+}
+
+export const DEFAULT_PARALLELISM = 1;
+
+/** Rejects with NOT_FOUND, BUNDLE_FAILED, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED or the signal's reason. */
+export async function prepareJob(file: string, settings: JobSettings, signal: AbortSignal): Promise<PreparedJob> {
+  // The planner starts while esbuild works: both take about as long.
+  const planner = openPlanner();
+  try {
+    const bundle = await bundleJob(file);
+    const plan = await planner.plan({ bundle: bundle.bytes, fileName: path.basename(file), params: settings.params, signal });
+    return { bundle, plan, spec: jobSpecOf(settings, bundle, plan) };
+  } finally {
+    planner.close();
+  }
+}
+
+function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): ApplicationSpec {
+  const parallelism = settings.parallelism ?? plan.settings.parallelism ?? DEFAULT_PARALLELISM;
+  if (parallelism > plan.graph.maxParallelism) {
+    throw new CodedError(
+      "INVALID_ARGUMENT",
+      `--parallelism ${parallelism} is above the job's maximum of ${plan.graph.maxParallelism}.`,
+      {
+        hint: "Ask for less, or set maxParallelism in the job.",
+      },
+    );
+  }
+  return {
+    name: (settings.name ?? plan.graph.jobId).slice(0, 128),
+    kind: "job",
+    deployMode: settings.deployMode,
+    supervise: settings.supervise,
+    restart: settings.restart,
+    driver: settings.driver,
+    job: {
+      artifact: bundle.sha256,
+      graphHash: plan.graph.hash,
+      params: plan.params,
+      parallelism,
+      executor: {
+        cores: plan.settings.cores ?? settings.executor.cores,
+        memoryBytes: plan.settings.memoryBytes ?? settings.executor.memoryBytes,
+      },
+    },
+    process: null,
+  };
+}
