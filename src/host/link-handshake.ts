@@ -100,7 +100,7 @@ type Finish<T> = (peer: LinkPeer, channel: Channel) => T;
 function acceptWith<T>(connection: Connection, settings: AcceptorSettings, finish: Finish<T>): Promise<T> {
   const { env } = settings;
   const nonce = bytesToHex(env.random.bytes(NONCE_BYTES));
-  return exchange(env, connection, null, (session) => {
+  return exchange(env, connection, { signal: null, tells: true }, (session) => {
     session.say({ kind: "challenge", protocol: PROTOCOL_VERSION, nonce });
     session.hear((message) => {
       const received = readHello(message);
@@ -124,7 +124,7 @@ function acceptWith<T>(connection: Connection, settings: AcceptorSettings, finis
 async function dialWith<T>(address: string, settings: DialerSettings, finish: Finish<T>): Promise<T> {
   const { env, signal } = settings;
   const connection = await env.transport.connect(address, { signal, timeoutMs: settings.connectTimeoutMs });
-  return exchange(env, connection, signal, (session) => {
+  return exchange(env, connection, { signal, tells: false }, (session) => {
     session.hear((message) => {
       const first = parseAs(challengeOrRefused, message);
       if (first.kind === "refused") throw refusal(connection, first.error);
@@ -194,7 +194,8 @@ interface Session<T> {
 function exchange<T>(
   env: Env,
   connection: Connection,
-  signal: AbortSignal | null,
+  /** `tells`: the acceptor says why it refuses; a dialler just goes, as the other side may have a link already. */
+  { signal, tells }: { readonly signal: AbortSignal | null; readonly tells: boolean },
   start: (session: Session<T>) => void,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
@@ -205,12 +206,11 @@ function exchange<T>(
       timer.cancel();
       signal?.removeEventListener("abort", onAbort);
     };
-    /** With `tell`, the other side is told why before the connection ends. */
     const fail = (reason: unknown, tell: boolean) => {
       if (over) return;
       finish();
       channel.listen(() => {});
-      if (tell && reason instanceof CodedError) {
+      if (tell && tells && reason instanceof CodedError) {
         connection.send(
           encodeText(JSON.stringify({ kind: "refused", error: { code: reason.code, message: reason.message, hint: reason.hint } })),
         );
