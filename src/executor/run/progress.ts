@@ -33,3 +33,27 @@ export function sliceProgress(
   const badRecords = sources.reduce((sum, source) => sum + source.badRecords, 0);
   return { recordsIn, recordsOut, badRecords, firstBadRecords, operators, sourceProgress, metrics: counters.snapshot() };
 }
+
+/** The progress of several slices together. */
+export function mergeProgress(parts: readonly SliceProgress[]): SliceProgress {
+  const operators: Record<string, OperatorProgress> = {};
+  const sourceProgress: Record<string, number> = {};
+  const metrics: Record<string, number> = {};
+  for (const part of parts) {
+    for (const [uid, counts] of Object.entries(part.operators)) {
+      const sum = operators[uid];
+      operators[uid] = { in: (sum?.in ?? 0) + counts.in, out: (sum?.out ?? 0) + counts.out };
+    }
+    for (const [uid, done] of Object.entries(part.sourceProgress)) sourceProgress[uid] = (sourceProgress[uid] ?? 0) + done;
+    for (const [name, value] of Object.entries(part.metrics)) metrics[name] = (metrics[name] ?? 0) + value;
+  }
+  return {
+    recordsIn: parts.reduce((sum, part) => sum + part.recordsIn, 0),
+    recordsOut: parts.reduce((sum, part) => sum + part.recordsOut, 0),
+    badRecords: parts.reduce((sum, part) => sum + part.badRecords, 0),
+    firstBadRecords: parts.flatMap((part) => part.firstBadRecords).slice(0, MAX_BAD_RECORDS),
+    operators,
+    sourceProgress,
+    metrics,
+  };
+}
