@@ -1,0 +1,83 @@
+/** What the worker's core hears and what it wants done: data only. */
+
+import type { z } from "zod";
+import type { MessageOf } from "../wire/envelope.js";
+import type { LaunchOrder, masterToWorker, processEnd, workerToMaster } from "../wire/worker-messages.js";
+
+export type ProcessEnd = z.infer<typeof processEnd>;
+export type FromMaster = MessageOf<typeof masterToWorker>;
+export type ToMaster = MessageOf<typeof workerToMaster>;
+
+/** Kept on the work directory, durable before anything that follows from a change of it. */
+export interface WorkerIdentity {
+  /** Minted once per work directory. */
+  readonly workerId: string;
+  /** Grows by one when the master has declared the present one lost. */
+  readonly incarnation: number;
+  /** The highest epoch of a master that was followed; orders of lower ones are refused (I6). */
+  readonly highestEpoch: number;
+}
+
+/** A process as the launcher's inventory has it. */
+export interface FoundProcess {
+  readonly processId: string;
+  readonly pid: number;
+  readonly note: string;
+  readonly end: ProcessEnd | null;
+}
+
+export type WorkerEvent =
+  /** The first event: what lies on the work directory. */
+  | { readonly kind: "inventory"; readonly processes: readonly FoundProcess[] }
+  | { readonly kind: "link-up"; readonly linkId: number; readonly remote: string }
+  | { readonly kind: "link-down"; readonly linkId: number; readonly reason: string }
+  | { readonly kind: "message"; readonly linkId: number; readonly epoch: number; readonly message: FromMaster }
+  | { readonly kind: "launched"; readonly processId: string; readonly pid: number }
+  | { readonly kind: "launch-failed"; readonly processId: string; readonly reason: string }
+  | { readonly kind: "ended"; readonly processId: string; readonly end: ProcessEnd }
+  /** The operator ends this worker. `leave`: its processes run on for the next worker on this directory. */
+  | { readonly kind: "close"; readonly leave: boolean }
+  | { readonly kind: "wake-up" };
+
+export type WorkerEffect =
+  | {
+      readonly kind: "launch";
+      readonly order: LaunchOrder;
+      /** Given back by the inventory; see worker-notes.ts. */
+      readonly note: string;
+      /** For programs, which have no master of their own to judge them. */
+      readonly endsWithoutWorkerMs: number | null;
+    }
+  /** Harmless for what has ended; ends a launch that has not begun. */
+  | { readonly kind: "stop"; readonly processId: string; readonly graceMs: number; readonly reason: string }
+  | { readonly kind: "forget"; readonly processId: string }
+  | { readonly kind: "send"; readonly linkId: number; readonly message: ToMaster }
+  | { readonly kind: "close-link"; readonly linkId: number; readonly reason: string }
+  | { readonly kind: "renew-lease" }
+  | {
+      readonly kind: "log";
+      readonly level: "info" | "warn" | "error";
+      readonly message: string;
+      readonly fields: Readonly<Record<string, string | number | null>>;
+    }
+  /** Nothing is left to be done before the end of this worker. */
+  | { readonly kind: "closed" };
+
+export const WORKER_LIMITS = {
+  /** The lease of programs is renewed this often. */
+  leaseRenewMs: 1_000,
+  /** A program ends itself so long before the master, on its own clock, would start it elsewhere. */
+  leaseMarginMs: 3_000,
+  /** After "not now" of a master. */
+  registerAgainMs: 1_000,
+  /** Polite time of processes that end with their incarnation, or with a worker that is stopped. */
+  stopGraceMs: 3_000,
+  /** A worker that is stopped waits so long for the ends of its processes, and for the master to have them. */
+  closeDeadlineMs: 12_000,
+  closeAcknowledgeMs: 2_000,
+  /** Of launched, ended and not yet acknowledged processes. */
+  maxProcesses: 4_096,
+  /** Characters of an inventory; a message is at most 4 MiB. Ends beyond it are reported one by one. */
+  maxInventoryLength: 3 * 1024 * 1024,
+} as const;
+export type WorkerLimits = { readonly [K in keyof typeof WORKER_LIMITS]: number };
