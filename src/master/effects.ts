@@ -1,0 +1,42 @@
+/** Everything that goes into the master's core and comes out of it. Data only; order is meaning; effects follow the commit of their turn. */
+
+import type { z } from "zod";
+import type { ErrorShape } from "../base/errors.js";
+import type { Role } from "../wire/envelope.js";
+import type { masterView, MasterState as Phase } from "../wire/views.js";
+import type { LaunchOrder } from "../wire/worker-messages.js";
+import type { MasterToDriver, MasterToWorker, OperationReply } from "./messages.js";
+
+export type MasterEvent =
+  /** The first event of a core: leadership was won and the records were read. */
+  | { readonly kind: "elected" }
+  | { readonly kind: "opened"; readonly linkId: number; readonly role: Role; readonly peerId: string; readonly scope: string }
+  /** `heardAt`: instant of the last frame. */
+  | { readonly kind: "closed"; readonly linkId: number; readonly heardAt: number }
+  /** The body has been validated by the schema of its kind. */
+  | {
+      readonly kind: "message";
+      readonly linkId: number;
+      readonly message: string;
+      readonly body: unknown;
+      readonly requestId: number | null;
+    }
+  /** The masters that stand by, as their links say. */
+  | { readonly kind: "standbys"; readonly masters: readonly z.infer<typeof masterView>[] }
+  | { readonly kind: "wake-up" };
+
+export type MasterEffect =
+  | ({ readonly kind: "send"; readonly linkId: number } & (MasterToWorker | MasterToDriver))
+  /** The host adds the application's key, which is derived from the secret that a core never sees. */
+  | { readonly kind: "launch"; readonly linkId: number; readonly order: Omit<LaunchOrder, "applicationKey"> }
+  | { readonly kind: "reply"; readonly linkId: number; readonly requestId: number; readonly body: OperationReply }
+  | { readonly kind: "reply-error"; readonly linkId: number; readonly requestId: number; readonly error: ErrorShape }
+  | { readonly kind: "close-link"; readonly linkId: number; readonly reason: string }
+  | { readonly kind: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
+  /** For what the host tells others of itself. */
+  | { readonly kind: "phase"; readonly phase: Phase }
+  /** A process has seen a higher epoch (recovery mode `none` after a restart): the host campaigns again for one above `seen`. */
+  | { readonly kind: "epoch-too-low"; readonly seen: number };
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export type LogFields = Readonly<Record<string, string | number | boolean | null>>;

@@ -1,0 +1,76 @@
+/** A process on a worker has ended, or could not be started: what that means for its application. */
+import type { ErrorShape } from "../base/errors.js";
+import { isFinal } from "../wire/application.js";
+import { parseProcessId } from "../wire/ids.js";
+import { finishApplication } from "./applications.js";
+import { settleCancel } from "./cancellation.js";
+import { endExecutor, endText } from "./executors.js";
+import type { ProcessEnd } from "./messages.js";
+import { release } from "./processes.js";
+import { enqueue } from "./scheduling.js";
+import { type Application, changeApplication, type DriverRun, type MasterState, type Step, shape, type Worker } from "./state.js";
+import { endAttempt } from "./supervision.js";
+
+export function processEnded(
+  state: MasterState,
+  step: Step,
+  worker: Worker,
+  processId: string,
+  end: ProcessEnd,
+  launchFailed: string | null,
+): void {
+  release(state, worker, processId);
+  const parsed = parseProcessId(processId);
+  const app = parsed === null ? undefined : state.applications.get(parsed.application);
+  if (parsed === null || app === undefined) return;
+  const current = parsed.attempt === app.record.attempt && !isFinal(app.record.state);
+  if (current && parsed.executor !== null) {
+    endExecutor(state, step, app, processId, "ended", launchFailed ?? endText(end));
+    enqueue(state, app);
+  } else if (current && app.driver?.processId === processId) {
+    driverEnded(state, step, app, app.driver, end, launchFailed);
+  }
+  settleCancel(state, step, app);
+}
+
+function driverEnded(
+  state: MasterState,
+  step: Step,
+  app: Application,
+  driver: DriverRun,
+  end: ProcessEnd,
+  launchFailed: string | null,
+): void {
+  const { record } = app;
+  const { spec } = record;
+  if (record.cancelRequested) {
+    driver.finished = true;
+    if (spec.job === null) changeApplication(state, app, { exitCode: end.exitCode });
+    return;
+  }
+  if (driver.moving) {
+    const reason = shape("WORKER_LOST", `${driver.processId} was moved off worker ${driver.workerId}, which is draining`);
+    endAttempt(state, step, app, { reason, exitCode: end.exitCode, fault: "cluster", mayRestart: true, waitMs: 0 });
+    return;
+  }
+  if (launchFailed !== null) {
+    const reason = shape("LAUNCH_FAILED", `${driver.processId} could not be started on worker ${driver.workerId}: ${launchFailed}`);
+    endAttempt(state, step, app, { reason, exitCode: null, fault: "application", mayRestart: true, waitMs: 0 });
+    return;
+  }
+  if (spec.job === null && end.exitCode === 0) {
+    finishApplication(state, step, app, { state: "finished", reason: null, exitCode: 0, result: null });
+    return;
+  }
+  const reason = reasonOfEnd(app, driver, end);
+  endAttempt(state, step, app, { reason, exitCode: end.exitCode, fault: "application", mayRestart: spec.supervise, waitMs: 0 });
+}
+
+function reasonOfEnd(app: Application, driver: DriverRun, end: ProcessEnd): ErrorShape {
+  const what = app.record.spec.job === null ? "the program" : "the driver";
+  const code = /out of memory/i.test(end.reason ?? "") ? "OUT_OF_MEMORY" : "APPLICATION_FAILED";
+  const hint = code === "OUT_OF_MEMORY" ? "Submit it with more memory." : `See its log: holdfast logs ${app.id}`;
+  return shape(code, `${what} of attempt ${driver.attempt} on worker ${driver.workerId} ${asVerb(endText(end))}`, hint);
+}
+
+const asVerb = (text: string): string => (text.startsWith("ended") ? text : `ended: ${text}`);

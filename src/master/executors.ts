@@ -1,0 +1,123 @@
+/**
+ * Executors of running jobs: minted, placed, ordered when their driver can be reached, and shown to it.
+ *
+ *   waiting (room reserved) -> placed (ordered) -> running -> ended | lost
+ *
+ * They are not in the records: workers report them, and their driver says which ones it has. Their ids never repeat: the number starts at a
+ * multiple of EXECUTORS_PER_EPOCH that grows with the leader's epoch.
+ */
+import { executorProcessId } from "../wire/ids.js";
+import { emit } from "./events.js";
+import type { ProcessEnd } from "./messages.js";
+import { order, place } from "./processes.js";
+import { DRIVER_VIEW_INTERVAL_MS, MAX_ENDED_EXECUTORS } from "./settings.js";
+import { type Application, type Executor, type MasterState, type Step, touch } from "./state.js";
+
+/** Executors that one leader may mint for one attempt before ids of the next epoch would begin. */
+const EXECUTORS_PER_EPOCH = 100_000;
+
+export const isLive = (executor: Executor): boolean => executor.state !== "ended" && executor.state !== "lost";
+
+export function liveExecutors(app: Application): number {
+  let live = 0;
+  for (const executor of app.executors.values()) if (isLive(executor)) live += 1;
+  return live;
+}
+
+function mintExecutorId(state: MasterState, app: Application): string {
+  const epochOfApplication = Number(app.id.split("-")[1]);
+  const start = Math.max(0, state.self.epoch - epochOfApplication) * EXECUTORS_PER_EPOCH;
+  for (;;) {
+    app.executorsMinted += 1;
+    const id = executorProcessId(app.id, app.record.attempt, start + app.executorsMinted);
+    if (!app.executors.has(id) && !app.released.has(id)) return id;
+  }
+}
+
+export function placeExecutors(state: MasterState, step: Step, app: Application, workerIds: readonly string[]): void {
+  const { job } = app.record.spec;
+  if (job === null) return;
+  for (const workerId of workerIds) {
+    const worker = state.workers.get(workerId);
+    if (worker === undefined) continue;
+    const processId = mintExecutorId(state, app);
+    app.executors.set(processId, { processId, workerId, pid: null, state: "waiting", reason: null });
+    place(state, worker, {
+      processId,
+      applicationId: app.id,
+      attempt: app.record.attempt,
+      role: "executor",
+      resources: job.executor,
+      phase: "reserved",
+      stopping: null,
+    });
+  }
+  orderExecutors(state, step, app);
+  showExecutors(state, app);
+}
+
+/** Launches what has room reserved, once the driver's address is known. */
+export function orderExecutors(state: MasterState, step: Step, app: Application): void {
+  if (app.driver === null || app.driver.address === null || !app.driver.asked || app.record.cancelRequested) return;
+  for (const executor of app.executors.values()) {
+    if (executor.state !== "waiting" || executor.workerId === null) continue;
+    const worker = state.workers.get(executor.workerId);
+    const process = worker?.processes.get(executor.processId);
+    if (worker === undefined || process === undefined) continue;
+    executor.state = "placed";
+    order(step, app, worker, process);
+  }
+}
+
+/** Its process ended, or its worker was lost. */
+export function endExecutor(
+  state: MasterState,
+  step: Step,
+  app: Application,
+  processId: string,
+  how: "ended" | "lost",
+  reason: string,
+): void {
+  const executor = app.executors.get(processId);
+  if (executor === undefined || !isLive(executor)) return;
+  executor.state = how;
+  executor.reason = reason;
+  if (how === "lost") emit(state, step, "executor.lost", processId, `Executor ${processId} is lost: ${reason}.`);
+  forgetEnded(app);
+  showExecutors(state, app);
+}
+
+function forgetEnded(app: Application): void {
+  const ended = [...app.executors.values()].filter((executor) => !isLive(executor));
+  for (const executor of ended.slice(0, Math.max(0, ended.length - MAX_ENDED_EXECUTORS))) app.executors.delete(executor.processId);
+}
+
+/** The driver gets the new state of its executors at the end of the step, or a little later when it has just got one. */
+export function showExecutors(state: MasterState, app: Application): void {
+  touch(state, app);
+  state.marked.views.add(app);
+}
+
+export function flushViews(state: MasterState, step: Step): void {
+  for (const app of state.marked.views) {
+    const linkId = app.driver?.linkId ?? null;
+    const dueAt = app.viewSentAt + DRIVER_VIEW_INTERVAL_MS;
+    if (linkId !== null && dueAt > step.now.instant) {
+      if (app.viewDueAt === null) state.deadlines.add(dueAt, { kind: "view", id: app.id });
+      app.viewDueAt = dueAt;
+      continue;
+    }
+    app.viewDueAt = null;
+    if (linkId === null) continue;
+    app.viewSentAt = step.now.instant;
+    const executors = [...app.executors.values()].map((executor) => ({ ...executor }));
+    step.turn.effects.push({ kind: "send", linkId, message: "driver.executors", body: { executors } });
+  }
+  state.marked.views.clear();
+}
+
+export function endText(end: ProcessEnd): string {
+  if (end.reason !== null) return end.reason;
+  if (end.signal !== null) return `ended by ${end.signal}`;
+  return end.exitCode === null ? "ended, nobody knows how" : `ended with exit code ${end.exitCode}`;
+}

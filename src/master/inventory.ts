@@ -1,0 +1,128 @@
+/**
+ * What a worker says it runs against what the master knows: nothing is stopped unless its application is known to be over or further on.
+ *
+ * For each process reported:      of a final application, an older attempt, a cancelled application, or given back: stop
+ *                                 ended: taken like any other end, then acknowledged
+ *                                 of the current attempt: counted, and adopted
+ *                                 of an unknown application: mode `none` rebuilds it; otherwise it is over and forgotten: stop
+ *                                 of a quarantined record: counted and left alone
+ * For each process not reported:  ordered or expected: ordered again (a repeated order is harmless); seen running before: ended, nobody knows how
+ */
+import { isFinal } from "../wire/application.js";
+import { parseProcessId } from "../wire/ids.js";
+import type { ProcessReport } from "../wire/worker-messages.js";
+import { carryOutCancel } from "./cancellation.js";
+import { processEnded } from "./ends.js";
+import { showExecutors } from "./executors.js";
+import { order, place, sendStop } from "./processes.js";
+import { adoptRecord } from "./rebuild.js";
+import type { Application, MasterState, PlacedProcess, Step, Worker } from "./state.js";
+import { isQuarantined } from "./workers.js";
+
+/** Returns the number of live processes. */
+export function reconcile(state: MasterState, step: Step, worker: Worker, inventory: readonly ProcessReport[]): number {
+  const reported = new Set<string>();
+  const ended: string[] = [];
+  let live = 0;
+  for (const report of inventory) {
+    reported.add(report.processId);
+    if (report.end === null) {
+      live += 1;
+      adoptLive(state, step, worker, report);
+    } else if (!isQuarantined(state, report.processId)) {
+      if (state.mode === "none") adoptRecord(state, step, report.application);
+      processEnded(state, step, worker, report.processId, report.end, null);
+      ended.push(report.processId);
+    }
+  }
+  for (const process of [...worker.processes.values()]) {
+    if (!reported.has(process.processId)) missing(state, step, worker, process);
+  }
+  if (ended.length > 0 && worker.linkId !== null) {
+    step.turn.effects.push({ kind: "send", linkId: worker.linkId, message: "worker.acknowledge", body: { processIds: ended } });
+  }
+  return live;
+}
+
+function adoptLive(state: MasterState, step: Step, worker: Worker, report: ProcessReport): void {
+  const parsed = parseProcessId(report.processId);
+  if (parsed === null) return;
+  if (state.mode === "none") adoptRecord(state, step, report.application);
+  const app = state.applications.get(parsed.application);
+  const known = worker.processes.get(report.processId);
+  const process: PlacedProcess = {
+    processId: report.processId,
+    applicationId: parsed.application,
+    attempt: parsed.attempt,
+    role: parsed.executor !== null ? "executor" : report.application.spec.job === null ? "program" : "driver",
+    resources: report.resources,
+    phase: "running",
+    stopping: null,
+  };
+  if (known === undefined) place(state, worker, process);
+  else known.phase = "running";
+  const reason = isQuarantined(state, report.processId) ? null : reasonToStop(app, report.processId, parsed.attempt);
+  if (reason !== null) {
+    const counted = worker.processes.get(report.processId);
+    if (counted !== undefined) counted.stopping = reason;
+    sendStop(step, worker, report.processId, reason, state.settings.stopGraceMs);
+    return;
+  }
+  if (app === undefined || parsed.attempt !== app.record.attempt) return;
+  if (parsed.executor === null) adoptDriver(state, step, app, worker, report);
+  else adoptExecutor(state, app, worker, report);
+  if (app.record.cancelRequested) carryOutCancel(state, step, app);
+}
+
+function reasonToStop(app: Application | undefined, processId: string, attempt: number): string | null {
+  if (app === undefined) return "its application is over and forgotten";
+  if (isFinal(app.record.state)) return `its application is ${app.record.state}`;
+  // Between two attempts the record still names the last one, which is over.
+  if (attempt !== app.record.attempt || app.record.state === "restarting") return "its attempt is superseded";
+  if (app.released.has(processId)) return "its driver gave it back";
+  return null;
+}
+
+function adoptDriver(state: MasterState, step: Step, app: Application, worker: Worker, report: ProcessReport): void {
+  const { driver } = app;
+  if (driver === null || driver.processId !== report.processId) return;
+  driver.pid = report.pid;
+  driver.seen = true;
+  if (worker.record.state === "draining") {
+    state.backlog.push({ kind: "move-off", applicationId: app.id, attempt: driver.attempt, workerId: worker.id });
+  }
+  if (app.record.spec.job === null || driver.linkId !== null) return;
+  driver.deadlineAt = step.now.instant + state.settings.driverDeadlineMs;
+  state.deadlines.add(driver.deadlineAt, { kind: "driver", id: app.id, attempt: driver.attempt });
+}
+
+function adoptExecutor(state: MasterState, app: Application, worker: Worker, report: ProcessReport): void {
+  app.executors.set(report.processId, {
+    processId: report.processId,
+    workerId: worker.id,
+    pid: report.pid,
+    state: "running",
+    reason: null,
+  });
+  showExecutors(state, app);
+}
+
+function missing(state: MasterState, step: Step, worker: Worker, process: PlacedProcess): void {
+  if (process.phase === "reserved") return;
+  const app = state.applications.get(process.applicationId);
+  if (app !== undefined && process.phase !== "running" && process.stopping === null && !app.record.cancelRequested) {
+    order(step, app, worker, process);
+    state.recovery.drivers.delete(app.id);
+    if (
+      app.driver !== null &&
+      app.driver.processId === process.processId &&
+      process.role === "driver" &&
+      app.driver.linkId === null
+    ) {
+      app.driver.deadlineAt = step.now.instant + state.settings.driverStartMs;
+      state.deadlines.add(app.driver.deadlineAt, { kind: "driver", id: app.id, attempt: app.driver.attempt });
+    }
+    return;
+  }
+  processEnded(state, step, worker, process.processId, { exitCode: null, signal: null, reason: null }, null);
+}

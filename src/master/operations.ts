@@ -1,0 +1,152 @@
+/** What users ask (wire/operations.ts): one case an operation. Artifacts and logs are bytes, which the hosts serve. */
+import { unreachable } from "../base/assert.js";
+import { OPERATIONS, type OperationInput, type OperationName, type OperationOutput } from "../wire/operations.js";
+import { findApplication, submit } from "./applications.js";
+import { requestCancel } from "./cancellation.js";
+import { drainWorker } from "./drain.js";
+import { answerEvents, endWait, wait } from "./events.js";
+import { type Application, type MasterState, replyError, type Step, shape, type Waiter } from "./state.js";
+import { applicationSummaryOf, applicationView, clusterView, locateLogs, workerState, workerViewOf } from "./views.js";
+
+export const isOperation = (kind: string): kind is OperationName => Object.hasOwn(OPERATIONS, kind);
+
+/** Answered by the host, which has the bytes. */
+export const HOST_OPERATIONS: ReadonlySet<string> = new Set<OperationName>(["artifact.put", "artifact.get", "logs.read"]);
+
+/** `input` has been validated by the schema of the operation. */
+export function operate(
+  state: MasterState,
+  step: Step,
+  linkId: number,
+  requestId: number,
+  name: OperationName,
+  input: unknown,
+): void {
+  const reply = <N extends OperationName>(_: N, body: OperationOutput<N>) => {
+    step.turn.effects.push({ kind: "reply", linkId, requestId, body });
+  };
+  const withApplication = (act: (app: Application) => void) => {
+    const ref = (input as OperationInput<"cancel">).application;
+    const app = findApplication(state, ref);
+    if (app !== null) act(app);
+    else
+      replyError(
+        step,
+        linkId,
+        requestId,
+        shape("NOT_FOUND", `there is no application ${ref}`, "holdfast list shows those that are known."),
+      );
+  };
+  switch (name) {
+    case "submit":
+      submit(state, step, linkId, requestId, input as OperationInput<"submit">);
+      return;
+    case "status":
+      withApplication((app) => answerStatus(state, step, linkId, requestId, app, input as OperationInput<"status">));
+      return;
+    case "list":
+      reply(name, { applications: inOrder(state).map(applicationSummaryOf) });
+      return;
+    case "cancel":
+      withApplication((app) => {
+        requestCancel(state, step, app);
+        reply(name, { id: app.id, state: app.record.state });
+      });
+      return;
+    case "cluster":
+      reply(name, clusterView(state));
+      return;
+    case "workers":
+      reply(name, { workers: [...state.workers.values()].sort(byId).map((worker) => workerViewOf(state, step, worker)) });
+      return;
+    case "drain":
+      drain(state, step, linkId, requestId, (input as OperationInput<"drain">).worker);
+      return;
+    case "events":
+      answerEvents(state, step, linkId, requestId, input as OperationInput<"events">);
+      return;
+    case "logs.locate":
+      withApplication((app) => reply(name, locateLogs(state, app)));
+      return;
+    case "artifact.put":
+    case "artifact.get":
+    case "logs.read":
+      replyError(step, linkId, requestId, shape("PROTOCOL_VIOLATION", `${name} is not for the master's core`));
+      return;
+    default:
+      unreachable(name, "operation");
+      return;
+  }
+}
+
+const byId = (a: { readonly id: string }, b: { readonly id: string }): number => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+
+function inOrder(state: MasterState): Application[] {
+  return [...state.applications.values()].sort((a, b) => a.record.order - b.record.order || byId(a, b));
+}
+
+function drain(state: MasterState, step: Step, linkId: number, requestId: number, id: string): void {
+  const worker = state.workers.get(id);
+  if (worker === undefined) {
+    replyError(
+      step,
+      linkId,
+      requestId,
+      shape("NOT_FOUND", `there is no worker ${id}`, "holdfast workers shows those that are known."),
+    );
+    return;
+  }
+  drainWorker(state, step, worker);
+  step.turn.effects.push({
+    kind: "reply",
+    linkId,
+    requestId,
+    body: { id, state: worker.record.state === "draining" ? "draining" : workerState(worker) },
+  });
+}
+
+const versionOf = (state: MasterState, app: Application): string => `${state.self.epoch}.${app.version}`;
+
+function answerStatus(
+  state: MasterState,
+  step: Step,
+  linkId: number,
+  requestId: number,
+  app: Application,
+  input: OperationInput<"status">,
+): void {
+  if (input.after === versionOf(state, app) && input.waitMs > 0) {
+    const what = { kind: "status", applicationId: app.id } as const;
+    if (wait(state, step, { linkId, requestId, what, over: false }, input.waitMs)) return;
+  }
+  replyStatus(state, step, linkId, requestId, app);
+}
+
+function replyStatus(state: MasterState, step: Step, linkId: number, requestId: number, app: Application): void {
+  const body = { version: versionOf(state, app), application: applicationView(state, app) };
+  step.turn.effects.push({ kind: "reply", linkId, requestId, body });
+}
+
+/** At the end of a step: who waits for a change of these applications gets it. */
+export function flushStatus(state: MasterState, step: Step): void {
+  for (const app of state.marked.touched) {
+    for (const waiter of [...app.waiters]) {
+      if (waiter.over) continue;
+      endWait(state, waiter);
+      replyStatus(state, step, waiter.linkId, waiter.requestId, app);
+    }
+  }
+  state.marked.touched.clear();
+}
+
+/** A long poll that has waited long enough is answered with what there is. */
+export function waiterDeadline(state: MasterState, step: Step, waiter: Waiter): void {
+  if (waiter.over) return;
+  endWait(state, waiter);
+  if (waiter.what.kind === "events") {
+    step.turn.effects.push({ kind: "reply", linkId: waiter.linkId, requestId: waiter.requestId, body: { events: [] } });
+    return;
+  }
+  const app = state.applications.get(waiter.what.applicationId);
+  if (app !== undefined) replyStatus(state, step, waiter.linkId, waiter.requestId, app);
+}

@@ -1,0 +1,58 @@
+/** What an operator may set of a master, and the bounds that a master keeps. */
+import type { Placement } from "../scheduler/capacity.js";
+
+export interface MasterSettings {
+  /** Silence of a worker after which it is lost. */
+  readonly workerDeadlineMs: number;
+  /** Silence of a job's driver after which it is replaced. */
+  readonly driverDeadlineMs: number;
+  /** From the launch order to the driver's registration. */
+  readonly driverStartMs: number;
+  readonly heartbeatMs: number;
+  /** After a worker was lost: time for programs there to end themselves before they are started elsewhere. */
+  readonly programFenceMs: number;
+  /** Between the polite signal and the kill. */
+  readonly stopGraceMs: number;
+  /** After this RECOVERING ends, whoever is missing. */
+  readonly recoveryDeadlineMs: number;
+  readonly placement: Placement;
+  /** Finished applications that are kept; the oldest are deleted. */
+  readonly maxFinished: number;
+  /** Applications that have not ended; further submissions are refused. */
+  readonly maxActive: number;
+  readonly maxEvents: number;
+  /** Long polls (status, events) open at once; further ones are answered at once. */
+  readonly maxWaiters: number;
+  /** Size of one record: of every store's value limit. */
+  readonly maxRecordBytes: number;
+}
+
+export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
+  workerDeadlineMs: 10_000,
+  driverDeadlineMs: 10_000,
+  driverStartMs: 60_000,
+  heartbeatMs: 1_000,
+  programFenceMs: 3_000,
+  stopGraceMs: 5_000,
+  recoveryDeadlineMs: 15_000,
+  placement: "spread",
+  maxFinished: 1_000,
+  maxActive: 100_000,
+  maxEvents: 10_000,
+  maxWaiters: 1_000,
+  maxRecordBytes: 900_000,
+};
+
+/** Durable changes that one step may make, so that a turn (which is cut between steps) fits one transaction of every store. */
+export const MAX_STEP_CHANGES = 16;
+/** In a cluster of more workers than SMALL_CLUSTER, passes that cost time in proportion to their number are at least this far apart. */
+export const PASS_INTERVAL_MS = 5;
+export const SMALL_CLUSTER = 128;
+/** Blocked applications behind which back-fill is still looked for. */
+export const MAX_BLOCKED = 32;
+/** Views of its executors go to a driver at most this often. */
+export const DRIVER_VIEW_INTERVAL_MS = 20;
+/** Executors that ended and that the driver has not released yet; older ones are forgotten. */
+export const MAX_ENDED_EXECUTORS = 256;
+/** A cancelled job's driver has this share of the grace to end in order, before it gets a signal. */
+export const CANCEL_BY_MESSAGE_SHARE = 0.4;

@@ -1,0 +1,130 @@
+/**
+ * What follows when an attempt ends: started again with a growing back-off, or the application's end.
+ *
+ *   the program ended with 0                          finished
+ *   it was asked to stop                              cancelled (cancellation.ts), never started again
+ *   it was moved off a draining worker, or its
+ *   worker was lost                                   started again elsewhere if supervised; does not count against the limit
+ *   it could not be launched                          started again (on another worker if there is one), supervised or not; counts
+ *   anything else                                     started again if supervised; counts; past the limit: failed, RESTARTS_EXHAUSTED
+ *   any of these after its output was decided         started again to finish that, supervised or not
+ *
+ * The delay doubles with each counted restart in the policy's window, from minBackoffMs up to maxBackoffMs.
+ */
+import type { ErrorShape } from "../base/errors.js";
+import { MAX_ATTEMPT_REASONS, type RestartPolicy } from "../wire/application.js";
+import { finishApplication } from "./applications.js";
+import { resetAttempt } from "./attempts.js";
+import { settleCancel } from "./cancellation.js";
+import { tell } from "./events.js";
+import { stopProcesses } from "./processes.js";
+import { enqueue } from "./scheduling.js";
+import { type Application, changeApplication, type MasterState, type Step, shape } from "./state.js";
+
+export interface AttemptEnd {
+  readonly reason: ErrorShape;
+  readonly exitCode: number | null;
+  /** cluster: no fault of the application, so it does not count against its limit. */
+  readonly fault: "application" | "cluster";
+  readonly mayRestart: boolean;
+  /** At least this long until the next attempt. */
+  readonly waitMs: number;
+  /** The driver said so itself and ends by itself: it is neither told nor stopped at once. */
+  readonly byItself?: boolean;
+}
+
+export type Verdict =
+  | { readonly restart: true; readonly delayMs: number; readonly restartedAt: readonly number[] }
+  | { readonly restart: false };
+
+/** Whether the policy allows one more counted restart at `wall`, and after which delay. */
+export function judgeRestart(policy: RestartPolicy, restartedAt: readonly number[], wall: number): Verdict {
+  const recent = restartedAt.filter((at) => at > wall - policy.windowMs);
+  if (recent.length >= policy.maxRestarts) return { restart: false };
+  const delayMs = Math.min(policy.maxBackoffMs, policy.minBackoffMs * 2 ** Math.min(recent.length, 30));
+  return { restart: true, delayMs, restartedAt: [...recent, wall] };
+}
+
+export function endAttempt(state: MasterState, step: Step, app: Application, end: AttemptEnd): void {
+  const { record } = app;
+  leaveDriver(state, step, app, end);
+  const attempt = { attempt: Math.max(1, record.attempt), workerId: record.driver?.workerId ?? null, endedAt: step.now.wall };
+  const attempts = [...record.attempts, { ...attempt, reason: end.reason, exitCode: end.exitCode }].slice(-MAX_ATTEMPT_REASONS);
+  if (record.cancelRequested) {
+    changeApplication(state, app, { attempts, exitCode: end.exitCode });
+    settleCancel(state, step, app);
+    return;
+  }
+  changeApplication(state, app, { attempts });
+  const mustFinish = record.commit !== null;
+  if (record.spec.deployMode === "client" || (!end.mayRestart && !mustFinish)) {
+    finishApplication(state, step, app, { state: "failed", reason: end.reason, exitCode: end.exitCode, result: null });
+    return;
+  }
+  const verdict: Verdict =
+    end.fault === "cluster"
+      ? { restart: true, delayMs: 0, restartedAt: record.restartedAt }
+      : judgeRestart(record.spec.restart, record.restartedAt, step.now.wall);
+  if (!verdict.restart) {
+    finishApplication(state, step, app, {
+      state: "failed",
+      reason: exhausted(app, end.reason),
+      exitCode: end.exitCode,
+      result: null,
+    });
+    return;
+  }
+  restartLater(state, step, app, end, verdict.restartedAt, Math.max(verdict.delayMs, end.waitMs));
+}
+
+function restartLater(
+  state: MasterState,
+  step: Step,
+  app: Application,
+  end: AttemptEnd,
+  restartedAt: readonly number[],
+  delayMs: number,
+): void {
+  if (end.fault === "application") app.avoid = app.record.driver?.workerId ?? null;
+  app.readyAt = step.now.instant + delayMs;
+  changeApplication(state, app, {
+    state: "restarting",
+    reason: end.reason,
+    notBefore: step.now.wall + delayMs,
+    restartedAt: [...restartedAt],
+    driver: null,
+  });
+  if (delayMs > 0) state.deadlines.add(app.readyAt, { kind: "ready", id: app.id });
+  const when = delayMs > 0 ? ` in ${Math.round(delayMs)} ms` : "";
+  tell(state, step, "application.restarting", app.id, `Application ${app.id} is to be restarted${when}: ${end.reason.message}.`);
+  enqueue(state, app);
+}
+
+/** The attempt is over: whoever still speaks for it is told, and what it left on workers is stopped. */
+function leaveDriver(state: MasterState, step: Step, app: Application, end: AttemptEnd): void {
+  const { driver } = app;
+  const link = driver?.linkId == null ? undefined : state.links.get(driver.linkId);
+  if (link !== undefined && end.byItself !== true) {
+    link.driver = null;
+    step.turn.effects.push({ kind: "send", linkId: link.id, message: "driver.superseded", body: { reason: end.reason.message } });
+    step.turn.effects.push({ kind: "close-link", linkId: link.id, reason: "superseded" });
+  }
+  const spared = end.byItself === true ? (driver?.processId ?? null) : null;
+  stopProcesses(state, step, app, end.reason.message, (process) => process.processId !== spared);
+  if (spared !== null) lingerDriver(state, step, app, spared);
+  state.recovery.drivers.delete(app.id);
+  resetAttempt(app);
+}
+
+/** A driver that has said its last word gets the grace to end by itself, then it is stopped. */
+export function lingerDriver(state: MasterState, step: Step, app: Application, processId: string): void {
+  const workerId = app.processes.get(processId);
+  if (workerId !== undefined)
+    state.deadlines.add(step.now.instant + state.settings.stopGraceMs, { kind: "linger", processId, workerId });
+}
+
+function exhausted(app: Application, last: ErrorShape): ErrorShape {
+  const { maxRestarts, windowMs } = app.record.spec.restart;
+  const often = `${maxRestarts} ${maxRestarts === 1 ? "restart" : "restarts"} within ${Math.round(windowMs / 1000)} s`;
+  return shape("RESTARTS_EXHAUSTED", `${app.id} has used up its ${often}; the last attempt: ${last.message}`, last.hint);
+}

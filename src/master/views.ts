@@ -1,0 +1,143 @@
+/** What users see of the state (wire/views.ts). Reading changes nothing; a view names only what is durable once the step's turn is committed. */
+import type { z } from "zod";
+import { isoTime } from "../base/iso-time.js";
+import { isFinal } from "../wire/application.js";
+import type { OperationOutput } from "../wire/operations.js";
+import type { ApplicationView, applicationSummary, ClusterView, WorkerView } from "../wire/views.js";
+import { usedOf } from "./processes.js";
+import { type Application, type MasterState, type Step, shape, type Worker } from "./state.js";
+
+const iso = (wall: number | null): string | null => (wall === null ? null : isoTime(wall));
+
+export function applicationView(state: MasterState, app: Application): ApplicationView {
+  const { record } = app;
+  const { spec } = record;
+  return {
+    id: app.id,
+    name: spec.name,
+    kind: spec.kind,
+    state: record.state,
+    reason: record.reason ?? noWorkerReason(state, app),
+    attempt: record.attempt,
+    restarts: record.restarts,
+    exitCode: record.exitCode,
+    submittedAt: isoTime(record.submittedAt),
+    startedAt: iso(record.startedAt),
+    endedAt: iso(record.endedAt),
+    driver: driverView(state, app),
+    executors: [...app.executors.values()].map((executor) => ({
+      id: executor.processId,
+      worker: executor.workerId,
+      pid: executor.pid,
+      state: executor.state,
+      attempt: record.attempt,
+    })),
+    records: app.progress === null ? null : { in: app.progress.recordsIn, out: app.progress.recordsOut },
+    checkpoint: null,
+    result: record.result ?? null,
+    submissionKey: record.submissionKey,
+    progress: app.progress,
+    attempts: record.attempts.map((attempt) => ({
+      attempt: attempt.attempt,
+      worker: attempt.workerId,
+      endedAt: isoTime(attempt.endedAt),
+      reason: attempt.reason,
+      exitCode: attempt.exitCode,
+    })),
+  };
+}
+
+function noWorkerReason(state: MasterState, app: Application): ApplicationView["reason"] {
+  if (app.record.state !== "submitted" && app.record.state !== "waiting") return null;
+  if (app.record.spec.deployMode === "client" || state.capacity.size > 0) return null;
+  return shape("UNPLACEABLE", "no worker that could take it is connected to the master", "Start one: holdfast worker --master ...");
+}
+
+function driverView(state: MasterState, app: Application): ApplicationView["driver"] {
+  const { driver, record } = app;
+  const worker = record.driver?.workerId ?? null;
+  if (driver === null || record.attempt === 0) return record.driver === null ? null : { worker, pid: null, state: "ended" };
+  if (isFinal(record.state)) return { worker, pid: driver.pid, state: "ended" };
+  const late = driver.deadlineAt !== null || (driver.workerId !== null && state.workers.get(driver.workerId)?.linkId == null);
+  return { worker, pid: driver.pid, state: !driver.seen ? "starting" : late && driver.linkId === null ? "suspect" : "running" };
+}
+
+export function applicationSummaryOf(app: Application): z.infer<typeof applicationSummary> {
+  const { record } = app;
+  return {
+    id: app.id,
+    name: record.spec.name,
+    kind: record.spec.kind,
+    state: record.state,
+    attempt: record.attempt,
+    restarts: record.restarts,
+    submittedAt: isoTime(record.submittedAt),
+  };
+}
+
+export function workerState(worker: Worker): WorkerView["state"] {
+  if (worker.record.state === "lost" || worker.record.state === "gone") return worker.record.state;
+  if (worker.linkId === null) return "suspect";
+  return worker.record.state;
+}
+
+export function workerViewOf(state: MasterState, step: Step, worker: Worker): WorkerView {
+  const { record } = worker;
+  const used = usedOf(worker);
+  // A connected worker's heartbeats are the link's business: it was heard of within one of them.
+  const silentMs = Math.max(0, Math.round(step.now.instant - worker.heardAt));
+  return {
+    id: worker.id,
+    incarnation: record.incarnation,
+    address: record.address,
+    pid: worker.pid,
+    state: workerState(worker),
+    cores: { total: record.resources.cores, used: used.cores },
+    memoryBytes: { total: record.resources.memoryBytes, used: used.memoryBytes },
+    lastHeardMs: worker.linkId === null ? silentMs : Math.min(silentMs, state.settings.heartbeatMs),
+  };
+}
+
+export function clusterView(state: MasterState): ClusterView {
+  const { self, recovery } = state;
+  const workers = { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 };
+  for (const worker of state.workers.values()) workers[workerState(worker)] += 1;
+  const applications = { waiting: 0, running: 0 };
+  for (const app of state.applications.values()) {
+    if (isFinal(app.record.state)) continue;
+    applications[app.record.state === "running" ? "running" : "waiting"] += 1;
+  }
+  const leader = { id: self.masterId, address: self.address, pid: self.pid };
+  return {
+    clusterId: self.clusterId,
+    epoch: self.epoch,
+    state: state.phase,
+    leader,
+    masters: [{ ...leader, state: state.phase }, ...state.standbys],
+    workers,
+    applications,
+    recovery: {
+      startedAt: isoTime(recovery.startedWall),
+      completedAt: iso(recovery.completedWall),
+      durationMs: recovery.durationMs,
+    },
+    quarantined: state.quarantined.map(({ key, reason }) => ({ key, reason })),
+  };
+}
+
+/** Every process the application has or had: of ended attempts the driver, of the current one also the executors. */
+export function locateLogs(state: MasterState, app: Application): OperationOutput<"logs.locate"> {
+  const { record } = app;
+  const processes: { processId: string; worker: string | null; address: string | null; state: string }[] = [];
+  const addressOf = (worker: string | null): string | null =>
+    worker === null ? null : (state.workers.get(worker)?.record.address ?? null);
+  const add = (processId: string, worker: string | null, how: string) =>
+    processes.push({ processId, worker, address: addressOf(worker), state: how });
+  const current = driverView(state, app);
+  for (const past of record.attempts) {
+    if (past.attempt !== record.attempt || record.driver === null) add(`${app.id}.d${past.attempt}`, past.workerId, "ended");
+  }
+  if (record.driver !== null) add(`${app.id}.d${record.attempt}`, record.driver.workerId, current?.state ?? "ended");
+  for (const executor of app.executors.values()) add(executor.processId, executor.workerId, executor.state);
+  return { id: app.id, processes, final: isFinal(record.state) };
+}

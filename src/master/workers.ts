@@ -1,0 +1,213 @@
+/**
+ * Workers, by the registrar's rules (design.md 2; Mesos' registrar): durable first, then acted upon.
+ *
+ *   unknown --register--> alive --link closed--> suspect --register--> alive
+ *                           |                       \--deadline--> lost (its processes count as gone)
+ *                           \--drain--> draining, and the same from there
+ *
+ * `suspect` is the absence of a link, not a state of the record. A lost incarnation may not come back: it is told so, stops what it runs and
+ * registers as the next one.
+ */
+import type { WorkerRecord } from "../wire/application.js";
+import { parseProcessId } from "../wire/ids.js";
+import { settleCancel } from "./cancellation.js";
+import { processEnded } from "./ends.js";
+import { emit, tell } from "./events.js";
+import { endExecutor } from "./executors.js";
+import { reconcile } from "./inventory.js";
+import type { WorkerRegister, WorkerReport } from "./messages.js";
+import { refreshCapacity, release, sendStop } from "./processes.js";
+import { enqueue } from "./scheduling.js";
+import { changeWorker, type LinkState, log, type MasterState, type Step, touch, type Worker } from "./state.js";
+
+export function newWorker(record: WorkerRecord): Worker {
+  return { id: record.workerId, record, linkId: null, pid: 0, attached: false, heardAt: 0, deadlineAt: null, processes: new Map() };
+}
+
+export const isDown = (worker: Worker): boolean => worker.record.state === "lost" || worker.record.state === "gone";
+
+export function registerWorker(state: MasterState, step: Step, link: LinkState, body: WorkerRegister): void {
+  if (refuseHigherEpoch(state, step, link.id, `worker ${body.workerId}`, highestSeen(state, body))) return;
+  const known = state.workers.get(body.workerId);
+  if (known !== undefined && incarnationIsOver(known, body.incarnation)) {
+    const message = `incarnation ${body.incarnation} of worker ${body.workerId} was declared ${known.record.state}: stop its processes and register as the next one`;
+    const refusal = { reason: "incarnation-over", message } as const;
+    step.turn.effects.push({ kind: "send", linkId: link.id, message: "worker.refused", body: refusal });
+    log(state, step, "warn", `Worker ${body.workerId} was refused: ${message}.`, {
+      worker: body.workerId,
+      incarnation: body.incarnation,
+    });
+    return;
+  }
+  if (known !== undefined && body.incarnation > known.record.incarnation && !isDown(known))
+    dropProcesses(state, step, known, "its worker started anew");
+  const worker = known ?? newWorker({ ...recordOf(body, step), state: "alive" });
+  const isNew = known === undefined || body.incarnation > known.record.incarnation;
+  if (worker.linkId !== null && worker.linkId !== link.id) {
+    const old = state.links.get(worker.linkId);
+    if (old !== undefined) old.workerId = null;
+    step.turn.effects.push({
+      kind: "close-link",
+      linkId: worker.linkId,
+      reason: "the worker has registered on another connection",
+    });
+  }
+  const returns = !isNew && (worker.linkId === null || !worker.attached);
+  state.workers.set(worker.id, worker);
+  if (isNew) changeWorker(state, worker, { ...recordOf(body, step), state: "alive" });
+  else if (differs(worker.record, body)) changeWorker(state, worker, { address: body.address, resources: body.resources });
+  if (isNew || differs(worker.record, body) || returns) state.capacityVersion += 1;
+  link.workerId = worker.id;
+  worker.linkId = link.id;
+  worker.pid = body.pid;
+  worker.heardAt = step.now.instant;
+  worker.deadlineAt = null;
+  const settings = { deadlineMs: state.settings.workerDeadlineMs, heartbeatMs: state.settings.heartbeatMs };
+  step.turn.effects.push({
+    kind: "send",
+    linkId: link.id,
+    message: "worker.registered",
+    body: { clusterId: state.self.clusterId, ...settings },
+  });
+  worker.attached = true;
+  const count = reconcile(state, step, worker, body.inventory);
+  refreshCapacity(state, worker);
+  state.recovery.workers.delete(worker.id);
+  const runs = count === 0 ? "" : ` and runs ${count} ${count === 1 ? "process" : "processes"}`;
+  if (isNew)
+    tell(state, step, "worker.registered", worker.id, `Worker ${worker.id} registered: ${body.resources.cores} cores${runs}.`);
+  else if (returns) tell(state, step, "worker.returned", worker.id, `Worker ${worker.id} re-attached${runs}.`);
+}
+
+const incarnationIsOver = (known: Worker, incarnation: number): boolean =>
+  incarnation < known.record.incarnation || (incarnation === known.record.incarnation && isDown(known));
+
+const recordOf = (body: WorkerRegister, step: Step): Omit<WorkerRecord, "state"> => ({
+  workerId: body.workerId,
+  incarnation: body.incarnation,
+  address: body.address,
+  resources: body.resources,
+  changedAt: step.now.wall,
+});
+
+const differs = (record: WorkerRecord, body: WorkerRegister): boolean =>
+  record.address !== body.address ||
+  record.resources.cores !== body.resources.cores ||
+  record.resources.memoryBytes !== body.resources.memoryBytes;
+
+/**
+ * The highest epoch that the worker tells of: as a number, or by an application of this epoch or a later one that this leader never made
+ * (two masters of recovery mode `none` that started with the same epoch).
+ */
+function highestSeen(state: MasterState, body: WorkerRegister): number {
+  let seen = body.highestEpoch;
+  if (state.mode !== "none") return seen;
+  for (const { application } of body.inventory) {
+    if (state.applications.has(application.id)) continue;
+    const minted = Number(application.id.split("-")[1]);
+    if (minted >= state.self.epoch) seen = Math.max(seen, minted, state.self.epoch + 1);
+  }
+  return seen;
+}
+
+/** Somebody has followed a later leader: this one must not give orders until its epoch is above. True when refused. */
+export function refuseHigherEpoch(state: MasterState, step: Step, linkId: number, who: string, seen: number): boolean {
+  if (seen <= state.self.epoch) return false;
+  log(state, step, "warn", `The ${who} has seen epoch ${seen}, above this leader's epoch ${state.self.epoch}.`, { seen });
+  step.turn.effects.push({ kind: "close-link", linkId, reason: "this leader's epoch is too low" }, { kind: "epoch-too-low", seen });
+  return true;
+}
+
+export function workerReport(state: MasterState, step: Step, link: LinkState, report: WorkerReport): void {
+  const worker = link.workerId === null ? undefined : state.workers.get(link.workerId);
+  if (worker === undefined) return;
+  const { processId } = report;
+  worker.heardAt = step.now.instant;
+  if (report.end !== null || report.launchFailed !== null) {
+    if (isQuarantined(state, processId)) return;
+    const end = report.end ?? { exitCode: null, signal: null, reason: report.launchFailed };
+    processEnded(state, step, worker, processId, end, report.launchFailed);
+    step.turn.effects.push({ kind: "send", linkId: link.id, message: "worker.acknowledge", body: { processIds: [processId] } });
+    return;
+  }
+  const process = worker.processes.get(processId);
+  if (process === undefined) {
+    if (!isQuarantined(state, processId))
+      sendStop(step, worker, processId, "nobody waits for it any more", state.settings.stopGraceMs);
+    return;
+  }
+  process.phase = "running";
+  const app = state.applications.get(process.applicationId);
+  if (app === undefined) return;
+  if (app.driver?.processId === processId) {
+    app.driver.pid = report.pid;
+    app.driver.seen = true;
+    touch(state, app);
+  }
+  const executor = app.executors.get(processId);
+  if (executor !== undefined && executor.state === "placed") {
+    executor.state = "running";
+    executor.pid = report.pid;
+    touch(state, app);
+    state.marked.views.add(app);
+  }
+}
+
+/** Of an application whose record could not be read: left alone until a person has looked at it. */
+export function isQuarantined(state: MasterState, processId: string): boolean {
+  const parsed = parseProcessId(processId);
+  return parsed !== null && state.quarantined.some(({ key }) => key === `applications/${parsed.application}`);
+}
+
+export function workerLinkClosed(state: MasterState, step: Step, worker: Worker, heardAt: number): void {
+  worker.linkId = null;
+  worker.heardAt = heardAt;
+  worker.deadlineAt = Math.max(step.now.instant, heardAt + state.settings.workerDeadlineMs);
+  state.deadlines.add(worker.deadlineAt, { kind: "worker", id: worker.id });
+  refreshCapacity(state, worker);
+  emit(state, step, "worker.suspect", worker.id, `The connection of worker ${worker.id} ended.`);
+  log(
+    state,
+    step,
+    "info",
+    `The connection of worker ${worker.id} ended; it is lost unless it returns within ${state.settings.workerDeadlineMs} ms.`,
+    { worker: worker.id },
+  );
+}
+
+export function workerDeadline(state: MasterState, step: Step, worker: Worker): void {
+  if (worker.deadlineAt === null || worker.deadlineAt > step.now.instant || worker.linkId !== null || isDown(worker)) return;
+  worker.deadlineAt = null;
+  worker.attached = false;
+  changeWorker(state, worker, { state: "lost", changedAt: step.now.wall });
+  state.capacityVersion += 1;
+  state.passWanted = true;
+  refreshCapacity(state, worker);
+  state.recovery.workers.delete(worker.id);
+  const count = worker.processes.size;
+  tell(
+    state,
+    step,
+    "worker.lost",
+    worker.id,
+    `Worker ${worker.id} is lost: nothing heard for ${state.settings.workerDeadlineMs} ms; ${count} ${count === 1 ? "process" : "processes"} on it ${count === 1 ? "is" : "are"} given up.`,
+  );
+  dropProcesses(state, step, worker, "its worker is lost");
+}
+
+/** All that was counted on this incarnation is gone: executors at once, drivers and programs one after the other (each is a record). */
+function dropProcesses(state: MasterState, step: Step, worker: Worker, why: string): void {
+  for (const process of [...worker.processes.values()]) {
+    release(state, worker, process.processId);
+    const app = state.applications.get(process.applicationId);
+    if (app === undefined) continue;
+    if (process.role === "executor") {
+      if (process.attempt !== app.record.attempt) continue;
+      endExecutor(state, step, app, process.processId, "lost", why);
+      enqueue(state, app);
+      settleCancel(state, step, app);
+    } else {
+      state.backlog.push({ kind: "driver-worker-lost", applicationId: app.id, attempt: process.attempt, workerId: worker.id });
+    }
+  }
+}
