@@ -16,31 +16,18 @@ export interface NodeTextCodec {
 
 /** Methods that Buffer has in every supported version of Node, and that @types/node leaves out. They take any Uint8Array as `this`. */
 interface NativeMethods {
-  utf8Write?(this: Uint8Array, text: string, offset: number, length: number): number;
-  latin1Write?(this: Uint8Array, text: string, offset: number, length: number): number;
-  utf8Slice?(this: Uint8Array, start: number, end: number): string;
-  latin1Slice?(this: Uint8Array, start: number, end: number): string;
+  utf8Write(this: Uint8Array, text: string, offset: number, length: number): number;
+  latin1Write(this: Uint8Array, text: string, offset: number, length: number): number;
+  utf8Slice(this: Uint8Array, start: number, end: number): string;
+  latin1Slice(this: Uint8Array, start: number, end: number): string;
 }
 
 export function createNodeTextCodec(): NodeTextCodec {
   const { utf8Write, latin1Write, utf8Slice, latin1Slice } = Buffer.prototype as unknown as NativeMethods;
-  if (utf8Write === undefined || latin1Write === undefined || utf8Slice === undefined || latin1Slice === undefined)
-    return documented();
   return {
     writeUtf8: (text, bytes, offset) => utf8Write.call(bytes, text, offset, bytes.length - offset),
     readUtf8: (bytes, start, end) => utf8Slice.call(bytes, start, end),
     writeLatin1: (text, bytes, offset) => latin1Write.call(bytes, text, offset, bytes.length - offset),
     readLatin1: (bytes, start, end) => latin1Slice.call(bytes, start, end),
-  };
-}
-
-/** The same by Buffer's documented interface, should a version of Node lose the methods above. */
-function documented(): NodeTextCodec {
-  const whole = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return {
-    writeUtf8: (text, bytes, offset) => whole(bytes).write(text, offset, "utf8"),
-    readUtf8: (bytes, start, end) => whole(bytes).toString("utf8", start, end),
-    writeLatin1: (text, bytes, offset) => whole(bytes).write(text, offset, "latin1"),
-    readLatin1: (bytes, start, end) => whole(bytes).toString("latin1", start, end),
   };
 }

@@ -58,6 +58,12 @@ describe("dictionaries", () => {
     expect(sizeOf(encoder, records)).toBeLessThan(1_024 * 26);
   });
 
+  test("a dictionary that is dropped in a batch that had to be split is forgotten on both sides, too", () => {
+    const { encoder, decoder, send } = channel(text, 30_000);
+    for (let b = 0; b < 5; b++) send(repeat(1_024, (i) => `${b}-${i}-`.padEnd(b < 3 ? 20 : 60, "x")));
+    expect([unitsOf(encoder), unitsOf(decoder)]).toEqual([0, 0]);
+  });
+
   test("more strings than a dictionary holds: those in it go by number, the others as they are", () => {
     const { encoder, send } = channel();
     // Each new string stands beside three known ones, so the dictionary pays until it is full, and after that.

@@ -3,6 +3,8 @@
  *
  * Boundary: all text of the values is gathered and written at the end as one piece; shapes of objects are numbered anew in each batch, so
  * the writer carries no state that the other side has to share.
+ * Why not msgpackr: it loses -0, lone surrogates and "__proto__", runs native code and process-wide state on bytes that may be hostile, and
+ * was slower (bench/codec.mjs, nested lists: 4 against 12 M/s to encode, 13 against 17 to decode).
  * What does not come back as it was: instances of classes and objects without a prototype come back as plain objects, subclasses of
  * Array, Map, Set and Uint8Array as their base, holes in arrays as undefined, an object met twice as two objects; keys that are symbols are left out.
  * Functions, symbols, promises and weak collections are refused with BAD_RECORD, as are cycles.
