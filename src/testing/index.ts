@@ -113,10 +113,13 @@ class TestRun {
   private async start() {
     const { built, parallelism, applicationId, attempt, connectors, options } = this;
     const splits = await this.splitProviders();
-    const network = createLocalNetwork(options.creditsPerChannel === undefined ? {} : { creditsPerChannel: options.creditsPerChannel });
+    const network = createLocalNetwork(
+      options.creditsPerChannel === undefined ? {} : { creditsPerChannel: options.creditsPerChannel },
+    );
     const clock = createLogicalClock();
     for (const operator of built.graph.operators) {
-      if (operator.kind === "sink" && (operator.config as { readonly collect?: boolean }).collect === true) this.collected[operator.uid] = [];
+      if (operator.kind === "sink" && (operator.config as { readonly collect?: boolean }).collect === true)
+        this.collected[operator.uid] = [];
     }
     const slices = splits.map((provider, subtask) =>
       runSlice({

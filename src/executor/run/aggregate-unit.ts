@@ -67,7 +67,8 @@ export class AggregateUnit extends KeyedUnit implements Unit {
   update(key: unknown, before: unknown, accumulator: unknown): unknown {
     const { result } = this.functions;
     // An accumulator that `add` changes in place would change in the records that were emitted before.
-    if (result === null) return { key, value: before === undefined || before === accumulator ? shallowCopy(accumulator) : accumulator };
+    if (result === null)
+      return { key, value: before === undefined || before === accumulator ? shallowCopy(accumulator) : accumulator };
     const value = result(accumulator, key);
     if (!isThenable(value)) return { key, value };
     this.chain.defer(this, UPDATE, undefined, value, key);

@@ -108,7 +108,12 @@ export class AsyncUnit implements Unit {
   }
 
   private start(): void {
-    while (this.queue.length > 0 && this.active < this.config.concurrency && this.calls.length < this.maxHeld && this.failure === null) {
+    while (
+      this.queue.length > 0 &&
+      this.active < this.config.concurrency &&
+      this.calls.length < this.maxHeld &&
+      this.failure === null
+    ) {
       const call: Call = { record: this.queue.shift(), done: false, result: undefined };
       if (this.config.ordered) this.calls.push(call);
       this.begin(call);

@@ -45,7 +45,12 @@ export function buildChain(inputs: ChainInputs): Chain {
   const { vertex } = inputs;
   // One counter for the records that reach the vertex, and one for each outlet that changes their number.
   const outletCount = vertex.operators.length * 2 + [...vertex.fused, ...vertex.outputs].length;
-  const chain = new Chain({ nodes: vertex.operators.length, segments: 1 + outletCount, pacer: inputs.pacer, signal: inputs.signal });
+  const chain = new Chain({
+    nodes: vertex.operators.length,
+    segments: 1 + outletCount,
+    pacer: inputs.pacer,
+    signal: inputs.signal,
+  });
   new ChainBuilder(inputs, chain).build();
   return chain;
 }
@@ -177,7 +182,9 @@ function outletOf(node: ChainNode, side: string | null): Outlet {
 /** Key id -> subtask, by key groups. */
 function routeTo(targets: number, maxParallelism: number): Route {
   if (targets <= 1) return () => 0;
-  const targetOfGroup = Uint16Array.from({ length: maxParallelism }, (_, group) => subtaskOfKeyGroup(group, maxParallelism, targets));
+  const targetOfGroup = Uint16Array.from({ length: maxParallelism }, (_, group) =>
+    subtaskOfKeyGroup(group, maxParallelism, targets),
+  );
   return (id) => {
     const hash = typeof id === "string" ? hashText(id) : typeof id === "number" ? hashNumber(id) : hashKey(id);
     return targetOfGroup[keyGroupOf(hash, maxParallelism)] ?? 0;

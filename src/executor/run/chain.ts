@@ -10,8 +10,8 @@
  *   3. A loop never runs longer than about LOOP_BUDGET_MS plus the time of one record: the number of records it is given adapts.
  */
 import type { CodedError } from "../../base/errors.js";
-import { type BatchFunction, generate } from "./codegen.js";
 import type { ChainNode, Deferred, Outlet, Resumable, Target, Unit } from "./chain-nodes.js";
+import { type BatchFunction, generate } from "./codegen.js";
 import type { Blockable, ChainControl, EdgeOutput } from "./edge-output.js";
 import { FunctionUnit } from "./function-unit.js";
 import { BATCH_RECORDS } from "./network.js";
@@ -248,4 +248,3 @@ export class Chain implements ChainControl {
     else if (elapsedMs > LOOP_BUDGET_MS) this.step = Math.max(1, this.step >> 1);
   }
 }
-

@@ -82,7 +82,9 @@ function feedAll(scope: Scope, chain: Chain, targets: readonly Target[], record:
   for (const [index, target] of targets.entries()) {
     const own = feedTarget(scope, chain, target, record);
     const mayFollowDeferred = (index > 0 && targets.slice(0, index).some(mayDefer)) || guard !== null;
-    code += mayFollowDeferred ? `if (${S}.deferredCount !== 0) ${S}.feed(${scope.value("F", target)}, ${record}); else { ${own} }` : own;
+    code += mayFollowDeferred
+      ? `if (${S}.deferredCount !== 0) ${S}.feed(${scope.value("F", target)}, ${record}); else { ${own} }`
+      : own;
   }
   return code;
 }

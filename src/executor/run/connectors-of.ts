@@ -5,7 +5,11 @@ import type { SinkConnector, SinkDescriptor, SourceConnector, SourceDescriptor }
 import type { OperatorSpec } from "../../dataflow/graph.js";
 import type { ConnectorFactory } from "./slice.js";
 
-export function sourceConnectorOf(built: BuiltJob, uid: string, factory: Pick<ConnectorFactory, "source">): SourceConnector<unknown> {
+export function sourceConnectorOf(
+  built: BuiltJob,
+  uid: string,
+  factory: Pick<ConnectorFactory, "source">,
+): SourceConnector<unknown> {
   const functions = built.functions.get(uid);
   if (functions?.kind !== "source") throw notFound(built, uid, "source");
   if (functions.custom !== null) return functions.custom;
@@ -13,7 +17,11 @@ export function sourceConnectorOf(built: BuiltJob, uid: string, factory: Pick<Co
 }
 
 /** Null for a `collect` sink, which has none. */
-export function sinkConnectorOf(built: BuiltJob, uid: string, factory: Pick<ConnectorFactory, "sink">): SinkConnector<unknown> | null {
+export function sinkConnectorOf(
+  built: BuiltJob,
+  uid: string,
+  factory: Pick<ConnectorFactory, "sink">,
+): SinkConnector<unknown> | null {
   const functions = built.functions.get(uid);
   if (functions?.kind !== "sink") throw notFound(built, uid, "sink");
   if (functions.custom !== null) return functions.custom;

@@ -1,8 +1,8 @@
 /** distinct: remembers the ids of all keys seen. The fast path is generated code over `seen`. */
 import type { KeyFunction } from "../../api/built.js";
+import { keyIdentity } from "../../dataflow/hash.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
-import { keyIdentity } from "../../dataflow/hash.js";
 import { KeyedUnit } from "./keyed-unit.js";
 
 export class DistinctUnit extends KeyedUnit implements Unit {

@@ -6,8 +6,8 @@
  */
 import type { KeyFunction } from "../../api/built.js";
 import type { OperatorContext } from "../../api/context.js";
-import { keyIdentity } from "../../dataflow/hash.js";
 import { CodedError } from "../../base/errors.js";
+import { keyIdentity } from "../../dataflow/hash.js";
 import type { Deferred, Resumable } from "./chain-nodes.js";
 import { BATCH_RECORDS, type BatchOutput } from "./network.js";
 import { KEY } from "./stages.js";
@@ -121,7 +121,8 @@ export class EdgeOutput implements Resumable {
 
   pushKeyed(record: unknown, keyId: unknown): void {
     const buffer = this.buffers[this.route(keyId)];
-    if (buffer === undefined) throw new CodedError("INTERNAL", "invariant broken: a key is routed to a subtask that does not exist");
+    if (buffer === undefined)
+      throw new CodedError("INTERNAL", "invariant broken: a key is routed to a subtask that does not exist");
     buffer.push(record);
   }
 

@@ -24,7 +24,8 @@ export class FunctionUnit implements Resumable {
 /** Emits what an (async) iterable gives, one by one, as fast as it can be taken. */
 export async function emitIterable(chain: Chain, node: ChainNode, iterable: unknown): Promise<void> {
   const iterator = iteratorOf(iterable);
-  if (iterator === null) throw chain.failed(node.index, new TypeError(`its function returned ${describe(iterable)} instead of an iterable`));
+  if (iterator === null)
+    throw chain.failed(node.index, new TypeError(`its function returned ${describe(iterable)} instead of an iterable`));
   let emitted = 0;
   try {
     for (;;) {
@@ -51,7 +52,11 @@ async function endIterator(iterator: AsyncIterator<unknown> | Iterator<unknown>)
 }
 
 /** Awaits only async iterators: a promise per record costs more than everything else. */
-function pull(chain: Chain, node: ChainNode, iterator: AsyncIterator<unknown> | Iterator<unknown>): IteratorResult<unknown> | Promise<IteratorResult<unknown>> {
+function pull(
+  chain: Chain,
+  node: ChainNode,
+  iterator: AsyncIterator<unknown> | Iterator<unknown>,
+): IteratorResult<unknown> | Promise<IteratorResult<unknown>> {
   try {
     const next = iterator.next();
     return "then" in next ? (chain.result(node, next) as Promise<IteratorResult<unknown>>) : next;

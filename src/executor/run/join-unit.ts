@@ -5,8 +5,8 @@
  * records of the first input are not read (`wait`) or held (`buffer`); see api/probe-modes.ts for which, and why nothing stands still.
  */
 import type { JoinFunctions } from "../../api/built.js";
-import { keyIdentity } from "../../dataflow/hash.js";
 import { CodedError } from "../../base/errors.js";
+import { keyIdentity } from "../../dataflow/hash.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Unit } from "./chain-nodes.js";
 import { isThenable } from "./thenable.js";
@@ -169,9 +169,13 @@ export class JoinUnit implements Unit {
 
   private tooMany(side: "build" | "probe", limit: number): CodedError {
     const what = side === "build" ? "its second input" : "its first input, while the second was being read,";
-    return new CodedError("LIMIT_EXCEEDED", `Join '${this.node.spec.uid}' holds more than ${limit} records of ${what} in one subtask.`, {
-      hint: "Let the smaller stream be the second one, run with a higher parallelism, or raise maxBuildRecords when memory allows it.",
-      details: { operator: this.node.spec.uid, limit },
-    });
+    return new CodedError(
+      "LIMIT_EXCEEDED",
+      `Join '${this.node.spec.uid}' holds more than ${limit} records of ${what} in one subtask.`,
+      {
+        hint: "Let the smaller stream be the second one, run with a higher parallelism, or raise maxBuildRecords when memory allows it.",
+        details: { operator: this.node.spec.uid, limit },
+      },
+    );
   }
 }

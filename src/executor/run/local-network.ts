@@ -5,7 +5,14 @@
  */
 import { CodedError } from "../../base/errors.js";
 import { InputGate } from "./input-gate.js";
-import { type BatchInput, type BatchOutput, type ChannelId, CREDITS_PER_CHANNEL, channelKey, type ExchangeNetwork } from "./network.js";
+import {
+  type BatchInput,
+  type BatchOutput,
+  type ChannelId,
+  CREDITS_PER_CHANNEL,
+  channelKey,
+  type ExchangeNetwork,
+} from "./network.js";
 
 export interface LocalNetworkOptions {
   readonly creditsPerChannel?: number;

@@ -119,7 +119,10 @@ export class ProcessUnit extends KeyedUnit implements Unit {
       });
     }
     for (;;) {
-      const next = (await chain.result(node, this.guarded(() => iterator.next()))) as IteratorResult<unknown>;
+      const next = (await chain.result(
+        node,
+        this.guarded(() => iterator.next()),
+      )) as IteratorResult<unknown>;
       await this.emitOutputs();
       if (next.done === true) return;
       await chain.emit(node.main, next.value);
@@ -145,4 +148,3 @@ export class ProcessUnit extends KeyedUnit implements Unit {
     }
   }
 }
-

@@ -17,7 +17,10 @@ export function sliceProgress(
   for (const chain of chains) {
     for (const node of chain.nodes) {
       const taken = chain.counts[node.segment] ?? 0;
-      const given = node.spec.kind === "sink" ? taken : [node.main, ...node.sides].reduce((sum, outlet) => sum + (chain.counts[outlet.segment] ?? 0), 0);
+      const given =
+        node.spec.kind === "sink"
+          ? taken
+          : [node.main, ...node.sides].reduce((sum, outlet) => sum + (chain.counts[outlet.segment] ?? 0), 0);
       operators[node.spec.uid] = { in: taken, out: given };
       if (node.spec.kind === "source") recordsIn += taken;
       if (node.spec.kind === "sink") recordsOut += taken;
@@ -28,7 +31,8 @@ export function sliceProgress(
   for (const [index, source] of sources.entries()) {
     const uid = sourceUids[index] ?? "";
     sourceProgress[uid] = (sourceProgress[uid] ?? 0) + source.progress();
-    for (const bad of source.firstBadRecords) if (firstBadRecords.length < MAX_BAD_RECORDS) firstBadRecords.push({ ...bad, operator: uid });
+    for (const bad of source.firstBadRecords)
+      if (firstBadRecords.length < MAX_BAD_RECORDS) firstBadRecords.push({ ...bad, operator: uid });
   }
   const badRecords = sources.reduce((sum, source) => sum + source.badRecords, 0);
   return { recordsIn, recordsOut, badRecords, firstBadRecords, operators, sourceProgress, metrics: counters.snapshot() };

@@ -120,13 +120,30 @@ class Slice {
     const { built, subtask, network, clock, splits, connectors } = this.options;
     const signal = this.controller.signal;
     const contextOf = (operator: OperatorSpec) => this.contextOf(operator, vertex.parallelism);
-    const chain = buildChain({ built, vertex, subtask, network, clock, pacer: this.pacer, signal, contextOf, writers: this.writers });
+    const chain = buildChain({
+      built,
+      vertex,
+      subtask,
+      network,
+      clock,
+      pacer: this.pacer,
+      signal,
+      contextOf,
+      writers: this.writers,
+    });
     this.chains.push(chain);
     const driver = new ChainDriver(chain, clock);
     const head = present(chain.nodes[0], "first operator of a vertex");
     if (head.functions.kind === "source") {
       const connector = sourceConnectorOf(built, head.spec.uid, connectors);
-      const source = new SourceTask({ driver, node: head, connector, schema: head.functions.schema, splits, readers: vertex.parallelism });
+      const source = new SourceTask({
+        driver,
+        node: head,
+        connector,
+        schema: head.functions.schema,
+        splits,
+        readers: vertex.parallelism,
+      });
       this.sources.push(source);
       this.sourceUids.push(head.spec.uid);
       return async () => {
@@ -198,7 +215,10 @@ class Slice {
   /** After a failure: nothing of the slice runs any more, and nothing of its output is left. */
   private async stopped(running: readonly Promise<void>[]): Promise<void> {
     const grace = new AbortController();
-    await Promise.race([Promise.allSettled(running), sleep(this.options.clock, CANCEL_GRACE_MS, grace.signal).catch(() => undefined)]);
+    await Promise.race([
+      Promise.allSettled(running),
+      sleep(this.options.clock, CANCEL_GRACE_MS, grace.signal).catch(() => undefined),
+    ]);
     grace.abort();
     await Promise.allSettled([...this.writers.values()].map((writer) => writer.abort()));
     await this.close();

@@ -161,7 +161,11 @@ export class SourceTask {
 
 /** Readers may reject with the signal's reason or an error of their own about it; both mean that the wait was cut short. */
 function isAbort(thrown: unknown, signal: AbortSignal): boolean {
-  return thrown === signal.reason || (thrown instanceof Error && (thrown.name === "AbortError" || thrown.cause === signal.reason)) || isClosed(thrown);
+  return (
+    thrown === signal.reason ||
+    (thrown instanceof Error && (thrown.name === "AbortError" || thrown.cause === signal.reason)) ||
+    isClosed(thrown)
+  );
 }
 
 function isClosed(thrown: unknown): boolean {

@@ -13,7 +13,8 @@ export function createHandles(
   cursor: StateCursor,
 ): Readonly<Record<string, StateHandle<unknown>>> {
   const handles: Record<string, unknown> = {};
-  for (const [slot, [name, descriptor]] of Object.entries(descriptors).entries()) handles[name] = handleOf(descriptor.kind, cursor, slot);
+  for (const [slot, [name, descriptor]] of Object.entries(descriptors).entries())
+    handles[name] = handleOf(descriptor.kind, cursor, slot);
   return handles as Readonly<Record<string, StateHandle<unknown>>>;
 }
 

@@ -89,7 +89,11 @@ export async function runInputs(driver: ChainDriver, gates: readonly GateInput[]
   const opened = (input: number): OpenInput[] =>
     gates
       .filter((gate) => gate.input === input)
-      .map(({ gate, channels }) => ({ gate, open: channels, code: chain.compile([{ kind: input === 0 ? "node" : "build", node: head }]) }));
+      .map(({ gate, channels }) => ({
+        gate,
+        open: channels,
+        code: chain.compile([{ kind: input === 0 ? "node" : "build", node: head }]),
+      }));
   const main = opened(0);
   const build = opened(1);
   if (head.unit instanceof JoinUnit) {

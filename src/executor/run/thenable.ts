@@ -7,6 +7,9 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 /** An iterable that is not an array, sync or async: read lazily, one record at a time. */
 export function iteratorOf(value: unknown): AsyncIterator<unknown> | Iterator<unknown> | null {
   if (value === null || value === undefined) return null;
-  const iterable = value as { readonly [Symbol.iterator]?: () => Iterator<unknown>; readonly [Symbol.asyncIterator]?: () => AsyncIterator<unknown> };
+  const iterable = value as {
+    readonly [Symbol.iterator]?: () => Iterator<unknown>;
+    readonly [Symbol.asyncIterator]?: () => AsyncIterator<unknown>;
+  };
   return iterable[Symbol.asyncIterator]?.() ?? iterable[Symbol.iterator]?.() ?? null;
 }

@@ -18,11 +18,15 @@ export function operatorFailed(operator: string, thrown: unknown): CodedError {
   if (thrown instanceof CodedError && ENGINE_CODES.has(thrown.code)) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   if (thrown instanceof RangeError && /maximum size exceeded/.test(message)) {
-    return new CodedError("LIMIT_EXCEEDED", `Operator '${operator}' has more keys in one subtask than a Map holds (16.7 million).`, {
-      hint: "Run the job with a higher parallelism, so that each subtask has fewer keys.",
-      details: { operator },
-      cause: thrown,
-    });
+    return new CodedError(
+      "LIMIT_EXCEEDED",
+      `Operator '${operator}' has more keys in one subtask than a Map holds (16.7 million).`,
+      {
+        hint: "Run the job with a higher parallelism, so that each subtask has fewer keys.",
+        details: { operator },
+        cause: thrown,
+      },
+    );
   }
   return new CodedError("OPERATOR_FAILED", `Operator '${operator}' failed: ${message}`, {
     hint: "The error was thrown by the job's own function; `details.stack` says where.",

@@ -41,7 +41,14 @@ describe("sync and async functions give the same results", () => {
               .aggregate("sum", {
                 init: wrap(() => ({ sum: 0, n: 0 })),
                 add: wrap((a: { sum: number; n: number }, n: number) => ({ sum: a.sum + n, n: a.n + 1 })),
-                ...(merge ? { merge: wrap((a: { sum: number; n: number }, b: { sum: number; n: number }) => ({ sum: a.sum + b.sum, n: a.n + b.n })) } : {}),
+                ...(merge
+                  ? {
+                      merge: wrap((a: { sum: number; n: number }, b: { sum: number; n: number }) => ({
+                        sum: a.sum + b.sum,
+                        n: a.n + b.n,
+                      })),
+                    }
+                  : {}),
                 result: wrap((a: { sum: number; n: number }, key: number) => `${key}:${a.n}:${a.sum}`),
               })
               .to("out", sinks.collect()),
@@ -77,7 +84,10 @@ describe("sync and async functions give the same results", () => {
           job
             .from("n", sources.numbers({ to: 1_000 }))
             .map((n) => ({ id: n % 37 }))
-            .distinct("d", wrap((r: { id: number }) => r.id))
+            .distinct(
+              "d",
+              wrap((r: { id: number }) => r.id),
+            )
             .to("out", sinks.collect()),
         { parallelism },
       );
@@ -130,7 +140,10 @@ describe("sync and async functions give the same results", () => {
                 type: joinType,
                 leftKey: wrap((l: { id: number }) => l.id),
                 rightKey: wrap((r: { id: number }) => r.id),
-                select: wrap((l: { l: number } | undefined, r: { r: number } | undefined) => ({ l: l?.l ?? null, r: r?.r ?? null })),
+                select: wrap((l: { l: number } | undefined, r: { r: number } | undefined) => ({
+                  l: l?.l ?? null,
+                  r: r?.r ?? null,
+                })),
               })
               .to("out", sinks.collect()),
           { parallelism },
@@ -152,12 +165,22 @@ describe("sync and async functions give the same results", () => {
         (job) =>
           job
             .from("n", sources.numbers({ to: 300 }))
-            .broadcastJoin("j", job.from("names", sources.collection([{ id: 1, name: "one" }, { id: 2, name: "two" }])), {
-              type: "left",
-              leftKey: wrap((n: number) => n % 4),
-              rightKey: wrap((r: { id: number }) => r.id),
-              select: wrap((n: number, r: { name: string } | undefined) => `${n}:${r?.name ?? "-"}`),
-            })
+            .broadcastJoin(
+              "j",
+              job.from(
+                "names",
+                sources.collection([
+                  { id: 1, name: "one" },
+                  { id: 2, name: "two" },
+                ]),
+              ),
+              {
+                type: "left",
+                leftKey: wrap((n: number) => n % 4),
+                rightKey: wrap((r: { id: number }) => r.id),
+                select: wrap((n: number, r: { name: string } | undefined) => `${n}:${r?.name ?? "-"}`),
+              },
+            )
             .to("out", sinks.collect()),
         { parallelism },
       );
@@ -222,7 +245,10 @@ describe("mapAsync", () => {
     expect(await collect(flaky(2))).toEqual([0, 1, 2, 3, 4]);
     expect(tries.get(3)).toBe(3);
     tries.clear();
-    await expect(collect(flaky(3))).rejects.toMatchObject({ code: "OPERATOR_FAILED", message: "Operator 'mapAsync-1' failed: not yet" });
+    await expect(collect(flaky(3))).rejects.toMatchObject({
+      code: "OPERATOR_FAILED",
+      message: "Operator 'mapAsync-1' failed: not yet",
+    });
   });
 
   test("a call that takes longer than its timeout fails, and its signal is aborted", async () => {
@@ -263,37 +289,56 @@ describe("sort", () => {
 
   test("fails with its limit in words when it would hold too much", async () => {
     const run = collect((job) =>
-      job.from("n", sources.numbers({ to: 1_000 })).sort("s", { by: (n) => n, maxRecords: 100 }).to("out", sinks.collect()),
+      job
+        .from("n", sources.numbers({ to: 1_000 }))
+        .sort("s", { by: (n) => n, maxRecords: 100 })
+        .to("out", sinks.collect()),
     );
     await expect(run).rejects.toMatchObject({ code: "LIMIT_EXCEEDED", message: "Sort 's' holds more than 100 records." });
   });
 });
 
 describe("shapes of graphs", () => {
-  test.each(parallelisms)("union, fan-out, rebalance and a diamond lose and double nothing, parallelism %i", async (parallelism) => {
-    const out = await collect<number>(
-      (job) => {
-        const numbers = job.from("n", sources.numbers({ to: 5_000 }));
-        const even = numbers.filter((n) => n % 2 === 0);
-        const odd = numbers.filter((n) => n % 2 === 1).rebalance().map((n) => n);
-        even.union(odd, numbers.map((n) => -n)).to("out", sinks.collect());
-      },
-      { parallelism },
-    );
-    expect([...out].sort((a, b) => a - b)).toEqual([...range(5_000).map((n) => -n), ...range(5_000)].sort((a, b) => a - b));
-  });
+  test.each(parallelisms)(
+    "union, fan-out, rebalance and a diamond lose and double nothing, parallelism %i",
+    async (parallelism) => {
+      const out = await collect<number>(
+        (job) => {
+          const numbers = job.from("n", sources.numbers({ to: 5_000 }));
+          const even = numbers.filter((n) => n % 2 === 0);
+          const odd = numbers
+            .filter((n) => n % 2 === 1)
+            .rebalance()
+            .map((n) => n);
+          even
+            .union(
+              odd,
+              numbers.map((n) => -n),
+            )
+            .to("out", sinks.collect());
+        },
+        { parallelism },
+      );
+      expect([...out].sort((a, b) => a - b)).toEqual([...range(5_000).map((n) => -n), ...range(5_000)].sort((a, b) => a - b));
+    },
+  );
 
-  test.each(parallelisms)("a stream joined with what was made of itself does not stand still, parallelism %i", async (parallelism) => {
-    const out = await collect<number>(
-      (job) => {
-        const numbers = job.from("n", sources.numbers({ to: 20_000 }));
-        const totals = numbers.keyBy((n) => n % 10).aggregate("count", { init: () => 0, add: (a) => a + 1 });
-        numbers.join("j", totals, { leftKey: (n) => n % 10, rightKey: (t) => t.key, select: (n, t) => n + t.value }).to("out", sinks.collect());
-      },
-      { parallelism, creditsPerChannel: 1 },
-    );
-    expect([...out].sort((a, b) => a - b)).toEqual(range(20_000).map((n) => n + 2_000));
-  });
+  test.each(parallelisms)(
+    "a stream joined with what was made of itself does not stand still, parallelism %i",
+    async (parallelism) => {
+      const out = await collect<number>(
+        (job) => {
+          const numbers = job.from("n", sources.numbers({ to: 20_000 }));
+          const totals = numbers.keyBy((n) => n % 10).aggregate("count", { init: () => 0, add: (a) => a + 1 });
+          numbers
+            .join("j", totals, { leftKey: (n) => n % 10, rightKey: (t) => t.key, select: (n, t) => n + t.value })
+            .to("out", sinks.collect());
+        },
+        { parallelism, creditsPerChannel: 1 },
+      );
+      expect([...out].sort((a, b) => a - b)).toEqual(range(20_000).map((n) => n + 2_000));
+    },
+  );
 
   test("composite keys are compared by content", async () => {
     const out = await collect<{ key: readonly [string, number]; value: number }>(
