@@ -11,8 +11,8 @@ import type { RestartSettings } from "../api/settings.js";
 import { CodedError } from "../base/errors.js";
 import { createSink, createSource } from "../connectors/index.js";
 import { executionPlan } from "../dataflow/chains.js";
-import type { SinkConnector, SinkDescriptor, SourceConnector, SourceDescriptor } from "../dataflow/connector.js";
-import type { OperatorSpec } from "../dataflow/graph.js";
+import { sinkConnectorOf, sinksOf, sourceConnectorOf, sourcesOf } from "../executor/run/connectors-of.js";
+import type { ConnectorFactory } from "../executor/run/slice.js";
 import type { JobInputs } from "../host/driver-inputs.js";
 import type { RestartStrategy } from "../job/restart-strategy.js";
 import type { ApplicationRecord } from "../wire/application.js";
@@ -85,36 +85,27 @@ function strategyOf(settings: RestartSettings | null): RestartStrategy | null {
   }
 }
 
+/** Built-in connectors, with paths relative to where the job was submitted from. */
+export function connectorsOf({ baseDir }: LoadedJob): ConnectorFactory {
+  return {
+    source: (descriptor) => createSource(descriptor, { baseDir }),
+    sink: (descriptor) => createSink(descriptor, { baseDir }),
+  };
+}
+
 /** The connectors that the driver itself works with. */
-export function inputsOf({ built, parallelism, baseDir }: LoadedJob): JobInputs {
-  const placed = new Map(
-    executionPlan(built.graph, parallelism).vertices.flatMap((vertex) =>
-      vertex.operators.map((one) => [one.uid, vertex.parallelism]),
-    ),
+export function inputsOf(loaded: LoadedJob): JobInputs {
+  const { built, parallelism } = loaded;
+  const factory = connectorsOf(loaded);
+  const { vertices } = executionPlan(built.graph, parallelism);
+  const subtasks = new Map(
+    vertices.flatMap((vertex) => vertex.operators.map((operator) => [operator.uid, vertex.parallelism] as const)),
   );
-  const sources = new Map<string, { connector: SourceConnector<unknown>; parallelism: number }>();
-  const sinks = new Map<string, { connector: SinkConnector<unknown>; parallelism: number }>();
-  for (const operator of built.graph.operators) {
-    const place = placed.get(operator.uid) ?? parallelism;
-    const source = operator.kind === "source" ? sourceOf(built, operator, baseDir) : null;
-    if (source !== null) sources.set(operator.uid, { connector: source, parallelism: place });
-    const sink = operator.kind === "sink" ? sinkOf(built, operator, baseDir) : null;
-    if (sink !== null) sinks.set(operator.uid, { connector: sink, parallelism: place });
-  }
-  return { sources, sinks };
-}
-
-function sourceOf(built: BuiltJob, operator: OperatorSpec, baseDir: string): SourceConnector<unknown> | null {
-  const functions = built.functions.get(operator.uid);
-  if (functions?.kind === "source" && functions.custom !== null) return functions.custom;
-  const { descriptor } = operator.config as { readonly descriptor?: SourceDescriptor };
-  return descriptor === undefined ? null : createSource(descriptor, { baseDir });
-}
-
-/** Null for `collect`: its records come over the wire. */
-function sinkOf(built: BuiltJob, operator: OperatorSpec, baseDir: string): SinkConnector<unknown> | null {
-  const functions = built.functions.get(operator.uid);
-  if (functions?.kind === "sink" && functions.custom !== null) return functions.custom;
-  const { descriptor } = operator.config as { readonly descriptor?: SinkDescriptor };
-  return descriptor === undefined ? null : createSink(descriptor, { baseDir });
+  const place = <C>(uid: string, connector: C) => ({ connector, parallelism: subtasks.get(uid) ?? parallelism });
+  const sources = sourcesOf(built).map((uid) => [uid, place(uid, sourceConnectorOf(built, uid, factory))] as const);
+  const sinks = sinksOf(built).flatMap((uid) => {
+    const connector = sinkConnectorOf(built, uid, factory);
+    return connector === null ? [] : [[uid, place(uid, connector)] as const];
+  });
+  return { sources: new Map(sources), sinks: new Map(sinks) };
 }

@@ -44,6 +44,10 @@ export interface DriverHostOptions {
   /** `host:port`, port 0 for any. */
   readonly listenAddress: string;
   readonly graphHash: string;
+  /** Why the job can't run in this process; it then only reports that. */
+  readonly broken?: ErrorShape;
+  /** Of a master that whoever started this process has seen; absent: none. */
+  readonly highestEpoch?: number;
   readonly restart: RestartRules;
   readonly job: JobInputs;
   readonly followMaster: FollowMaster;
@@ -80,7 +84,7 @@ class DriverHost {
   private readonly work = new AbortController();
   private readonly executors = new Map<number, Link>();
   private master: Link | null = null;
-  private epoch = 0;
+  private epoch: number;
   private core: ReturnType<typeof createDriverCore> | null = null;
   private turns: ReturnType<typeof runTurns<DriverEvent, DriverEffect>> | null = null;
   private finder: { close(): void } | null = null;
@@ -89,6 +93,7 @@ class DriverHost {
 
   constructor(options: DriverHostOptions) {
     this.options = options;
+    this.epoch = options.highestEpoch ?? 0;
     this.limits = { ...DRIVER_LIMITS, ...options.limits };
     this.inputs = { job: options.job, applicationId: options.application.id, log: options.env.log, signal: this.work.signal };
     this.ended = new Promise((resolve) => {
@@ -130,7 +135,18 @@ class DriverHost {
 
   private start(): void {
     const { env, application, attempt, pid, graphHash, restart } = this.options;
-    const core = createDriverCore({ application, attempt, pid, address: this.address, graphHash, restart, limits: this.limits });
+    const broken = this.options.broken ?? null;
+    const core = createDriverCore({
+      broken,
+      application,
+      attempt,
+      pid,
+      address: this.address,
+      graphHash,
+      highestEpoch: this.epoch,
+      restart,
+      limits: this.limits,
+    });
     this.core = core;
     this.turns = runTurns<DriverEvent, DriverEffect>({
       core,

@@ -83,7 +83,7 @@ class Driver implements DriverCore {
 
   constructor(config: DriverConfig) {
     this.config = config;
-    this.master = new MasterLine(config.limits);
+    this.master = new MasterLine(config.limits, config.highestEpoch);
   }
 
   step(event: DriverEvent, now: Now, turn: Turn<DriverEffect>): void {
@@ -195,8 +195,11 @@ class Driver implements DriverCore {
   // ------------------------------------------------------------------------------------------------ start, time, stop
 
   private start(): void {
-    const { application } = this.config;
-    if (application.commit !== null) this.beginCommit(application.commit);
+    const { application, broken } = this.config;
+    // A damaged copy of the bundle, or an output that is decided, may fare better elsewhere; a job that can't be planned never does.
+    const restart = application.commit !== null || broken?.code === "ARTIFACT_CORRUPT";
+    if (broken !== null) this.beginEnding({ ...failed(broken), restart });
+    else if (application.commit !== null) this.beginCommit(application.commit);
     else if (application.cancelRequested) this.beginEnding(cancelled("It was cancelled before its driver started."));
   }
 

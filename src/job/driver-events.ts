@@ -15,6 +15,10 @@ export interface DriverConfig {
   /** Where executors connect to. */
   readonly address: string;
   readonly graphHash: string;
+  /** Why the job can't run in this process at all (its bundle is broken, its graph is another one); null: it can. */
+  readonly broken: ErrorShape | null;
+  /** Of a master that whoever started this process has seen; 0: none. */
+  readonly highestEpoch: number;
   readonly restart: RestartRules;
   readonly limits: DriverLimits;
 }

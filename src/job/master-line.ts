@@ -23,7 +23,7 @@ export class MasterLine {
   private progressAt = Number.NEGATIVE_INFINITY;
   private readonly limits: { readonly retryMs: number; readonly progressMs: number };
 
-  constructor(limits: { readonly retryMs: number; readonly progressMs: number }, highestEpoch = 0) {
+  constructor(limits: { readonly retryMs: number; readonly progressMs: number }, highestEpoch: number) {
     this.limits = limits;
     this.highestEpoch = highestEpoch;
   }

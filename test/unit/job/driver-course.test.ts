@@ -159,6 +159,19 @@ describe("the course of a job", () => {
     expect(world.wakeAt).toBeNull();
   });
 
+  test("a job that can't be loaded is reported as failed, for good; a damaged bundle may fare better elsewhere", () => {
+    const reported = (code: "GRAPH_MISMATCH" | "ARTIFACT_CORRUPT", changes = {}) => {
+      const world = new World({ broken: shape(code), application: applicationRecord(changes) });
+      world.post({ kind: "started" });
+      world.master();
+      return world.requests("driver.finished")[0]?.body;
+    };
+    expect(reported("GRAPH_MISMATCH")).toMatchObject({ outcome: "failed", restart: false, reason: { code: "GRAPH_MISMATCH" } });
+    expect(reported("ARTIFACT_CORRUPT")).toMatchObject({ outcome: "failed", restart: true });
+    const commit = { attempt: 1, sinks: {}, result: null };
+    expect(reported("GRAPH_MISMATCH", { attempt: 2, commit })).toMatchObject({ outcome: "failed", restart: true });
+  });
+
   test("an application that was cancelled before its driver started is reported so", () => {
     const world = new World({ application: applicationRecord({ cancelRequested: true }) });
     world.post({ kind: "started" });

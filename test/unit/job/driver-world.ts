@@ -61,6 +61,7 @@ export interface WorldOptions {
   readonly application?: ApplicationRecord;
   readonly attempt?: number;
   readonly restart?: RestartStrategy | null;
+  readonly broken?: ErrorShape;
 }
 
 export class World {
@@ -77,6 +78,8 @@ export class World {
       pid: 1,
       address: "127.0.0.1:1",
       graphHash: HASH,
+      broken: options.broken ?? null,
+      highestEpoch: 0,
       restart: restartRules(options.restart ?? null),
       limits: DRIVER_LIMITS,
     });
