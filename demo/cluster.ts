@@ -51,9 +51,27 @@ export async function demoCluster(program: string): Promise<DemoCluster> {
     directory,
     masterUrl: `file://${masters}`,
     startMaster: (name) =>
-      start(name, ["master", "--listen", "127.0.0.1:0", "--recovery", `file:${path.join(directory, "state")}`, "--advertise-file", masters]),
+      start(name, [
+        "master",
+        "--listen",
+        "127.0.0.1:0",
+        "--recovery",
+        `file:${path.join(directory, "state")}`,
+        "--advertise-file",
+        masters,
+      ]),
     startWorker: (name, cores) =>
-      start(name, ["worker", "--master", `file://${masters}`, "--cores", String(cores), "--memory", "4g", "--work-dir", path.join(directory, name)]),
+      start(name, [
+        "worker",
+        "--master",
+        `file://${masters}`,
+        "--cores",
+        String(cores),
+        "--memory",
+        "4g",
+        "--work-dir",
+        path.join(directory, name),
+      ]),
     processes: () => [...living.values()].map((entry) => entry.process),
     close: async () => {
       const workers = [...living.values()].filter((entry) => entry.process.name.startsWith("worker"));
@@ -68,7 +86,10 @@ export async function demoCluster(program: string): Promise<DemoCluster> {
   };
 }
 
-async function endedWithin(group: readonly { readonly process: DemoProcess; readonly child: ChildProcess }[], graceMs: number): Promise<void> {
+async function endedWithin(
+  group: readonly { readonly process: DemoProcess; readonly child: ChildProcess }[],
+  graceMs: number,
+): Promise<void> {
   const timers: NodeJS.Timeout[] = [];
   await Promise.all(
     group.map(async (entry) => {

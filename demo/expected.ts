@@ -37,7 +37,8 @@ export async function compareWithDuckDb(options: {
 }): Promise<{ readonly comparisons: Readonly<Record<"ndjson" | "parquet", Comparison>>; readonly top: readonly TopAirport[] }> {
   const instance = await DuckDBInstance.create(":memory:");
   const connection = await instance.connect();
-  const rows = async (sql: string) => (await connection.runAndReadAll(sql)).getRowObjectsJson() as Record<string, string | number | null>[];
+  const rows = async (sql: string) =>
+    (await connection.runAndReadAll(sql)).getRowObjectsJson() as Record<string, string | number | null>[];
   try {
     await connection.run(`CREATE TABLE expected AS ${GROUPED(options.flights, options.airports)}`);
     const compare = async (scan: string): Promise<Comparison> => {
@@ -45,20 +46,29 @@ export async function compareWithDuckDb(options: {
       const differing = await rows(`(SELECT 'missing' AS what, * FROM (FROM expected EXCEPT ALL FROM ${actual}))
         UNION ALL (SELECT 'unexpected' AS what, * FROM (FROM ${actual} EXCEPT ALL FROM expected)) LIMIT 5`);
       const [sums] = await rows(`SELECT count(*) AS groups, coalesce(sum(flights), 0)::BIGINT AS flights FROM ${actual}`);
-      const groups = Number(sums?.["groups"] ?? 0);
-      return { equal: differing.length === 0 && groups > 0, groups, flights: Number(sums?.["flights"] ?? 0), differences: differing.map((row) => JSON.stringify(row)) };
+      const groups = Number(sums?.groups ?? 0);
+      return {
+        equal: differing.length === 0 && groups > 0,
+        groups,
+        flights: Number(sums?.flights ?? 0),
+        differences: differing.map((row) => JSON.stringify(row)),
+      };
     };
-    const top = await rows(`SELECT origin, any_value(city) AS city, sum(flights)::BIGINT AS flights, sum(meanDelay * flights) / sum(flights) AS mean,
+    const top =
+      await rows(`SELECT origin, any_value(city) AS city, sum(flights)::BIGINT AS flights, sum(meanDelay * flights) / sum(flights) AS mean,
       max(p90Delay)::BIGINT AS p90, max(worstDelay)::BIGINT AS worst FROM read_json_auto('${options.ndjson}') GROUP BY origin ORDER BY flights DESC LIMIT 10`);
     return {
-      comparisons: { ndjson: await compare(`read_json_auto('${options.ndjson}')`), parquet: await compare(`read_parquet('${options.parquet}')`) },
+      comparisons: {
+        ndjson: await compare(`read_json_auto('${options.ndjson}')`),
+        parquet: await compare(`read_parquet('${options.parquet}')`),
+      },
       top: top.map((row) => ({
-        origin: String(row["origin"]),
-        city: String(row["city"]),
-        flights: Number(row["flights"]),
-        meanDelay: Number(row["mean"]),
-        p90Delay: Number(row["p90"]),
-        worstDelay: Number(row["worst"]),
+        origin: String(row.origin),
+        city: String(row.city),
+        flights: Number(row.flights),
+        meanDelay: Number(row.mean),
+        p90Delay: Number(row.p90),
+        worstDelay: Number(row.worst),
       })),
     };
   } finally {

@@ -16,6 +16,7 @@ const PROGRAMS = {
   // What `import ... from "holdfast"` means in a job file.
   api: { file: "src/api/index.ts" },
   sim: { file: "src/cli/sim.ts" },
+  demo: { file: "demo/main.ts" },
   bench: { file: "bench/main.ts" },
 };
 
