@@ -79,6 +79,7 @@ export class Candidacy {
   /** Resolves when this session has put the epoch. Rejects SESSION_ENDED, the signal's reason, STORE_FORMAT. */
   async win(): Promise<WonEpoch> {
     let candidate = await this.register();
+    let refusals = 0;
     for (;;) {
       const scene = await this.look();
       this.seenEpoch = scene.epoch?.record.epoch ?? 0;
@@ -93,7 +94,8 @@ export class Candidacy {
       // Whoever was suspected has just been replaced by another.
       if (outcome === "epoch-moved") this.suspectedEpoch = 0;
       if (outcome === "candidate-gone") candidate = await this.register();
-      if (outcome === "again") await this.patience.pause(1);
+      refusals++;
+      if (outcome === "again" || refusals > 1) await this.patience.pause(refusals);
     }
   }
 
