@@ -80,10 +80,13 @@ export class LineNumbers {
   }
 
   lineAt(offset: number, recountBytes: number): number | null {
-    if (!this.countsAsItGoes) this.recount(this.chunk?.offset ?? offset, recountBytes);
-    if (this.line === null || this.chunk === null) return this.line;
-    const from = this.chunk.start;
-    return this.line + countLines(this.chunk.buffer, from, Math.min(this.chunk.end, from + offset - this.chunk.offset));
+    const { chunk } = this;
+    // A CSV row may have begun before the present chunk. What is unpacked can't be looked at again.
+    const before = chunk === null || offset < chunk.offset;
+    if (this.countsAsItGoes && chunk !== null && before) return null;
+    if (!this.countsAsItGoes) this.recount(before ? offset : chunk.offset, recountBytes);
+    if (this.line === null || before) return this.line;
+    return this.line + countLines(chunk.buffer, chunk.start, Math.min(chunk.end, chunk.start + offset - chunk.offset));
   }
 
   /** Moves `at` and `line` on to `offset`. */

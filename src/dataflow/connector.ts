@@ -1,6 +1,6 @@
 /**
  * What a source and a sink have to be: the interfaces that the engine reads from and writes to, and the plain descriptors by which
- * jobs name the built-in ones. Users implement the same interfaces for their own systems (`iterable-source.ts` has a short form).
+ * jobs name the built-in ones. Users implement the same interfaces for their own systems (`api/iterable-source.ts` has a short form).
  *
  * Boundary: types only. `connectors/` implements the descriptors (`createSource`, `createSink`), the engine drives the interfaces,
  * `api/` makes the descriptors. Rate limits, retries, batch sizes and the choice of who reads which split belong to the engine.

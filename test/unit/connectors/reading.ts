@@ -35,7 +35,7 @@ export interface ReadResult<T> {
   readonly splits: number;
 }
 
-export function readDescriptor(descriptor: SourceDescriptor, options: ReadOptions = {}): Promise<ReadResult<unknown>> {
+export async function readDescriptor(descriptor: SourceDescriptor, options: ReadOptions = {}): Promise<ReadResult<unknown>> {
   return readAll(createSource(descriptor), options);
 }
 
