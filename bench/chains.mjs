@@ -165,7 +165,10 @@ function byHand(records) {
       r = { k: r.k, v: r.v + 2, t: r.t };
       if (!(r.v > 1_000)) continue;
       let a = state.get(r.k);
-      if (a === undefined) state.set(r.k, (a = { n: 0, s: 0 }));
+      if (a === undefined) {
+        a = { n: 0, s: 0 };
+        state.set(r.k, a);
+      }
       a.n++;
       a.s += r.v;
     }

@@ -4,7 +4,6 @@
  * Invariants: operators are recorded after their inputs, so they stand in topological order; uids are unique; nothing is added after `build`.
  */
 import { CodedError } from "../base/errors.js";
-import type { JsonValue } from "../base/json.js";
 import type { EdgeSpec, ExchangeKind, OperatorKind, OperatorSpec } from "../dataflow/graph.js";
 import type { OperatorFunctions } from "./built.js";
 import { toJson } from "./to-json.js";

@@ -66,6 +66,7 @@ export function type<T>(): Type<T> {
 /** Types of side outputs by their tags. */
 export type SideTypes<D> = { readonly [Tag in keyof D]: D[Tag] extends Type<infer T> ? T : never };
 
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler may simply not return anything
 type Returned<U> = MaybePromise<Iterable<U> | void> | AsyncIterable<U>;
 
 export interface ProcessOptions<K, T, S extends Readonly<Record<string, StateDescriptor>>, D, U, O> {

@@ -1,8 +1,8 @@
 /**
  * Where a job's records come from. Each maker gives a plain description; nothing is opened before the job runs.
  *
- * Types: `sources.ndjson<Order>(path)` states the type of the records, `{ schema }` (any Standard Schema) states and checks it, and without
- * either the fields of a record are `any`.
+ * Types: `sources.ndjson<Order>(path)` states the type of the records that are read (with `fields`: of these fields), `{ schema }` (any
+ * Standard Schema) states and checks it, and without either the fields of a record are `any`.
  */
 import type { JsonValue } from "../base/json.js";
 import type {
@@ -80,10 +80,14 @@ function ndjson<S extends StandardSchemaV1>(
   path: string | readonly string[],
   options: Options<NdjsonSourceDescriptor> & SchemaOption<S>,
 ): Source<SchemaOutput<S>>;
-function ndjson<T = UntypedRecord, const F extends FieldOf<T> = FieldOf<T>>(
+function ndjson<const F extends string>(
   path: string | readonly string[],
-  options?: Omit<Options<NdjsonSourceDescriptor>, "fields"> & { readonly fields?: readonly F[] },
-): Source<Pick<T, F>>;
+  options: Options<NdjsonSourceDescriptor> & { readonly fields: readonly F[] },
+): Source<Pick<UntypedRecord, F>>;
+function ndjson<T = UntypedRecord>(
+  path: string | readonly string[],
+  options?: Options<NdjsonSourceDescriptor> & { readonly fields?: readonly FieldOf<T>[] },
+): Source<T>;
 function ndjson(
   path: string | readonly string[],
   options: Options<NdjsonSourceDescriptor> & { readonly schema?: StandardSchemaV1 } = {},
@@ -115,10 +119,14 @@ function parquet<S extends StandardSchemaV1>(
   path: string | readonly string[],
   options: Options<ParquetSourceDescriptor> & SchemaOption<S>,
 ): Source<SchemaOutput<S>>;
-function parquet<T = UntypedRecord, const F extends FieldOf<T> = FieldOf<T>>(
+function parquet<const F extends string>(
   path: string | readonly string[],
-  options?: Omit<Options<ParquetSourceDescriptor>, "fields"> & { readonly fields?: readonly F[] },
-): Source<Pick<T, F>>;
+  options: Options<ParquetSourceDescriptor> & { readonly fields: readonly F[] },
+): Source<Pick<UntypedRecord, F>>;
+function parquet<T = UntypedRecord>(
+  path: string | readonly string[],
+  options?: Options<ParquetSourceDescriptor> & { readonly fields?: readonly FieldOf<T>[] },
+): Source<T>;
 function parquet(
   path: string | readonly string[],
   options: Options<ParquetSourceDescriptor> & { readonly schema?: StandardSchemaV1 } = {},
