@@ -24,16 +24,24 @@ function chanceFrom(seed: number): (below: number) => number {
 interface Run {
   readonly stage: Stage;
   readonly acknowledged: Set<string>;
-  takeOvers: number;
+}
+
+/** A process that suspects the leader when it is told to. */
+interface Actor {
+  readonly name: string;
+  readonly process: Process;
+  suspicion: AbortController;
 }
 
 /** One process: campaigns, writes while it leads, campaigns again, until the end. */
-async function live1(run: Run, name: string, process: Process, signal: AbortSignal): Promise<void> {
+async function act(run: Run, actor: Actor, signal: AbortSignal): Promise<void> {
+  const { name, process } = actor;
   let count = 0;
   while (!signal.aborted) {
     let leadership: Leadership;
     try {
-      leadership = await process.startCampaign({ signal, takeOver: count > 0 && run.takeOvers++ % 3 === 0 });
+      actor.suspicion = new AbortController();
+      leadership = await process.startCampaign({ signal, suspicion: actor.suspicion.signal });
     } catch {
       continue;
     }
@@ -52,21 +60,25 @@ async function live1(run: Run, name: string, process: Process, signal: AbortSign
 async function chaos(seed: number, parts: Parts): Promise<Run> {
   const chance = chanceFrom(seed);
   const stage = openStage(parts);
-  const run: Run = { stage, acknowledged: new Set(), takeOvers: 0 };
+  const run: Run = { stage, acknowledged: new Set() };
   const stop = new AbortController();
-  const processes = ["a", "b", "c"].map((name) => ({ name, process: stage.process(name) }));
-  for (const { name, process } of processes) void live1(run, name, process, stop.signal);
+  const actors = ["a", "b", "c"].map((name): Actor => ({ name, process: stage.process(name), suspicion: new AbortController() }));
+  for (const actor of actors) void act(run, actor, stop.signal);
   for (let step = 0; step < 60; step++) {
-    const { process } = processes[chance(processes.length)] ?? { process: stage.process("spare") };
-    const fault = chance(10);
-    if (fault < 4) process.store.failNextCommit(OUTCOMES[chance(OUTCOMES.length)] ?? "unknown-applied");
-    else if (fault === 4) process.store.disconnect(chance(2) === 0 ? "hang" : "reject");
-    else if (fault === 5) await process.store.expireSessions();
-    else if (fault === 6) process.store.loseWatches(3_000);
-    else for (const each of processes) each.process.store.reconnect();
+    const actor = actors[chance(actors.length)];
+    const { store } = (actor ?? { process: stage.process("spare") }).process;
+    const fault = chance(12);
+    if (fault < 4) store.failNextCommit(OUTCOMES[chance(OUTCOMES.length)] ?? "unknown-applied");
+    else if (fault === 4) store.disconnect(chance(2) === 0 ? "hang" : "reject");
+    else if (fault === 5) await store.expireSessions();
+    else if (fault < 9) {
+      // A take-over on suspicion that the leader is not told of: only the fence stands between the two.
+      for (const { process } of actors) process.store.loseWatches(2_000);
+      actor?.suspicion.abort();
+    } else for (const { process } of actors) process.store.reconnect();
     await stage.clock.advance(50 + chance(1_500));
   }
-  for (const { process } of processes) process.store.reconnect();
+  for (const { process } of actors) process.store.reconnect();
   await stage.clock.advance(20_000);
   stop.abort(new Error("the run is over"));
   await stage.clock.advance(5_000);
