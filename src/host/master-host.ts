@@ -1,0 +1,443 @@
+/**
+ * The master: a listener, a place in line for the epoch, and while it leads the core.
+ *
+ *   STANDBY --epoch won--> RECOVERING --core--> ALIVE --fenced, session over, disk failed, resigned--> STANDBY
+ *
+ * The process does not exit when it is deposed: the core is discarded, the links of workers, drivers and clients are closed (they find the next
+ * leader by themselves), and it stands in line again.
+ *
+ * Invariants:
+ *   1. A standby is never silent: it answers `cluster` with what the leader says, and everything else with NOT_LEADER and the leader's address.
+ *   2. Nothing is answered, sent or launched before it is durable (host/master-leading.ts).
+ *   3. After `close` nothing of it runs; the store and the blob store belong to the caller.
+ */
+import { CodedError, hasCode } from "../base/errors.js";
+import { campaign, type Leadership } from "../coordination/leadership.js";
+import type { BlobStore } from "../env/blob-store.js";
+import { sleep } from "../env/clock.js";
+import type { CoordinationStore } from "../env/coordination-store.js";
+import type { Env } from "../env/env.js";
+import { randomId } from "../env/random.js";
+import type { MasterEvent } from "../master/effects.js";
+import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../master/settings.js";
+import { type Facts, NO_SECRET } from "../wire/handshake.js";
+import { MAX_WAIT_MS, OPERATIONS, type OperationInput } from "../wire/operations.js";
+import type { ClusterView, MasterState } from "../wire/views.js";
+import type { Link, LinkMessage } from "./link.js";
+import { dialLink } from "./link-handshake.js";
+import { keysOfCluster } from "./link-keys.js";
+import { type LinkListener, listenLinks } from "./link-listener.js";
+import { createMasterArtifacts, type MasterArtifacts } from "./master-artifacts.js";
+import { type Leading, lead } from "./master-leading.js";
+import { MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
+import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
+
+export interface MasterHostOptions {
+  readonly env: Env;
+  /** `[A-Za-z0-9._-]{1,128}`, unique among the cluster's masters. */
+  readonly masterId: string;
+  readonly pid: number;
+  /** `host:port`; port 0 chooses one. */
+  readonly listen: string;
+  /** What others are told instead of the address listened on. */
+  readonly publicAddress?: string;
+  readonly store: CoordinationStore;
+  /** none: the store forgets with this process, and what runs is rebuilt from reports. */
+  readonly mode: "none" | "store";
+  readonly blobs: BlobStore;
+  readonly secret: Uint8Array | null;
+  readonly settings?: Partial<MasterSettings>;
+  /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */
+  readonly clusterId?: string;
+  readonly sessionTtlMs?: number;
+  readonly onState?: (state: MasterState, epoch: number) => void;
+}
+
+export interface MasterHost {
+  state(): MasterState;
+  epoch(): number;
+  /** What others are told. */
+  readonly address: string;
+  /** Resolves with null after `close`, or with why it can never lead (the store cannot be used). */
+  readonly ended: Promise<CodedError | null>;
+  /** Resigns first, so that a standby takes over at once. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_SESSION_TTL_MS = 10_000;
+const DIAL_TIMEOUT_MS = 2_000;
+const FORWARD_TIMEOUT_MS = 1_000;
+const MIN_RETRY_MS = 100;
+const MAX_RETRY_MS = 10_000;
+/** A leadership that lasted this long was a working one: the next campaign begins without a pause. */
+const STABLE_LEADERSHIP_MS = 30_000;
+const NONE_CLUSTER_ID = "holdfast";
+/** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
+const NONE_EPOCH_START_WALL_MS = 1_767_225_600_000; // 2026-01-01T00:00:00Z
+
+/** Rejects as `Transport.listen`; everything later shows in `ended`. */
+export async function runMasterHost(options: MasterHostOptions): Promise<MasterHost> {
+  const host = new Master(options);
+  await host.open();
+  return host;
+}
+
+class Master implements MasterHost {
+  readonly ended: Promise<CodedError | null>;
+  address = "";
+  readonly #options: MasterHostOptions;
+  readonly #env: Env;
+  readonly #settings: MasterSettings;
+  readonly #artifacts: MasterArtifacts;
+  readonly #links = new Map<number, Link>();
+  readonly #stop = new AbortController();
+  #listener: LinkListener | null = null;
+  #standby: Standby | null = null;
+  #state: MasterState = "STANDBY";
+  #leadership: Leadership | null = null;
+  #leading: Leading | null = null;
+  #leader: LeaderSeen | null = null;
+  #leaderLink: Link | null = null;
+  #clusterId: string | null = null;
+  #minimumEpoch = 1;
+  #suspicion = new AbortController();
+  #waitingFor = "";
+  #running: Promise<void> = Promise.resolve();
+  #settle: (reason: CodedError | null) => void = () => {};
+
+  constructor(options: MasterHostOptions) {
+    this.#options = options;
+    this.#env = options.env;
+    this.#settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
+    this.#artifacts = createMasterArtifacts(options.blobs, options.env.digest);
+    this.ended = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  state(): MasterState {
+    return this.#state;
+  }
+
+  epoch(): number {
+    return this.#leadership?.epoch ?? this.#leader?.epoch ?? 0;
+  }
+
+  async open(): Promise<void> {
+    const { listen, publicAddress, masterId, mode } = this.#options;
+    if (mode === "none") {
+      this.#clusterId = this.#options.clusterId ?? NONE_CLUSTER_ID;
+      this.#minimumEpoch = Math.max(1, Math.floor((this.#env.clock.wallNow() - NONE_EPOCH_START_WALL_MS) / 100));
+    }
+    this.#listener = await listenLinks({
+      ...this.#linkSettings(),
+      role: "master",
+      id: masterId,
+      clusterId: () => this.#clusterId,
+      keyFor: keysOfCluster(this.#env.digest, this.#options.secret),
+      roles: MASTER_ACCEPTS,
+      facts: () => this.#facts(),
+      address: listen,
+      onLink: (link) => this.#onLink(link),
+      onRefused: (remote, reason) =>
+        this.#env.log.debug("A connection was refused.", { remote, code: reason.code, error: reason.message }),
+    });
+    this.address = publicAddress ?? this.#listener.address;
+    this.#standby = watchLeader({
+      dial: (address, signal) => this.#dialMaster(address, signal),
+      onLeader: (leader, link) => {
+        this.#leader = leader ?? this.#leader;
+        this.#leaderLink = link;
+      },
+      onDead: (address) => this.#onLeaderDead(address),
+      now: () => this.#env.clock.now(),
+      sleep: (durationMs, signal) => sleep(this.#env.clock, durationMs, signal),
+    });
+    this.#env.log.info(`Master ${masterId} listens at ${this.address}.`, { address: this.address });
+    this.#running = this.#run();
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new CodedError("CLOSED", "the master is closed"));
+    await this.#running;
+    await this.#standby?.close();
+    await this.#listener?.close();
+    for (const link of this.#links.values()) link.close();
+    this.#links.clear();
+    this.#settle(null);
+  }
+
+  #linkSettings() {
+    const { heartbeatMs, workerDeadlineMs, driverDeadlineMs } = this.#settings;
+    return {
+      env: this.#env,
+      epoch: () => this.epoch(),
+      incoming: messagesFrom,
+      requests: requestsFrom,
+      heartbeatMs,
+      silenceMs: Math.max(3 * heartbeatMs, Math.min(workerDeadlineMs, driverDeadlineMs)),
+    };
+  }
+
+  #facts(): Facts {
+    return { state: this.#state, leader: this.#leaderAddress(), address: this.address, pid: this.#options.pid };
+  }
+
+  #leaderAddress(): string | null {
+    return this.#state === "STANDBY" ? (this.#leader?.address ?? null) : this.address;
+  }
+
+  #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
+    const { masterId, secret, pid } = this.#options;
+    const identity = {
+      role: "master",
+      id: masterId,
+      scope: "cluster",
+      key: secret ?? NO_SECRET,
+      clusterId: this.#clusterId,
+    } as const;
+    const facts = { address: this.address, pid, state: "STANDBY" };
+    return dialLink(address, { ...this.#linkSettings(), ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
+  }
+
+  #onLeaderDead(address: string): void {
+    if (this.#leadership !== null || address === this.address) return;
+    if (!this.#suspicion.signal.aborted)
+      this.#env.log.warn(`Nobody listens at ${address}, where the leader was: this master tries to take over.`, {
+        leader: address,
+      });
+    this.#suspicion.abort(new CodedError("CONNECTION_REFUSED", `the leader at ${address} is gone`));
+    this.#options.store.nudge();
+  }
+
+  /** Stands in line, leads, and again, until the close or until the store turns out to be unusable. */
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    let failures = 0;
+    let everLed = false;
+    while (!signal.aborted) {
+      try {
+        if (failures > 0)
+          await sleep(this.#env.clock, Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** Math.min(failures - 1, 20)), signal);
+        const leadership = await this.#standInLine();
+        everLed = true;
+        const since = this.#env.clock.now();
+        const reason = await this.#lead(leadership);
+        const planned = reason.code === "STALE_EPOCH";
+        failures = planned || this.#env.clock.now() - since >= STABLE_LEADERSHIP_MS ? 0 : failures + 1;
+      } catch (thrown) {
+        if (signal.aborted) return;
+        const error = CodedError.from(thrown);
+        if (!everLed || hasCode(error, "STORE_FORMAT")) {
+          this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
+          this.#settle(error);
+          return;
+        }
+        this.#env.log.error(`The store cannot be used: ${error.message}. Trying again.`, { code: error.code });
+        failures += 1;
+      }
+    }
+  }
+
+  async #standInLine(): Promise<Leadership> {
+    const { store, mode } = this.#options;
+    this.#suspicion = new AbortController();
+    this.#waitingFor = "";
+    const id = this.#options.clusterId ?? (mode === "none" ? NONE_CLUSTER_ID : randomId(this.#env.random, 12));
+    const leadership = await campaign(store, {
+      candidate: this.address,
+      ttlMs: this.#options.sessionTtlMs ?? DEFAULT_SESSION_TTL_MS,
+      clock: this.#env.clock,
+      signal: this.#stop.signal,
+      onWaiting: (waiting) => this.#onWaiting(waiting),
+      minimumEpoch: this.#minimumEpoch,
+      suspicion: this.#suspicion.signal,
+      clusterId: id,
+    });
+    this.#clusterId = leadership.clusterId ?? id;
+    return leadership;
+  }
+
+  #onWaiting({ owner, reason }: { readonly owner: string | undefined; readonly reason: string }): void {
+    const text = `Standing by${owner === undefined ? "" : ` behind the master at ${owner}`}: ${reason}.`;
+    if (text !== this.#waitingFor) this.#env.log.info(text, { leader: owner ?? null });
+    this.#waitingFor = text;
+    if (owner !== undefined && owner !== this.address) this.#standby?.hint(owner);
+  }
+
+  /** Until leadership is over, for whatever reason. */
+  async #lead(leadership: Leadership): Promise<CodedError> {
+    const { masterId, pid, mode, secret } = this.#options;
+    let tooLow: CodedError | null = null;
+    this.#leadership = leadership;
+    this.#setState("RECOVERING");
+    const leading = lead({
+      env: this.#env,
+      leadership,
+      masterId,
+      clusterId: this.#clusterId ?? NONE_CLUSTER_ID,
+      address: this.address,
+      pid,
+      mode,
+      settings: this.#settings,
+      secret,
+      link: (linkId) => this.#links.get(linkId),
+      onPhase: (phase) => this.#setState(phase),
+      onEpochTooLow: (seen) => {
+        this.#minimumEpoch = Math.max(this.#minimumEpoch, seen + 1);
+        tooLow ??= new CodedError("STALE_EPOCH", `epoch ${seen} was seen elsewhere, above this leader's epoch ${leadership.epoch}`);
+        void leadership.resign();
+      },
+    });
+    this.#leading = leading;
+    for (const link of this.#links.values()) this.#introduce(leading, link);
+    const aborted = new Promise<CodedError>((resolve) => {
+      const onAbort = () => resolve(CodedError.from(this.#stop.signal.reason));
+      if (this.#stop.signal.aborted) onAbort();
+      else this.#stop.signal.addEventListener("abort", onAbort, { once: true });
+    });
+    const first = await Promise.race([leading.ended, aborted]);
+    const reason: CodedError = tooLow ?? first;
+    await this.#stepDown(leading, leadership, reason);
+    return reason;
+  }
+
+  async #stepDown(leading: Leading, leadership: Leadership, reason: CodedError): Promise<void> {
+    this.#leading = null;
+    this.#leadership = null;
+    this.#leader = null;
+    this.#setState("STANDBY");
+    const planned = this.#stop.signal.aborted || reason.code === "STALE_EPOCH";
+    const text = `${planned ? "Resigned" : "Deposed"} from epoch ${leadership.epoch}: ${reason.message}.`;
+    this.#env.log[planned ? "info" : reason.code === "DISK_FAILED" || reason.code === "INTERNAL" ? "error" : "warn"](text, {
+      epoch: leadership.epoch,
+      code: reason.code,
+    });
+    // Whoever waits for an answer of the discarded core learns by the end of its link that the outcome is unknown.
+    for (const link of this.#links.values()) link.close();
+    this.#links.clear();
+    await leading.close();
+    await leadership.resign();
+  }
+
+  #setState(state: MasterState): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#options.onState?.(state, this.epoch());
+  }
+
+  #onLink(link: Link): void {
+    this.#links.set(link.id, link);
+    if (this.#leading !== null) this.#introduce(this.#leading, link);
+    link.onMessage((message) => this.#onMessage(link, message));
+    void link.ended.then(() => {
+      if (!this.#links.delete(link.id)) return;
+      this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
+      if (link.peer.role === "master") this.#tellStandbys();
+    });
+  }
+
+  #introduce(leading: Leading, link: Link): void {
+    const { role, id, scope } = link.peer;
+    leading.post({ kind: "opened", linkId: link.id, role, peerId: id, scope });
+    if (role === "master") this.#tellStandbys();
+  }
+
+  #tellStandbys(): void {
+    const masters = [...this.#links.values()]
+      .filter((link) => link.peer.role === "master")
+      .map(({ peer }) => ({
+        id: peer.id,
+        address: String(peer.facts.address ?? ""),
+        pid: Number(peer.facts.pid ?? 0),
+        state: "STANDBY" as const,
+      }))
+      .sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.#leading?.post({ kind: "standbys", masters });
+  }
+
+  #onMessage(link: Link, message: LinkMessage): void {
+    const { kind, body, requestId } = message;
+    if (kind === "artifact.get" && requestId !== null) {
+      this.#answer(link, requestId, this.#artifacts.get(body as OperationInput<"artifact.get">));
+    } else if (this.#leading === null) {
+      this.#answerAsStandby(link, kind, requestId);
+    } else if (kind === "artifact.put" && requestId !== null) {
+      this.#answer(link, requestId, this.#artifacts.put(body as OperationInput<"artifact.put">));
+    } else {
+      const event: MasterEvent = { kind: "message", linkId: link.id, message: kind, body, requestId };
+      if (kind === "submit" && requestId !== null)
+        void this.#submit(this.#leading, link, requestId, event, body as OperationInput<"submit">);
+      else this.#leading.post(event);
+    }
+  }
+
+  #answer(link: Link, requestId: number, answer: Promise<unknown>): void {
+    answer.then(
+      (body) => link.reply(requestId, body),
+      (thrown) => link.replyError(requestId, CodedError.from(thrown).toShape()),
+    );
+  }
+
+  /** A job whose bundle is not here could never start. */
+  async #submit(
+    leading: Leading,
+    link: Link,
+    requestId: number,
+    event: MasterEvent,
+    { spec }: OperationInput<"submit">,
+  ): Promise<void> {
+    try {
+      if (spec.job !== null && !(await this.#artifacts.has(spec.job.artifact))) {
+        throw new CodedError("NOT_FOUND", `the job's bundle ${spec.job.artifact} has not been uploaded to this cluster`, {
+          hint: "Upload it again, then submit.",
+        });
+      }
+      leading.post(event);
+    } catch (thrown) {
+      link.replyError(requestId, CodedError.from(thrown).toShape());
+    }
+  }
+
+  #answerAsStandby(link: Link, kind: string, requestId: number | null): void {
+    if (requestId === null) {
+      link.close();
+      return;
+    }
+    if (kind === "cluster") {
+      this.#answer(link, requestId, this.#clusterOfStandby());
+      return;
+    }
+    const leader = this.#leader;
+    const where = leader === null ? "it knows no leader" : `the leader is ${leader.address}`;
+    const hint = leader === null ? "Try again: a leader is being elected." : `Ask the master at ${leader.address}.`;
+    const details = { leader: leader?.address ?? null };
+    link.replyError(
+      requestId,
+      new CodedError("NOT_LEADER", `the master at ${this.address} is a standby; ${where}`, { hint, details }).toShape(),
+    );
+  }
+
+  async #clusterOfStandby(): Promise<ClusterView> {
+    const options = {
+      signal: this.#stop.signal,
+      timeoutMs: Math.min(FORWARD_TIMEOUT_MS, MAX_WAIT_MS),
+      reply: OPERATIONS.cluster.output,
+    };
+    const said = this.#leaderLink === null ? null : await this.#leaderLink.request("cluster", {}, options).catch(() => null);
+    if (said !== null) return said;
+    const { masterId, pid } = this.#options;
+    const leader = this.#leader === null ? null : { id: this.#leader.id, address: this.#leader.address, pid: this.#leader.pid };
+    return {
+      clusterId: this.#clusterId ?? "",
+      epoch: this.epoch(),
+      state: "STANDBY",
+      leader,
+      masters: [{ id: masterId, address: this.address, pid, state: "STANDBY" }],
+      workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
+      applications: { waiting: 0, running: 0 },
+      recovery: null,
+      quarantined: [],
+    };
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * One leadership, from the won epoch to its end: records are read, the core runs, turns are committed under the fence and then acted upon.
+ *
+ * Invariants:
+ *   1. Effects follow the commit of their turn (host/turns.ts), and are carried out only while leadership is certain (`active`).
+ *   2. However it ends, the core is discarded and never stepped again.
+ *   3. A record that cannot be decoded is kept in the store, shown, and never written.
+ */
+import type { RecordChange } from "../base/core.js";
+import { CodedError } from "../base/errors.js";
+import type { Leadership } from "../coordination/leadership.js";
+import type { Env } from "../env/env.js";
+import { createMasterCore } from "../master/core.js";
+import type { MasterEffect, MasterEvent } from "../master/effects.js";
+import type { MasterSettings } from "../master/settings.js";
+import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
+import {
+  APPLICATIONS_PREFIX,
+  applicationKey,
+  decodeApplicationRecord,
+  decodeWorkerRecord,
+  WORKERS_PREFIX,
+  workerKey,
+} from "../wire/records.js";
+import type { MasterState } from "../wire/views.js";
+import type { Link } from "./link.js";
+import { applicationKeyHex } from "./link-keys.js";
+import { runTurns } from "./turns.js";
+
+/** Events that may wait while the records are being read. */
+const MAX_EARLY_EVENTS = 100_000;
+/** Keys of applications are derived once each. */
+const MAX_KEYS = 10_000;
+
+export interface LeadingOptions {
+  readonly env: Env;
+  readonly leadership: Leadership;
+  readonly masterId: string;
+  readonly clusterId: string;
+  readonly address: string;
+  readonly pid: number;
+  readonly mode: "none" | "store";
+  readonly settings: MasterSettings;
+  readonly secret: Uint8Array | null;
+  link(linkId: number): Link | undefined;
+  onPhase(phase: MasterState): void;
+  onEpochTooLow(seen: number): void;
+}
+
+export interface Leading {
+  post(event: MasterEvent): void;
+  /** Why leadership is over. */
+  readonly ended: Promise<CodedError>;
+  /** Ends the core; leadership itself is resigned by the caller. */
+  close(): Promise<void>;
+}
+
+export function lead(options: LeadingOptions): Leading {
+  const { env, leadership } = options;
+  const stop = new AbortController();
+  const early: MasterEvent[] = [];
+  let turns: ReturnType<typeof runTurns<MasterEvent, MasterEffect>> | null = null;
+  let settle: (reason: CodedError) => void = () => {};
+  const ended = new Promise<CodedError>((resolve) => {
+    settle = resolve;
+  });
+  const act = createActor(options);
+
+  const begin = async () => {
+    const { records, quarantined } = await readAll(leadership, stop.signal);
+    stop.signal.throwIfAborted();
+    const { masterId, clusterId, address, pid, mode, settings } = options;
+    const contentHash = (text: string) => env.digest.sha256Hex(new TextEncoder().encode(text));
+    const self = { epoch: leadership.epoch, masterId, clusterId, address, pid };
+    const core = createMasterCore({ ...self, mode, settings, contentHash, records, quarantined });
+    const running = runTurns<MasterEvent, MasterEffect>({
+      core,
+      clock: env.clock,
+      commit: (writes) => commitInParts(leadership, writes, stop.signal),
+      act: (effect) => {
+        if (!leadership.active()) throw new CodedError("SESSION_ENDED", "it is no longer certain that this master leads");
+        act(effect);
+      },
+      wakeUp: { kind: "wake-up" },
+    });
+    turns = running;
+    running.post({ kind: "elected" });
+    for (const event of early.splice(0)) running.post(event);
+    void running.ended.then((reason) => settle(reason ?? new CodedError("CLOSED", "closed")));
+  };
+
+  void leadership.ended.then(settle);
+  begin().catch((thrown) => settle(CodedError.from(thrown)));
+
+  return {
+    post(event) {
+      if (turns !== null) turns.post(event);
+      else if (early.length < MAX_EARLY_EVENTS) early.push(event);
+    },
+    ended,
+    close: async () => {
+      stop.abort(new CodedError("CLOSED", "leadership is over"));
+      early.length = 0;
+      await turns?.close();
+    },
+  };
+}
+
+async function readAll(leadership: Leadership, signal: AbortSignal) {
+  const applications: ApplicationRecord[] = [];
+  const workers: WorkerRecord[] = [];
+  const quarantined: { readonly key: string; readonly reason: string }[] = [];
+  for await (const page of leadership.readRecords({ prefix: APPLICATIONS_PREFIX, signal })) {
+    for (const { key, value } of page) {
+      const decoded = decodeApplicationRecord(value);
+      if (!decoded.ok) quarantined.push({ key, reason: decoded.reason });
+      else if (applicationKey(decoded.record.id) !== key) quarantined.push({ key, reason: `it is of ${decoded.record.id}` });
+      else applications.push(decoded.record);
+    }
+  }
+  for await (const page of leadership.readRecords({ prefix: WORKERS_PREFIX, signal })) {
+    for (const { key, value } of page) {
+      const decoded = decodeWorkerRecord(value);
+      if (!decoded.ok) quarantined.push({ key, reason: decoded.reason });
+      else if (workerKey(decoded.record.workerId) !== key) quarantined.push({ key, reason: `it is of ${decoded.record.workerId}` });
+      else workers.push(decoded.record);
+    }
+  }
+  return { records: { applications, workers }, quarantined };
+}
+
+/**
+ * A turn's changes, the last one of each key, in as few transactions as the store's limits allow and in their order. Each record is whole by
+ * itself, and nothing is acted upon before all are durable, so that a turn cut in two is no more than two turns.
+ */
+async function commitInParts(leadership: Leadership, changes: readonly RecordChange[], signal: AbortSignal): Promise<void> {
+  const { maxWrites, maxCommitBytes } = leadership.limits;
+  const last = new Map<string, RecordChange>();
+  for (const change of changes) last.set(change.key, change);
+  let part: RecordChange[] = [];
+  let partBytes = 0;
+  for (const change of last.values()) {
+    // Keys are ASCII (wire/ids.ts).
+    const bytes = change.key.length + (change.value?.length ?? 0);
+    if (part.length > 0 && (part.length >= maxWrites || partBytes + bytes > maxCommitBytes)) {
+      await leadership.commit(part, { signal });
+      part = [];
+      partBytes = 0;
+    }
+    part.push(change);
+    partBytes += bytes;
+  }
+  if (part.length > 0) await leadership.commit(part, { signal });
+}
+
+function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
+  const { env } = options;
+  const keys = new Map<string, string>();
+  const keyOf = (applicationId: string): string => {
+    let key = keys.get(applicationId);
+    if (key === undefined) {
+      if (keys.size >= MAX_KEYS) keys.clear();
+      key = applicationKeyHex(env.digest, options.secret, applicationId);
+      keys.set(applicationId, key);
+    }
+    return key;
+  };
+  return (effect) => {
+    switch (effect.kind) {
+      case "send":
+        return options.link(effect.linkId)?.send(effect.message, effect.body);
+      case "launch": {
+        const order = { ...effect.order, applicationKey: keyOf(effect.order.application.id) };
+        return options.link(effect.linkId)?.send("worker.launch", order);
+      }
+      case "reply":
+        return options.link(effect.linkId)?.reply(effect.requestId, effect.body);
+      case "reply-error":
+        return options.link(effect.linkId)?.replyError(effect.requestId, effect.error);
+      case "close-link":
+        return options.link(effect.linkId)?.close();
+      case "log":
+        return env.log[effect.level](effect.message, effect.fields);
+      case "phase":
+        return options.onPhase(effect.phase);
+      case "epoch-too-low":
+        return options.onEpochTooLow(effect.seen);
+    }
+  };
+}
