@@ -127,7 +127,8 @@ export const OPERATIONS = {
       limitBytes: z.number().int().min(1).max(MAX_CHUNK_BYTES),
       waitMs,
     }),
-    output: z.object({ base64: z.string(), sizeBytes: z.number(), ended: z.boolean() }),
+    /** Go on reading at (`offset` here, else the one asked for) + bytes; `offset` is set when what lay before it was removed. */
+    output: z.object({ base64: z.string(), sizeBytes: z.number(), ended: z.boolean(), offset: z.number().optional() }),
     answeredBy: "worker",
     changes: false,
   }),

@@ -163,7 +163,7 @@ class CoreOfWorker implements WorkerCore {
   #adopt(found: readonly FoundProcess[], now: Now, turn: Turn<WorkerEffect>): void {
     for (const process of found) {
       const note = readNote(process.note);
-      const isOurs = note !== null && note.incarnation === this.identity.incarnation;
+      const isOurs = note?.workerId === this.identity.workerId && note.incarnation === this.identity.incarnation;
       if (!isOurs && process.end !== null) {
         turn.effects.push({ kind: "forget", processId: process.processId });
         continue;
@@ -310,7 +310,7 @@ class CoreOfWorker implements WorkerCore {
       this.#send(turn, { kind: "worker.report", body: { processId, pid: 0, end: null, launchFailed } });
       return;
     }
-    const note = writeNote(order, this.identity.incarnation);
+    const note = writeNote(order, this.identity);
     const entry = {
       processId,
       resources,
