@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { createSource } from "../../../src/connectors/index.js";
 import { fromAsyncIterable } from "../../../src/api/iterable-source.js";
+import { createSource } from "../../../src/connectors/index.js";
 import { readAll, readDescriptor, signal } from "./reading.js";
 
 describe("numbers", () => {
