@@ -41,7 +41,7 @@ await Promise.all(
       minifySyntax: true,
       minifyWhitespace: true,
       legalComments: "none",
-      sourcemap: "linked",
+      sourcemap: name === "api" ? false : "linked",
       sourcesContent: false,
       logLevel: "warning",
       external: ["esbuild", "classic-level", "@duckdb/node-api"],

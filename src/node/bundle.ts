@@ -3,13 +3,14 @@
  *
  * Boundary: esbuild does the work; it is loaded when the first job is bundled, not before.
  * Invariants:
- *   1. The same files give the same bytes, wherever they lie: names in the bundle are relative to the project (nearest package.json).
+ *   1. The same files give the same bytes, wherever they lie: names in the bundle are relative to the project (nearest package.json), those of
+ *      packages to their node_modules, which may be a link to somewhere else.
  *   2. What can't be shipped (native addons, packages that are not installed) is refused here, with file and line, not on a worker.
  */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import type { Message, Plugin } from "esbuild";
+import type { Message, OutputFile, Plugin } from "esbuild";
 import { CodedError } from "../base/errors.js";
 import { programPath } from "./programs.js";
 
@@ -33,7 +34,7 @@ export async function bundleJob(entryPath: string): Promise<JobBundle> {
   if (!existsSync(entry))
     throw new CodedError("NOT_FOUND", `there is no job file ${entryPath}`, { hint: "Give the path of a .ts, .js or .mjs file." });
   const esbuild = await import("esbuild");
-  let built: { readonly outputFiles: readonly { readonly contents: Uint8Array }[]; readonly warnings: readonly Message[] };
+  let built: { readonly outputFiles: readonly OutputFile[]; readonly warnings: readonly Message[] };
   try {
     built = await esbuild.build({
       entryPoints: [entry],
@@ -48,7 +49,7 @@ export async function bundleJob(entryPath: string): Promise<JobBundle> {
       minifyWhitespace: true,
       keepNames: false,
       legalComments: "none",
-      sourcemap: "inline",
+      sourcemap: "external",
       sourcesContent: false,
       logLevel: "silent",
       banner: { js: REQUIRE_BANNER },
@@ -57,7 +58,7 @@ export async function bundleJob(entryPath: string): Promise<JobBundle> {
   } catch (thrown) {
     throw bundleFailed(entryPath, thrown);
   }
-  const bytes = built.outputFiles[0]?.contents ?? new Uint8Array();
+  const bytes = withSourceMap(built.outputFiles);
   if (bytes.length > MAX_BUNDLE_BYTES) {
     throw new CodedError(
       "LIMIT_EXCEEDED",
@@ -68,6 +69,14 @@ export async function bundleJob(entryPath: string): Promise<JobBundle> {
     );
   }
   return { bytes, sha256: createHash("sha256").update(bytes).digest("hex"), warnings: built.warnings.map(messageLine) };
+}
+
+function withSourceMap(files: readonly OutputFile[]): Uint8Array {
+  const code = files.find((file) => file.path.endsWith(".mjs"))?.text ?? "";
+  const map = JSON.parse(files.find((file) => file.path.endsWith(".map"))?.text ?? "{}") as { sources?: string[] };
+  map.sources = (map.sources ?? []).map((source) => source.replace(/^.*\/node_modules\//, "node_modules/"));
+  const comment = `//# sourceMappingURL=data:application/json;base64,${Buffer.from(JSON.stringify(map)).toString("base64")}\n`;
+  return new TextEncoder().encode(code + comment);
 }
 
 function projectDirectory(entry: string): string {
@@ -89,7 +98,8 @@ function ownApi(): Plugin {
       build.onLoad({ filter: /^api$/, namespace: "holdfast" }, () => {
         const file = programPath("api");
         // Packages that the API itself imports are this package's own.
-        return { contents: readFileSync(file, "utf8"), loader: "js", resolveDir: path.dirname(file) };
+        const text = readFileSync(file, "utf8").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
+        return { contents: text, loader: "js", resolveDir: path.dirname(file) };
       });
     },
   };
