@@ -67,6 +67,7 @@ export interface MasterHost {
 const DEFAULT_SESSION_TTL_MS = 10_000;
 const DIAL_TIMEOUT_MS = 2_000;
 const FORWARD_TIMEOUT_MS = 1_000;
+const RESIGN_TIMEOUT_MS = 2_000;
 const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
 /** A leadership that lasted this long was a working one: the next campaign begins without a pause. */
@@ -148,6 +149,7 @@ class Master implements MasterHost {
       onLeader: (leader, link) => {
         this.#leader = leader ?? this.#leader;
         this.#leaderLink = link;
+        if (link === null) this.#options.store.nudge();
       },
       onDead: (address) => this.#onLeaderDead(address),
       now: () => this.#env.clock.now(),
@@ -159,9 +161,9 @@ class Master implements MasterHost {
 
   async close(): Promise<void> {
     this.#stop.abort(new CodedError("CLOSED", "the master is closed"));
+    await this.#listener?.close();
     await this.#running;
     await this.#standby?.close();
-    await this.#listener?.close();
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
     this.#settle(null);
@@ -313,11 +315,21 @@ class Master implements MasterHost {
       epoch: leadership.epoch,
       code: reason.code,
     });
+    await leading.close();
+    // A planned end frees the epoch first, so that whoever notices the end of its link finds the next leader sooner.
+    if (planned) await this.#resign(leadership);
     // Whoever waits for an answer of the discarded core learns by the end of its link that the outcome is unknown.
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
-    await leading.close();
-    await leadership.resign();
+    if (!planned) await this.#resign(leadership);
+  }
+
+  /** A store that does not answer must not hold this process: then the session expires. */
+  async #resign(leadership: Leadership): Promise<void> {
+    const done = new AbortController();
+    const patience = sleep(this.#env.clock, RESIGN_TIMEOUT_MS, done.signal).catch(() => {});
+    await Promise.race([leadership.resign(), patience]);
+    done.abort(new CodedError("ABORTED", "resigned"));
   }
 
   #setState(state: MasterState): void {

@@ -1,0 +1,124 @@
+/** Masters on one memory store and one memory network, under a clock that the test moves. */
+import { setMaxListeners } from "node:events";
+import { CodedError } from "../../../src/base/errors.js";
+import { createFaultyStore, type FaultyStore, type StoreCall, type StoreFault } from "../../../src/coordination/faulty-store.js";
+import { createMemoryStore, type MemoryStore } from "../../../src/coordination/memory-store.js";
+import type { BlobStore } from "../../../src/env/blob-store.js";
+import type { Log } from "../../../src/env/log.js";
+import type { Link, LinkMessage } from "../../../src/host/link.js";
+import { dialLink } from "../../../src/host/link-handshake.js";
+import { type MasterHost, type MasterHostOptions, runMasterHost } from "../../../src/host/master-host.js";
+import type { Role } from "../../../src/wire/envelope.js";
+import { NO_SECRET } from "../../../src/wire/handshake.js";
+import { masterToWorker } from "../../../src/wire/worker-messages.js";
+import { createTestEnv, settle, type TestEnv } from "../../support/manual-clock.js";
+
+export const never = new AbortController().signal;
+setMaxListeners(0, never);
+
+export interface StagedMaster {
+  readonly host: MasterHost;
+  readonly store: FaultyStore;
+  readonly logs: string[];
+  readonly address: string;
+}
+
+export interface MasterStage {
+  readonly env: TestEnv;
+  readonly memory: MemoryStore;
+  fault: (call: StoreCall) => StoreFault | undefined;
+  master(id: string, change?: Partial<MasterHostOptions>): Promise<StagedMaster>;
+  link(address: string, role?: Role, id?: string): Promise<Link & { readonly messages: LinkMessage[] }>;
+  /** Moves time until the condition holds. */
+  until(what: string, condition: () => boolean): Promise<void>;
+  drive<T>(promise: Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+export function memoryBlobs(env: TestEnv): BlobStore {
+  const blobs = new Map<string, Uint8Array>();
+  return {
+    put: async (bytes) => {
+      const sha256 = env.digest.sha256Hex(bytes);
+      blobs.set(sha256, bytes);
+      return sha256;
+    },
+    has: async (sha256) => blobs.has(sha256),
+    get: async (sha256) => {
+      const bytes = blobs.get(sha256);
+      if (bytes === undefined) throw new CodedError("NOT_FOUND", `no blob ${sha256}`);
+      return bytes;
+    },
+  };
+}
+
+export function openMasterStage(): MasterStage {
+  const env = createTestEnv();
+  const memory = createMemoryStore();
+  const blobs = memoryBlobs(env);
+  const masters: StagedMaster[] = [];
+  const stage: MasterStage = {
+    env,
+    memory,
+    fault: () => undefined,
+    async master(id, change = {}) {
+      const logs: string[] = [];
+      const note = (message: string) => void logs.push(message);
+      const log: Log = { debug() {}, info: note, warn: note, error: note };
+      const store = createFaultyStore(memory, { clock: env.clock, decide: (call) => stage.fault(call) });
+      const base = {
+        masterId: id,
+        pid: 1,
+        listen: `${id}:7077`,
+        store,
+        mode: "store",
+        blobs,
+        secret: null,
+        clusterId: "test",
+      } as const;
+      const host = await runMasterHost({ env: { ...env, log }, ...base, ...change });
+      const master = { host, store, logs, address: host.address };
+      masters.push(master);
+      return master;
+    },
+    async link(address, role = "client", id = "someone") {
+      const settings = {
+        env,
+        epoch: () => 0,
+        role,
+        id,
+        scope: "cluster",
+        key: NO_SECRET,
+        clusterId: null,
+        incoming: masterToWorker,
+      };
+      const link = await stage.drive(
+        dialLink(address, { ...settings, heartbeatMs: 1000, silenceMs: 10_000, connectTimeoutMs: 1000, signal: never }),
+      );
+      const messages: LinkMessage[] = [];
+      link.onMessage((message) => void messages.push(message));
+      return Object.assign(link, { messages });
+    },
+    async until(what, condition) {
+      for (let turn = 0; turn < 4_000; turn++) {
+        if (condition()) return;
+        await env.clock.advance(turn < 200 ? 1 : 20);
+      }
+      throw new Error(`not within the stage's time: ${what}`);
+    },
+    async drive(promise) {
+      let done = false;
+      const over = () => {
+        done = true;
+      };
+      promise.then(over, over);
+      await stage.until("a promise settles", () => done);
+      return promise;
+    },
+    async close() {
+      await stage.drive(Promise.all(masters.map(({ host }) => host.close())));
+      await settle();
+    },
+  };
+  return stage;
+}
