@@ -67,8 +67,4 @@ export interface Unit extends Resumable {
   relieve?(): Promise<void>;
   /** Records are held that came by themselves or will (mapAsync). */
   isBusy?(): boolean;
-  /** Hands on what is buffered, because it got old or the chain is idle. */
-  flush?(): void;
-  /** Nothing of it goes on after this. */
-  close?(): Promise<void>;
 }

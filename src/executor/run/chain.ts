@@ -45,6 +45,7 @@ export class Chain implements ChainControl {
   private readonly pacer: Pacer;
   private deferred: Deferred[] = [];
   private waits: Blockable[] = [];
+  private readonly labels: string[] = [];
   private step = FIRST_STEP_RECORDS;
   private readonly tails = new Map<Outlet | Target, BatchFunction>();
   private readonly functionUnits = new Map<ChainNode, FunctionUnit>();
@@ -86,8 +87,14 @@ export class Chain implements ChainControl {
     this.stop = true;
   }
 
-  failed(nodeIndex: number, thrown: unknown): CodedError {
-    return operatorFailed(this.nodes[nodeIndex]?.spec.uid ?? "unknown", thrown);
+  /** `place`: the index of a node, or what `label` gave. */
+  failed(place: number, thrown: unknown): CodedError {
+    return operatorFailed(this.nodes[place]?.spec.uid ?? this.labels[place - this.nodes.length] ?? "unknown", thrown);
+  }
+
+  /** A place for errors of functions that belong to an operator of another vertex (keys of an exchange). Once all nodes are in. */
+  label(uid: string): number {
+    return this.nodes.length + this.labels.push(uid) - 1;
   }
 
   resumableOf(node: ChainNode): Resumable {
@@ -204,10 +211,6 @@ export class Chain implements ChainControl {
     await this.settle();
     for (const sink of this.sinks) await sink.finish();
     for (const edge of this.edges) await edge.end();
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node.unit?.close?.()));
   }
 
   private async resumeAll(): Promise<void> {

@@ -18,6 +18,7 @@ export interface ChainControl {
   /** The chain has to wait for this before its next record. */
   blocked(output: Blockable): void;
   defer(unit: Resumable, stage: number, record: unknown, value: unknown, key: unknown): void;
+  failed(place: number, thrown: unknown): CodedError;
 }
 
 export interface Blockable {
@@ -94,11 +95,12 @@ export class EdgeOutput implements Resumable {
   /** Null unless the edge is a hash exchange. */
   readonly key: KeyFunction | null;
   readonly keyContext: OperatorContext | null;
-  /** Index of the node that an error of the key function is reported for. */
+  /** The place that an error of the key function is reported for. */
   readonly keyIndex: number;
   readonly push: (record: unknown) => void;
   private readonly buffers: readonly ChannelBuffer[];
   private readonly route: Route;
+  private readonly control: ChainControl;
   private next = 0;
 
   constructor(options: {
@@ -115,6 +117,7 @@ export class EdgeOutput implements Resumable {
     this.keyContext = options.key?.context ?? null;
     this.keyIndex = options.key?.index ?? 0;
     this.route = options.route;
+    this.control = options.control;
     this.next = options.first % Math.max(1, options.outputs.length);
     this.push = this.pushOf(options.kind);
   }
@@ -132,8 +135,11 @@ export class EdgeOutput implements Resumable {
   }
 
   async resume({ record, value }: Deferred): Promise<void> {
-    const key = await value;
-    this.pushKeyed(record, keyIdentity(key));
+    try {
+      this.pushKeyed(record, keyIdentity(await value));
+    } catch (thrown) {
+      throw this.control.failed(this.keyIndex, thrown);
+    }
   }
 
   get held(): boolean {

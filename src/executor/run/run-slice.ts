@@ -10,7 +10,7 @@ import { present } from "../../base/assert.js";
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
 import { channelsOf, executionPlan, type Vertex } from "../../dataflow/chains.js";
-import type { SinkWriter } from "../../dataflow/connector.js";
+import type { OpenSinkOptions, SinkConnector, SinkWriter } from "../../dataflow/connector.js";
 import type { OperatorSpec } from "../../dataflow/graph.js";
 import { sleep } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
@@ -22,6 +22,7 @@ import { sliceProgress } from "./progress.js";
 import type { RunningSlice, SliceOptions, SliceProgress, SliceResult } from "./slice.js";
 import { SourceTask } from "./source-task.js";
 import { ChainDriver, type GateInput, runInputs } from "./subtask.js";
+import { sinkFailed } from "./user-errors.js";
 import { Counters } from "./user-metrics.js";
 
 /** How long user code that does not react to its signal is waited for. */
@@ -51,11 +52,17 @@ class Slice {
   private readonly sourceUids: string[] = [];
   private readonly counters = new Counters();
   private failure: CodedError | null = null;
+  private readonly failed: Promise<never>;
+  private rejectFailed: (error: CodedError) => void = () => undefined;
   private isDraining = false;
 
   constructor(options: SliceOptions) {
     this.options = options;
     this.pacer = new Pacer(options.clock, options.yieldToLoop);
+    this.failed = new Promise((_resolve, reject) => {
+      this.rejectFailed = reject;
+    });
+    this.failed.catch(() => undefined);
   }
 
   async run(): Promise<SliceResult> {
@@ -65,7 +72,8 @@ class Slice {
       const starts = this.vertices().map((vertex) => this.prepareVertex(vertex));
       if (this.isDraining) this.drain();
       for (const start of starts) running.push(this.guarded(start));
-      await Promise.all(running);
+      // User code may hang; a failure ends the slice all the same.
+      await Promise.race([Promise.all(running), this.failed]);
       this.controller.signal.throwIfAborted();
       const committables = await this.prepareSinks();
       this.controller.signal.throwIfAborted();
@@ -82,6 +90,7 @@ class Slice {
   fail(error: CodedError): void {
     if (this.failure !== null) return;
     this.failure = error;
+    this.rejectFailed(error);
     this.controller.abort(error);
     for (const chain of this.chains) chain.wakeup.notify();
     void this.options.network.close(error);
@@ -108,7 +117,7 @@ class Slice {
         if (operator.kind !== "sink") continue;
         const connector = sinkConnectorOf(built, operator.uid, connectors);
         const open = { applicationId, attempt, subtask, parallelism: vertex.parallelism, signal: this.controller.signal };
-        const writer = connector === null ? collectWriter(operator, this.options.onCollect) : await connector.open(open);
+        const writer = connector === null ? collectWriter(operator, this.options.onCollect) : await openWriter(operator.uid, connector, open);
         this.writers.set(operator.uid, writer);
         this.controller.signal.throwIfAborted();
       }
@@ -225,8 +234,15 @@ class Slice {
   }
 
   private async close(): Promise<void> {
-    await Promise.allSettled(this.chains.map((chain) => chain.close()));
     await Promise.allSettled([...this.writers.values()].map((writer) => writer.close()));
     if (!this.controller.signal.aborted) this.controller.abort(new CodedError("CLOSED", "The slice has ended."));
+  }
+}
+
+async function openWriter(uid: string, connector: SinkConnector<unknown>, options: OpenSinkOptions): Promise<SinkWriter<unknown>> {
+  try {
+    return await connector.open(options);
+  } catch (thrown) {
+    throw sinkFailed(uid, thrown);
   }
 }

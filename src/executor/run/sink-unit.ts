@@ -1,13 +1,14 @@
 /**
  * A sink's subtask: batches records for its writer, one write at a time, and prepares it at the end. A writer that waits stops the chain.
  */
-import { CodedError } from "../../base/errors.js";
+import type { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
 import type { SinkWriter } from "../../dataflow/connector.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Unit } from "./chain-nodes.js";
 import type { Blockable } from "./edge-output.js";
 import { BATCH_RECORDS } from "./network.js";
+import { sinkFailed } from "./user-errors.js";
 
 export class SinkUnit implements Unit, Blockable {
   written = 0;
@@ -61,14 +62,6 @@ export class SinkUnit implements Unit, Blockable {
     }
   }
 
-  async abort(): Promise<void> {
-    await this.writer.abort();
-  }
-
-  async close(): Promise<void> {
-    await this.writer.close();
-  }
-
   async resume(): Promise<void> {}
 
   private write(): void {
@@ -95,11 +88,6 @@ export class SinkUnit implements Unit, Blockable {
   }
 
   private failed(thrown: unknown): CodedError {
-    if (thrown instanceof CodedError) return thrown;
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new CodedError("SINK_FAILED", `Sink '${this.node.spec.uid}' failed: ${message}`, {
-      details: { operator: this.node.spec.uid, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
-      cause: thrown,
-    });
+    return sinkFailed(this.node.spec.uid, thrown);
   }
 }

@@ -13,6 +13,7 @@ import { RateLimiter } from "./rate-limiter.js";
 import type { SplitProvider } from "./slice.js";
 import type { ChainDriver } from "./subtask.js";
 import { isThenable } from "./thenable.js";
+import { sourceFailed } from "./user-errors.js";
 
 /** Bad records that a subtask keeps to show. */
 export const MAX_BAD_RECORDS = 10;
@@ -70,7 +71,7 @@ export class SourceTask {
     } catch (thrown) {
       driver.chain.signal.throwIfAborted();
       if (this.draining.signal.aborted && isAbort(thrown, this.draining.signal)) return;
-      throw this.failed(thrown);
+      throw sourceFailed(node.spec.uid, thrown);
     }
   }
 
@@ -146,16 +147,6 @@ export class SourceTask {
     this.sideRecords = [];
     const outlet = this.options.node.sides.find((side) => side.side === "errors");
     if (outlet !== undefined) await this.options.driver.chain.emitBatch(outlet, records, records.length);
-  }
-
-  private failed(thrown: unknown): CodedError {
-    if (thrown instanceof CodedError) return thrown;
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    const { uid } = this.options.node.spec;
-    return new CodedError("SOURCE_FAILED", `Source '${uid}' failed: ${message}`, {
-      details: { operator: uid, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
-      cause: thrown,
-    });
   }
 }
 

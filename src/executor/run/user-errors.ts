@@ -34,3 +34,21 @@ export function operatorFailed(operator: string, thrown: unknown): CodedError {
     cause: thrown,
   });
 }
+
+export function sinkFailed(operator: string, thrown: unknown): CodedError {
+  return connectorFailed("SINK_FAILED", `Sink '${operator}'`, operator, thrown);
+}
+
+export function sourceFailed(operator: string, thrown: unknown): CodedError {
+  return connectorFailed("SOURCE_FAILED", `Source '${operator}'`, operator, thrown);
+}
+
+/** Connectors that throw coded errors have said it all already. */
+function connectorFailed(code: ErrorCode, what: string, operator: string, thrown: unknown): CodedError {
+  if (thrown instanceof CodedError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new CodedError(code, `${what} failed: ${message}`, {
+    details: { operator, message, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
+    cause: thrown,
+  });
+}
