@@ -45,9 +45,9 @@ export interface WorkerHostOptions {
   readonly files: WorkerFiles;
   readonly masterUrl: string;
   readonly readFile: ReadFile;
-  /** `host:port` of the worker's own listener; runners listen on the same host. */
+  /** `host:port` of the worker's own listener (logs). */
   readonly listenAddress: string;
-  /** The host that others reach this worker at, when it is not the one listened on (0.0.0.0). */
+  /** An address of this machine that others reach it at, when all are listened on (0.0.0.0). Runners listen on it. */
   readonly advertiseHost?: string;
   /** Of the cluster; null: none (loopback only). */
   readonly secret: Uint8Array | null;
@@ -293,7 +293,7 @@ class RunningWorker implements WorkerHost {
     if (job === null) throw new CodedError("LAUNCH_FAILED", `application ${application.id} is no job, so it has no ${role}`);
     const artifactPath = await this.#artifacts.path(job.artifact, signal);
     const { masterUrl } = this.#options;
-    const place = { workerId: this.workerId, epoch: this.#epoch(), listenHost: hostOf(this.#listener?.address ?? "") };
+    const place = { workerId: this.workerId, epoch: this.#epoch(), listenHost: hostOf(this.address) };
     const start: RunnerStart = { role, processId, application, applicationKey, driverAddress, masterUrl, artifactPath, ...place };
     return { kind: "runner", role, start: JSON.stringify(start) };
   }

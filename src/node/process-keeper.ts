@@ -14,6 +14,7 @@ import type { Clock } from "../env/clock.js";
 import type { Environment } from "./process-environment.js";
 import { giveUpStart, readStarted, readTail, type Started } from "./process-folder.js";
 import { sendSignal } from "./process-members.js";
+import { KEEPER_FAILED } from "./process-shim.js";
 
 /** A machine that needs longer to start a shell is out of order. */
 const START_DEADLINE_MS = 30_000;
@@ -49,11 +50,11 @@ export async function startKeeper(command: KeeperCommand, clock: Clock): Promise
     child.once("exit", (code, signal) => resolve({ code, signal }));
   });
   try {
-    await answered(child, ended, clock);
+    const keeperEnd = await answered(child, ended, clock);
     const started = readStarted(command.folder);
     if (started !== undefined) return { started, ended, stdin: child.stdin };
-    if (!giveUpStart(command.folder))
-      throw new CodedError("LAUNCH_FAILED", `the keeper of ${path.basename(command.folder)} started something else`);
+    // Another end than its own failure: whether the command would still start is decided here, once for all.
+    if (keeperEnd?.code !== KEEPER_FAILED) giveUpStart(command.folder);
     throw startFailure(command);
   } catch (thrown) {
     // Not reaped yet, so the number is still its own.
@@ -88,19 +89,19 @@ function spawnKeeper(command: KeeperCommand): ChildProcess {
   }
 }
 
-/** Resolves when the keeper has said that the command runs, has ended, or has said nothing for too long. */
-async function answered(child: ChildProcess, ended: Promise<KeeperEnd>, clock: Clock): Promise<void> {
+/** Resolves when the keeper has said that the command runs, with its end when it has ended, or when it has said nothing for too long. */
+async function answered(child: ChildProcess, ended: Promise<KeeperEnd>, clock: Clock): Promise<KeeperEnd | undefined> {
   const answer = child.stdio[3] as Socket | null | undefined;
   let cancel = () => {};
   try {
-    await new Promise<void>((resolve, reject) => {
+    return await new Promise<KeeperEnd | undefined>((resolve, reject) => {
       child.once("error", (error) =>
         reject(new CodedError("LAUNCH_FAILED", `cannot start a process: ${error.message}`, { cause: error })),
       );
-      answer?.once("data", () => resolve());
+      answer?.once("data", () => resolve(undefined));
       answer?.on("error", () => {});
-      ended.then(() => resolve());
-      const timer = clock.at(clock.now() + START_DEADLINE_MS, resolve);
+      ended.then(resolve);
+      const timer = clock.at(clock.now() + START_DEADLINE_MS, () => resolve(undefined));
       cancel = () => timer.cancel();
     });
   } finally {

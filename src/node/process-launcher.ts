@@ -21,7 +21,7 @@ import { makeFolder, noteReason, type ProcessFacts, SPARE_PREFIX, writeFacts, wr
 import { type KeeperEnd, startKeeper } from "./process-keeper.js";
 import { openLease } from "./process-lease.js";
 import { boundLog, LOG_STREAMS, readLogFile, removeOldFolders } from "./process-logs.js";
-import { createReaper, signalFamily } from "./process-members.js";
+import { createReaper, signalGroup } from "./process-members.js";
 import { heapMegabytes, killOverLimit } from "./process-memory.js";
 import { KEEPER_FILE_NAME, KEEPER_SCRIPT, LEASE_GRACE_SECONDS, MIN_LEASE_SECONDS } from "./process-shim.js";
 import { createSpares, type Spare } from "./process-spares.js";
@@ -184,8 +184,8 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     noteReason(entry.folder, `stopped: ${reason}`);
     const deadline = clock.now() + graceMs;
     entry.graceUntil = entry.graceUntil === 0 ? deadline : Math.min(entry.graceUntil, deadline);
-    if (graceMs > 0) signalFamily(familyOf(entry, false), "SIGTERM");
-    const timer = clock.at(deadline, () => signalFamily(familyOf(entry, false), "SIGKILL"));
+    if (graceMs > 0) signalGroup(familyOf(entry, false), "SIGTERM");
+    const timer = clock.at(deadline, () => signalGroup(familyOf(entry, false), "SIGKILL"));
     await Promise.race([entry.over, closed]);
     timer.cancel();
   };

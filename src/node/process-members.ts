@@ -48,12 +48,12 @@ function tokenOf(pid: number): string | undefined {
   }
 }
 
-/** Signals the whole group at once, and then each member that left it. The keeper's own life is checked here. */
-export function signalFamily(family: Family, signal: "SIGTERM" | "SIGKILL"): void {
+/**
+ * Signals the whole group at once, if its keeper lives. Members that left it are dealt with when the keeper has ended (process-table.ts): that
+ * takes a pass over /proc, which many ends share.
+ */
+export function signalGroup(family: Family, signal: "SIGTERM" | "SIGKILL"): void {
   if (family.keeper !== undefined && isAlive(family.keeper)) sendSignal(-family.keeper.pid, signal);
-  for (const member of membersOf([family]).get(family) ?? []) {
-    if (member.groupId !== family.keeper?.pid) sendSignal(member.pid, signal);
-  }
 }
 
 export function sendSignal(pid: number, signal: "SIGTERM" | "SIGKILL"): void {

@@ -5,7 +5,7 @@
 import type { Log } from "../env/log.js";
 import { residentBytes } from "./proc.js";
 import { noteReason, outOfMemoryReason } from "./process-folder.js";
-import { membersOf, signalFamily } from "./process-members.js";
+import { membersOf, signalGroup } from "./process-members.js";
 import { type Entry, familyOf } from "./process-table.js";
 
 const MIB = 1024 * 1024;
@@ -36,6 +36,6 @@ export function killOverLimit(entries: readonly Entry[], log: Log): void {
       usedBytes,
       limitBytes: entry.facts.memoryBytes,
     });
-    signalFamily(family, "SIGKILL");
+    signalGroup(family, "SIGKILL");
   }
 }

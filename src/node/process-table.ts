@@ -9,7 +9,7 @@ import type { ProcessEnd } from "../env/launcher.js";
 import { isAlive } from "./proc.js";
 import { type ProcessFacts, readEnd, type Started } from "./process-folder.js";
 import type { KeeperEnd } from "./process-keeper.js";
-import { type Family, membersOf, type Reaper } from "./process-members.js";
+import { type Family, membersOf, type Reaper, sendSignal } from "./process-members.js";
 
 const POLL_MS = 100;
 /** While what a stopped process left behind uses its time to end politely. */
@@ -64,7 +64,10 @@ export function createProcessTable(clock: Clock, reaper: Reaper, onEnd: (entry: 
 
   const familyGone = async (entry: Entry) => {
     const family = familyOf(entry, true);
-    while (clock.now() < entry.graceUntil && !closed && (membersOf([family]).get(family) ?? []).length > 0) {
+    for (let asked = false; clock.now() < entry.graceUntil && !closed; asked = true) {
+      const members = membersOf([family]).get(family) ?? [];
+      if (members.length === 0) return;
+      if (!asked) for (const member of members) sendSignal(member.pid, "SIGTERM");
       await new Promise<void>((resolve) => clock.at(clock.now() + GRACE_POLL_MS, resolve));
     }
     await reaper.kill(family);

@@ -1,7 +1,7 @@
 /**
  * The work directory of a worker: whose it is, and what it keeps beside its processes.
  *
- *   worker.lock   "PID START_TICKS" of the living worker process
+ *   worker.lock   "PID START_TICKS BOOT_ID" of the living worker process
  *   worker.json   the worker's identity, always IDENTITY_BYTES long, overwritten in place (one sector: whole or old, also on a full disk)
  *   artifacts/    job bundles by sha-256
  *
@@ -13,7 +13,7 @@ import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { WorkerFiles } from "../host/worker-host.js";
-import { isAlive, readStat } from "./proc.js";
+import { bootId, isAlive, readStat } from "./proc.js";
 
 const IDENTITY_BYTES = 512;
 
@@ -47,7 +47,7 @@ export async function openWorkDirectory(directory: string): Promise<WorkDirector
 }
 
 function ownIdentity(): string {
-  return `${process.pid} ${readStat(process.pid)?.startTicks ?? 0}\n`;
+  return `${process.pid} ${readStat(process.pid)?.startTicks ?? 0} ${bootId()}\n`;
 }
 
 /** A lock is taken by linking a complete file to its name, so there is no moment at which it is empty. */
@@ -73,8 +73,8 @@ function lock(directory: string): void {
 function breakStaleLock(directory: string, file: string, aside: string): void {
   const seen = readOrUndefined(file);
   if (seen === undefined) return;
-  const [pid = 0, startTicks = 0] = seen.split(" ").map(Number);
-  if (isAlive({ pid, startTicks })) {
+  const [pid = "", startTicks = "", boot = ""] = seen.trim().split(" ");
+  if (boot === bootId() && isAlive({ pid: Number(pid), startTicks: Number(startTicks) })) {
     throw new CodedError("CONFLICT", `another worker, process ${pid}, lives on the work directory ${directory}`, {
       hint: "Give each worker a --work-dir of its own, or end the other one first.",
     });

@@ -202,7 +202,21 @@ function tryMount(): boolean {
   }
 }
 
-describe.runIf(canMount)("a full disk", () => {
+describe.runIf(canMount)("a disk that fails", () => {
+  test("read-only: a worker is refused with a sentence", async () => {
+    const disk = path.join(bench.directory, "disk");
+    mkdirSync(disk);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]);
+    try {
+      const launcher = bench.open({ workDirectory: disk });
+      await launcher.close({ leave: false });
+      execFileSync("mount", ["-o", "remount,ro", disk]);
+      expect(() => bench.open({ workDirectory: disk })).toThrow("read-only");
+    } finally {
+      execFileSync("umount", ["-l", disk]);
+    }
+  });
+
   test("refuses a launch with a sentence and leaves nothing; a running process still ends with its exit code", async () => {
     const disk = path.join(bench.directory, "disk");
     mkdirSync(disk);

@@ -90,6 +90,16 @@ describe("stop", () => {
     expect(livingIn(bench.directory)).toEqual([]);
   });
 
+  test("gives what the program left behind the same polite signal and grace", async () => {
+    const launcher = bench.open();
+    const server = "trap 'sleep 0.1; echo saved; exit' TERM; echo ready; while :; do sleep 0.02; done";
+    await launcher.launch(program("p", ["sh", "-c", `setsid sh -c "${server}" & wait`]));
+    await until("the server", () => bench.file("p", "stdout") === "ready\n");
+    await launcher.stop("p", 10_000, "cancelled");
+    expect(bench.file("p", "stdout")).toBe("ready\nsaved\n");
+    expect(livingIn(bench.directory)).toEqual([]);
+  });
+
   test("of an unknown or ended process resolves; a stop during the launch waits for it", async () => {
     const launcher = bench.open();
     await launcher.stop("never", 0, "x");
