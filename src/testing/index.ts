@@ -18,6 +18,7 @@ import { createLocalNetwork } from "../executor/run/local-network.js";
 import { mergeProgress } from "../executor/run/progress.js";
 import { runSlice } from "../executor/run/run-slice.js";
 import type { ConnectorFactory, RunningSlice, SliceProgress, SplitProvider } from "../executor/run/slice.js";
+import { createNodeClock } from "../node/clock.js";
 import { withDisturbedWorld } from "./disturbed-world.js";
 import { createLogicalClock } from "./logical-clock.js";
 
@@ -95,6 +96,8 @@ class TestRun {
     const { applicationId, attempt, parallelism } = this;
     const sinks = this.sinkConnectors();
     const signal = new AbortController().signal;
+    // The timers of the clock keep no process alive; a job that waits for its rate should.
+    const alive = setInterval(() => undefined, 60_000);
     try {
       for (const sink of sinks.values()) await sink.begin?.({ applicationId, attempt, parallelism, signal });
       const { slices, network } = await this.start();
@@ -106,6 +109,7 @@ class TestRun {
       const progress = mergeProgress(results.map((result) => result.progress));
       return { collected: this.collected, progress, graph: this.built.graph, peakWaitingBatches: network.peakWaiting() };
     } finally {
+      clearInterval(alive);
       for (const sink of sinks.values()) await sink.cleanUp({ applicationId, keepAttempt: null });
     }
   }
@@ -116,7 +120,8 @@ class TestRun {
     const network = createLocalNetwork(
       options.creditsPerChannel === undefined ? {} : { creditsPerChannel: options.creditsPerChannel },
     );
-    const clock = createLogicalClock();
+    const clock = createNodeClock();
+    const pacing = createLogicalClock();
     for (const operator of built.graph.operators) {
       if (operator.kind === "sink" && (operator.config as { readonly collect?: boolean }).collect === true)
         this.collected[operator.uid] = [];
@@ -132,6 +137,7 @@ class TestRun {
         network,
         connectors,
         clock,
+        pacing,
         log: options.log ?? silent,
         yieldToLoop: () => new Promise((resolve) => setImmediate(resolve)),
         onCollect: (uid, records) => {

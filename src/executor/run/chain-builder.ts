@@ -154,7 +154,10 @@ class ChainBuilder {
       kind: edge.exchange === "forward" ? "single" : edge.exchange,
       outputs: ends.map((end) => network.output({ edge: edge.id, ...end })),
       control: this.chain,
-      key: run === null ? null : { run, context: from.context, index: this.chain.label(from.spec.kind === "keyBy" ? from.spec.uid : edge.to) },
+      key:
+        run === null
+          ? null
+          : { run, context: from.context, index: this.chain.label(from.spec.kind === "keyBy" ? from.spec.uid : edge.to) },
       route: routeTo(ends.length, built.graph.maxParallelism),
       first: subtask,
     });

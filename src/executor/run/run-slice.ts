@@ -12,7 +12,7 @@ import type { JsonValue } from "../../base/json.js";
 import { channelsOf, executionPlan, type Vertex } from "../../dataflow/chains.js";
 import type { OpenSinkOptions, SinkConnector, SinkWriter } from "../../dataflow/connector.js";
 import type { OperatorSpec } from "../../dataflow/graph.js";
-import { sleep } from "../../env/clock.js";
+import { type Clock, sleep } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import { buildChain } from "./chain-builder.js";
 import { collectWriter } from "./collect-writer.js";
@@ -45,6 +45,7 @@ export function runSlice(options: SliceOptions): RunningSlice {
 class Slice {
   private readonly options: SliceOptions;
   private readonly controller = new AbortController();
+  private readonly pacing: Clock;
   private readonly pacer: Pacer;
   private readonly writers = new Map<string, SinkWriter<unknown>>();
   private readonly chains: Chain[] = [];
@@ -58,7 +59,8 @@ class Slice {
 
   constructor(options: SliceOptions) {
     this.options = options;
-    this.pacer = new Pacer(options.clock, options.yieldToLoop);
+    this.pacing = options.pacing ?? options.clock;
+    this.pacer = new Pacer(this.pacing, options.yieldToLoop);
     this.failed = new Promise((_resolve, reject) => {
       this.rejectFailed = reject;
     });
@@ -117,7 +119,8 @@ class Slice {
         if (operator.kind !== "sink") continue;
         const connector = sinkConnectorOf(built, operator.uid, connectors);
         const open = { applicationId, attempt, subtask, parallelism: vertex.parallelism, signal: this.controller.signal };
-        const writer = connector === null ? collectWriter(operator, this.options.onCollect) : await openWriter(operator.uid, connector, open);
+        const writer =
+          connector === null ? collectWriter(operator, this.options.onCollect) : await openWriter(operator.uid, connector, open);
         this.writers.set(operator.uid, writer);
         this.controller.signal.throwIfAborted();
       }
@@ -141,7 +144,7 @@ class Slice {
       writers: this.writers,
     });
     this.chains.push(chain);
-    const driver = new ChainDriver(chain, clock);
+    const driver = new ChainDriver(chain, this.pacing);
     const head = present(chain.nodes[0], "first operator of a vertex");
     if (head.functions.kind === "source") {
       const connector = sourceConnectorOf(built, head.spec.uid, connectors);
@@ -152,6 +155,7 @@ class Slice {
         schema: head.functions.schema,
         splits,
         readers: vertex.parallelism,
+        clock,
       });
       this.sources.push(source);
       this.sourceUids.push(head.spec.uid);

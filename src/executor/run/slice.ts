@@ -49,7 +49,10 @@ export interface SliceOptions {
   readonly splits: SplitProvider;
   readonly network: ExchangeNetwork;
   readonly connectors: ConnectorFactory;
+  /** For what users set: rates, timeouts, waits between tries. */
   readonly clock: Clock;
+  /** For what the engine decides by itself: how long a loop runs, when part-filled batches leave. Default: `clock`. */
+  readonly pacing?: Clock;
   readonly log: Log;
   /** Lets the event loop handle what waits; setImmediate in Node. */
   readonly yieldToLoop: () => Promise<void>;

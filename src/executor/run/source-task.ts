@@ -6,7 +6,7 @@
 import { issueLines, type StandardSchemaV1 } from "../../api/schema.js";
 import { CodedError } from "../../base/errors.js";
 import type { BadRecord, OnError, SourceConnector, SourceReader, Split } from "../../dataflow/connector.js";
-import { sleep } from "../../env/clock.js";
+import { type Clock, sleep } from "../../env/clock.js";
 import type { ChainNode } from "./chain-nodes.js";
 import { BATCH_RECORDS } from "./network.js";
 import { RateLimiter } from "./rate-limiter.js";
@@ -26,6 +26,8 @@ export interface SourceTaskOptions {
   readonly splits: SplitProvider;
   /** Subtasks of the source, when the split provider does not know how many read. */
   readonly readers: number;
+  /** Of the rate. */
+  readonly clock: Clock;
 }
 
 export class SourceTask {
@@ -46,7 +48,7 @@ export class SourceTask {
     this.onError = config.onError;
     const uid = options.node.spec.uid;
     const readers = () => options.splits.readers?.(uid) ?? options.readers;
-    this.limiter = config.rate === null ? null : new RateLimiter(config.rate, readers, options.driver.clock.now());
+    this.limiter = config.rate === null ? null : new RateLimiter(config.rate, readers, options.clock.now());
   }
 
   /** How much of the splits' size hints has been read. */
@@ -104,11 +106,11 @@ export class SourceTask {
   private async allowance(signal: AbortSignal): Promise<number> {
     const { limiter } = this;
     if (limiter === null) return BATCH_RECORDS;
-    const { driver } = this.options;
+    const { driver, clock } = this.options;
     for (;;) {
-      const allowed = limiter.allowed(driver.clock.now(), BATCH_RECORDS);
+      const allowed = limiter.allowed(clock.now(), BATCH_RECORDS);
       if (allowed > 0) return allowed;
-      await driver.meanwhile(sleep(driver.clock, limiter.waitMs(), signal));
+      await driver.meanwhile(sleep(clock, limiter.waitMs(), signal));
     }
   }
 

@@ -4,7 +4,10 @@ import { runJob } from "../../../src/testing/index.js";
 import { collect, jobOf } from "./support.js";
 
 /** Remembers what its writers are told. */
-function recordingSink(events: string[], fail: Partial<Record<"open" | "write" | "prepare", boolean>> = {}): SinkConnector<unknown> {
+function recordingSink(
+  events: string[],
+  fail: Partial<Record<"open" | "write" | "prepare", boolean>> = {},
+): SinkConnector<unknown> {
   const oops = (at: "open" | "write" | "prepare") => {
     if (fail[at]) throw new Error(`no ${at}`);
   };
@@ -39,15 +42,77 @@ describe("an error of a user function names its operator, with the message and t
     ["filter", "filter-1", (job, f) => numbers(job).filter(f).to("out", sinks.collect())],
     ["flatMap", "flatMap-1", (job, f) => numbers(job).flatMap(f).to("out", sinks.collect())],
     ["mapAsync", "mapAsync-1", (job, f) => numbers(job).mapAsync(f).to("out", sinks.collect())],
-    ["init", "agg", (job, f) => numbers(job).keyBy((n) => n).aggregate("agg", { init: f, add: (a) => a }).to("out", sinks.collect())],
-    ["add", "agg", (job, f) => numbers(job).keyBy((n) => n).aggregate("agg", { init: () => 0, add: f }).to("out", sinks.collect())],
-    ["result", "agg", (job, f) => numbers(job).keyBy((n) => n).aggregate("agg", { init: () => 0, add: (a) => a, result: f }).to("out", sinks.collect())],
-    ["reduce", "red", (job, f) => numbers(job).keyBy(() => 1).reduce("red", f).to("out", sinks.collect())],
-    ["onElement", "p", (job, f) => numbers(job).keyBy((n) => n).process("p", { onElement: f }).to("out", sinks.collect())],
-    ["onEnd", "p", (job, f) => numbers(job).keyBy((n) => n).process("p", { onElement: () => [1], onEnd: f }).to("out", sinks.collect())],
+    [
+      "init",
+      "agg",
+      (job, f) =>
+        numbers(job)
+          .keyBy((n) => n)
+          .aggregate("agg", { init: f, add: (a) => a })
+          .to("out", sinks.collect()),
+    ],
+    [
+      "add",
+      "agg",
+      (job, f) =>
+        numbers(job)
+          .keyBy((n) => n)
+          .aggregate("agg", { init: () => 0, add: f })
+          .to("out", sinks.collect()),
+    ],
+    [
+      "result",
+      "agg",
+      (job, f) =>
+        numbers(job)
+          .keyBy((n) => n)
+          .aggregate("agg", { init: () => 0, add: (a) => a, result: f })
+          .to("out", sinks.collect()),
+    ],
+    [
+      "reduce",
+      "red",
+      (job, f) =>
+        numbers(job)
+          .keyBy(() => 1)
+          .reduce("red", f)
+          .to("out", sinks.collect()),
+    ],
+    [
+      "onElement",
+      "p",
+      (job, f) =>
+        numbers(job)
+          .keyBy((n) => n)
+          .process("p", { onElement: f })
+          .to("out", sinks.collect()),
+    ],
+    [
+      "onEnd",
+      "p",
+      (job, f) =>
+        numbers(job)
+          .keyBy((n) => n)
+          .process("p", { onElement: () => [1], onEnd: f })
+          .to("out", sinks.collect()),
+    ],
     ["distinct", "d", (job, f) => numbers(job).distinct("d", f).to("out", sinks.collect())],
-    ["select", "j", (job, f) => numbers(job).join("j", job.from("m", sources.numbers({ to: 3 })), { leftKey: (n) => n, rightKey: (n) => n, select: f }).to("out", sinks.collect())],
-    ["rightKey", "j", (job, f) => numbers(job).join("j", job.from("m", sources.numbers({ to: 3 })), { leftKey: (n) => n, rightKey: f, select: (n) => n }).to("out", sinks.collect())],
+    [
+      "select",
+      "j",
+      (job, f) =>
+        numbers(job)
+          .join("j", job.from("m", sources.numbers({ to: 3 })), { leftKey: (n) => n, rightKey: (n) => n, select: f })
+          .to("out", sinks.collect()),
+    ],
+    [
+      "rightKey",
+      "j",
+      (job, f) =>
+        numbers(job)
+          .join("j", job.from("m", sources.numbers({ to: 3 })), { leftKey: (n) => n, rightKey: f, select: (n) => n })
+          .to("out", sinks.collect()),
+    ],
   ];
   for (const [place, operator, build] of places) {
     test.each([1, 2])(`${place}, parallelism %i`, async (parallelism) => {
@@ -57,7 +122,10 @@ describe("an error of a user function names its operator, with the message and t
           (thrown) => thrown,
         );
         expect(error).toBeInstanceOf(CodedError);
-        expect(error.toShape()).toMatchObject({ code: "OPERATOR_FAILED", details: { message: "boom", stack: expect.stringContaining("failures.test.ts") } });
+        expect(error.toShape()).toMatchObject({
+          code: "OPERATOR_FAILED",
+          details: { message: "boom", stack: expect.stringContaining("failures.test.ts") },
+        });
         expect(error.message).toBe(`Operator '${operator}' failed: boom`);
       }
     });
@@ -76,7 +144,13 @@ describe("an error of a user function names its operator, with the message and t
   });
 
   test("flatMap that gives nothing to iterate", async () => {
-    await expect(collect((job) => numbers(job).flatMap((() => 3) as never).to("out", sinks.collect()))).rejects.toMatchObject({
+    await expect(
+      collect((job) =>
+        numbers(job)
+          .flatMap((() => 3) as never)
+          .to("out", sinks.collect()),
+      ),
+    ).rejects.toMatchObject({
       message: "Operator 'flatMap-1' failed: its function returned a number instead of an iterable",
     });
   });
@@ -128,7 +202,8 @@ describe("bad records", () => {
     "~standard": {
       version: 1 as const,
       vendor: "test",
-      validate: (value: unknown) => (Number(value) % 10 === 3 ? { issues: [{ message: "ends in three" }] } : { value: Number(value) * 2 }),
+      validate: (value: unknown) =>
+        Number(value) % 10 === 3 ? { issues: [{ message: "ends in three" }] } : { value: Number(value) * 2 },
     },
   };
   const source = (onError: "fail" | "skip" | "side") => ({ ...sources.numbers({ to: 100 }), schema, onError });
@@ -139,11 +214,19 @@ describe("bad records", () => {
   });
 
   test.each([1, 3])("are counted and the first ones kept with skip, parallelism %i", async (parallelism) => {
-    const { collected, progress } = await runJob(jobOf((job) => job.from("n", source("skip")).to("out", sinks.collect())), {}, { parallelism });
+    const { collected, progress } = await runJob(
+      jobOf((job) => job.from("n", source("skip")).to("out", sinks.collect())),
+      {},
+      { parallelism },
+    );
     expect(collected.out?.length).toBe(90);
     expect(progress.badRecords).toBe(10);
     expect(progress.firstBadRecords).toHaveLength(10);
-    expect(progress.firstBadRecords[0]).toMatchObject({ operator: "n", text: expect.stringMatching(/3$/), reason: "ends in three" });
+    expect(progress.firstBadRecords[0]).toMatchObject({
+      operator: "n",
+      text: expect.stringMatching(/3$/),
+      reason: "ends in three",
+    });
   });
 
   test("go to the side output", async () => {
@@ -151,7 +234,10 @@ describe("bad records", () => {
       jobOf((job) => {
         const numbers = job.from("n", source("side"));
         numbers.to("out", sinks.collect());
-        numbers.side("errors").map((bad) => bad.text).to("bad", sinks.collect());
+        numbers
+          .side("errors")
+          .map((bad) => bad.text)
+          .to("bad", sinks.collect());
       }),
       {},
     );
@@ -179,7 +265,12 @@ test("a join that would hold too much says so", async () => {
   const run = collect((job) =>
     job
       .from("n", sources.numbers({ to: 10 }))
-      .join("j", job.from("m", sources.numbers({ to: 1_000 })), { leftKey: (n) => n, rightKey: (n) => n, select: (n) => n, maxBuildRecords: 500 })
+      .join("j", job.from("m", sources.numbers({ to: 1_000 })), {
+        leftKey: (n) => n,
+        rightKey: (n) => n,
+        select: (n) => n,
+        maxBuildRecords: 500,
+      })
       .to("out", sinks.collect()),
   );
   await expect(run).rejects.toMatchObject({ code: "LIMIT_EXCEEDED", details: { operator: "j", limit: 500 } });
@@ -207,7 +298,12 @@ test("a user function that never answers does not keep a cancelled job", async (
 
 test("handlers get the key, the subtask, the attempt, a log and counters", async () => {
   const lines: string[] = [];
-  const log = { debug: () => undefined, info: (message: string, fields?: object) => void lines.push(`${message} ${JSON.stringify(fields)}`), warn: () => undefined, error: () => undefined };
+  const log = {
+    debug: () => undefined,
+    info: (message: string, fields?: object) => void lines.push(`${message} ${JSON.stringify(fields)}`),
+    warn: () => undefined,
+    error: () => undefined,
+  };
   const { progress } = await runJob(
     jobOf((job) =>
       job
