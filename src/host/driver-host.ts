@@ -9,7 +9,7 @@
 import { CodedError, type ErrorShape } from "../base/errors.js";
 import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
-import { createDriverCore, type DriverView } from "../job/driver-core.js";
+import { createDriverCore, type DriverView, finalStateOf } from "../job/driver-core.js";
 import { DRIVER_LIMITS, type DriverEffect, type DriverEvent, type DriverLimits, type Ending } from "../job/driver-events.js";
 import type { RestartRules } from "../job/restart-strategy.js";
 import type { ApplicationRecord } from "../wire/application.js";
@@ -186,7 +186,8 @@ class DriverHost {
     // The bodies were validated by the link against the same table.
     if (kind === "driver.executors") this.post({ kind: "master.executors", epoch, ...(body as Body<"driver.executors">) });
     else if (kind === "driver.cancel") this.post({ kind: "master.cancel", epoch, ...(body as Body<"driver.cancel">) });
-    else if (kind === "driver.superseded") this.post({ kind: "master.superseded", epoch, ...(body as Body<"driver.superseded">) });
+    else if (kind === "driver.superseded")
+      this.post({ kind: "master.superseded", epoch, finalState: null, ...(body as Body<"driver.superseded">) });
   }
 
   private see(epoch: number): void {
@@ -265,7 +266,8 @@ class DriverHost {
       this.post({ kind: "master.registered", link: link.id, epoch, application: answer.application });
     } catch (thrown) {
       const error = CodedError.from(thrown);
-      if (error.code === "SUPERSEDED") this.post({ kind: "master.superseded", epoch, reason: error.message });
+      if (error.code === "SUPERSEDED")
+        this.post({ kind: "master.superseded", epoch, reason: error.message, finalState: finalStateOf(error) });
       else {
         this.options.env.log.warn("the master did not take the registration", { code: error.code, reason: error.message });
         link.destroy();

@@ -21,7 +21,7 @@
 import { assert, unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
 import type { ErrorShape } from "../base/errors.js";
-import type { CommitManifest } from "../wire/application.js";
+import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { Progress } from "../wire/progress.js";
 import { attemptName, type DriverConfig, type DriverEffect, type DriverEvent, type Ending } from "./driver-events.js";
@@ -67,6 +67,8 @@ export function createDriverCore(config: DriverConfig): DriverCore {
 
 class Driver implements DriverCore {
   private readonly config: DriverConfig;
+  /** As the last master to be registered with knew it. */
+  private application: ApplicationRecord;
   private readonly roster = new Roster();
   private readonly master: MasterLine;
   private phase: Phase = { kind: "gathering" };
@@ -83,6 +85,7 @@ class Driver implements DriverCore {
 
   constructor(config: DriverConfig) {
     this.config = config;
+    this.application = config.application;
     this.master = new MasterLine(config.limits, config.highestEpoch);
   }
 
@@ -139,7 +142,7 @@ class Driver implements DriverCore {
         this.masterCancel(event);
         return;
       case "master.superseded":
-        this.superseded(event.epoch, event.reason);
+        this.superseded(event.epoch, event.reason, event.finalState);
         return;
       case "request.answered":
         this.requestAnswered(event);
@@ -251,7 +254,7 @@ class Driver implements DriverCore {
         pid: config.pid,
         address: config.address,
         highestEpoch: this.master.highestEpoch,
-        application: config.application,
+        application: this.application,
         wanted: this.wanted(),
         executors: this.roster.connected().map((executor) => executor.processId),
         released: this.roster.releasedIds(),
@@ -263,6 +266,7 @@ class Driver implements DriverCore {
   private masterRegistered(event: Of<"master.registered">): void {
     if (!this.master.accepts(event.epoch) || !this.master.answered(event.link, this.out)) return;
     const { application } = event;
+    this.application = application;
     if (application.commit !== null && this.isUndecided()) this.adoptCommit(application.commit);
     else if (application.cancelRequested) this.cancel("It was cancelled.");
     else if (this.phase.kind === "gathering") this.prepare();
@@ -312,14 +316,19 @@ class Driver implements DriverCore {
     if (this.isUndecided()) this.beginEnding(cancelled(reason));
   }
 
-  private superseded(epoch: number, reason: string): void {
+  private superseded(epoch: number, reason: string, finalState: string | null): void {
     if (!this.master.accepts(epoch)) return;
+    // The answer to the last report was lost with its master, the report was not.
+    if (this.phase.kind === "reporting" && this.phase.ending.outcome === finalState) {
+      this.end(this.phase.ending);
+      return;
+    }
     this.end({ outcome: "superseded", reason: shape("SUPERSEDED", reason), result: null, restart: false });
   }
 
   private requestAnswered(event: Of<"request.answered">): void {
     if (event.error?.code === "SUPERSEDED") {
-      this.superseded(this.master.highestEpoch, event.error.message);
+      this.superseded(this.master.highestEpoch, event.error.message, finalStateOf(event.error));
       return;
     }
     const settled = this.master.settle(event.request, event.error, this.now);
@@ -330,8 +339,10 @@ class Driver implements DriverCore {
       return;
     }
     if (event.request !== "driver.commit" || phase.kind !== "deciding") return;
-    if (settled === "done") this.beginCommit(phase.manifest);
-    else if (this.cancelReason !== null) this.beginEnding(cancelled(this.cancelReason));
+    if (settled === "done") {
+      this.application = { ...this.application, commit: phase.manifest };
+      this.beginCommit(phase.manifest);
+    } else if (this.cancelReason !== null) this.beginEnding(cancelled(this.cancelReason));
     else this.beginEnding(failed(event.error));
   }
 
@@ -714,6 +725,12 @@ class Driver implements DriverCore {
     const { application, attempt } = this.config;
     this.out.push({ kind: "log", level, message, fields: { app: application.id, attempt, ...fields } });
   }
+}
+
+/** Masters say with SUPERSEDED when it is because the application has ended. */
+export function finalStateOf(error: ErrorShape): string | null {
+  const state = error.details?.["state"];
+  return typeof state === "string" ? state : null;
 }
 
 function shape(code: ErrorShape["code"], message: string): ErrorShape {

@@ -8,6 +8,7 @@ import type { RestartRules } from "./restart-strategy.js";
 import type { EnumeratedSource } from "./splits.js";
 
 export interface DriverConfig {
+  /** As of the start; the core follows what masters say of it later. */
   readonly application: ApplicationRecord;
   /** Of this driver; the record may already know of a later one. */
   readonly attempt: number;
@@ -66,7 +67,8 @@ export type DriverEvent =
   | { readonly kind: "master.lost"; readonly link: number }
   | { readonly kind: "master.executors"; readonly epoch: number; readonly executors: readonly ExecutorView[] }
   | { readonly kind: "master.cancel"; readonly epoch: number; readonly reason: string }
-  | { readonly kind: "master.superseded"; readonly epoch: number; readonly reason: string }
+  /** `finalState`: how the application has ended, when that is why. */
+  | { readonly kind: "master.superseded"; readonly epoch: number; readonly reason: string; readonly finalState: string | null }
   | { readonly kind: "request.answered"; readonly request: MasterRequest; readonly error: ErrorShape | null }
   | ({ readonly kind: "executor.registered"; readonly link: number } & FromExecutor<"executor.register">)
   | { readonly kind: "executor.unlinked"; readonly link: number }

@@ -308,7 +308,7 @@ describe("cancel, quit and superseded", () => {
 
   test("a superseded driver ends at once: executors are sent away, no output is touched", () => {
     const world = new World().running();
-    world.post({ kind: "master.superseded", epoch: 2, reason: "attempt 2 is current" });
+    world.post({ kind: "master.superseded", epoch: 2, reason: "attempt 2 is current", finalState: null });
     expect(world.ending?.outcome).toBe("superseded");
     expect(world.told("executor.finish")).toHaveLength(2);
     expect(world.of("clean-up")).toEqual([]);
@@ -338,7 +338,7 @@ describe("masters that come and go", () => {
     world.post({ kind: "master.found", link: 300, epoch: 4 });
     expect(world.of("leave-master")).toMatchObject([{ link: 300 }]);
     world.post({ kind: "master.cancel", epoch: 4, reason: "from the past" });
-    world.post({ kind: "master.superseded", epoch: 4, reason: "from the past" });
+    world.post({ kind: "master.superseded", epoch: 4, reason: "from the past", finalState: null });
     expect(world.view.phase).toBe("running");
   });
 
@@ -351,6 +351,28 @@ describe("masters that come and go", () => {
     world.dies(1);
     world.master(2);
     expect(world.of("tell-master").filter(({ message }) => message === "driver.progress")).toHaveLength(1);
+  });
+
+  test("an end that was reported, but whose answer was lost, is an end all the same", () => {
+    const world = new World().running();
+    world.done(1);
+    world.done(2);
+    world.answer("driver.commit");
+    world.post({ kind: "sinks.committed" });
+    world.post({ kind: "cleaned" });
+    world.post({ kind: "master.lost", link: 100 });
+    world.post({ kind: "master.found", link: 200, epoch: 2 });
+    world.post({ kind: "master.superseded", epoch: 2, reason: "app-1-1 is finished", finalState: "finished" });
+    expect(world.ending?.outcome).toBe("finished");
+  });
+
+  test("the next master hears what the last one knew: the record, and the commit that was decided", () => {
+    const world = new World().running();
+    world.done(1);
+    world.done(2);
+    world.answer("driver.commit");
+    world.post({ kind: "master.found", link: 200, epoch: 2 });
+    expect(world.of("register").at(-1)?.body.application.commit).toEqual(world.requests("driver.commit")[0]?.body);
   });
 
   test("the end is reported to the next master when the first one is gone", () => {
