@@ -10,6 +10,7 @@ import type { Job } from "../api/job.js";
 import { planJob } from "../api/plan.js";
 import type { JsonValue } from "../base/json.js";
 import { createSink, createSource } from "../connectors/index.js";
+import { executionPlan } from "../dataflow/chains.js";
 import type { SinkConnector, Split } from "../dataflow/connector.js";
 import type { JobGraph } from "../dataflow/graph.js";
 import type { Log } from "../env/log.js";
@@ -93,24 +94,25 @@ class TestRun {
   }
 
   async run(): Promise<RunJobResult> {
-    const { applicationId, attempt, parallelism } = this;
+    const { applicationId, attempt } = this;
     const sinks = this.sinkConnectors();
     const signal = new AbortController().signal;
     // The timers of the clock keep no process alive; a job that waits for its rate should.
     const alive = setInterval(() => undefined, 60_000);
     try {
-      for (const sink of sinks.values()) await sink.begin?.({ applicationId, attempt, parallelism, signal });
+      for (const { connector, parallelism } of sinks.values())
+        await connector.begin?.({ applicationId, attempt, parallelism, signal });
       const { slices, network } = await this.start();
       const results = await finished(slices);
-      for (const [uid, sink] of sinks) {
+      for (const [uid, { connector, parallelism }] of sinks) {
         const committables = results.flatMap((result): readonly JsonValue[] => result.committables[uid] ?? []);
-        await sink.commit(committables, { applicationId, attempt, parallelism });
+        await connector.commit(committables, { applicationId, attempt, parallelism });
       }
       const progress = mergeProgress(results.map((result) => result.progress));
       return { collected: this.collected, progress, graph: this.built.graph, peakWaitingBatches: network.peakWaiting() };
     } finally {
       clearInterval(alive);
-      for (const sink of sinks.values()) await sink.cleanUp({ applicationId, keepAttempt: null });
+      for (const { connector } of sinks.values()) await connector.cleanUp({ applicationId, keepAttempt: null });
     }
   }
 
@@ -174,14 +176,22 @@ class TestRun {
     }));
   }
 
-  private sinkConnectors(): ReadonlyMap<string, SinkConnector<unknown>> {
-    const connectors = new Map<string, SinkConnector<unknown>>();
+  /** Those that commit, with the parallelism of their operators. */
+  private sinkConnectors(): ReadonlyMap<string, PlacedSink> {
+    const placed = new Map<string, PlacedSink>();
+    const { vertices } = executionPlan(this.built.graph, this.parallelism);
     for (const uid of sinksOf(this.built)) {
       const connector = sinkConnectorOf(this.built, uid, this.connectors);
-      if (connector !== null) connectors.set(uid, connector);
+      const vertex = vertices.find(({ operators }) => operators.some((operator) => operator.uid === uid));
+      if (connector !== null) placed.set(uid, { connector, parallelism: vertex?.parallelism ?? this.parallelism });
     }
-    return connectors;
+    return placed;
   }
+}
+
+interface PlacedSink {
+  readonly connector: SinkConnector<unknown>;
+  readonly parallelism: number;
 }
 
 /** All results; when one slice fails the others are cancelled with the same error. */

@@ -9,17 +9,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
-import {
-  type BadRecord,
-  defineJob,
-  type Job,
-  type Keyed,
-  type Stream,
-  sinks,
-  sources,
-  state,
-  type,
-} from "../../src/api/index.js";
+import { type BadRecord, defineJob, type Job, type Keyed, type Stream, sinks, sources, state, type } from "../../src/api/index.js";
 import { runJob } from "../../src/testing/index.js";
 
 interface Order {
