@@ -2,7 +2,8 @@
  * One session's way to the epoch: the candidate record, the wait for the present leader, the compare-and-set.
  *
  * Invariants:
- *   1. The epoch is put only with a guard on the version that was read (or on its absence) and on the own candidate record.
+ *   1. The epoch is put only with a guard on the version that was read (or on its absence), and with the own candidate record: a guard
+ *      on it where it stands already, its creation otherwise.
  *   2. The watches stand before anything is read, so that no change is missed between a look and the wait for the next one.
  */
 import { CodedError } from "../base/errors.js";
@@ -45,6 +46,12 @@ interface Scene {
   readonly clusterId: string | undefined;
 }
 
+/** The candidate record of this session. */
+interface Place {
+  readonly key: string;
+  readonly value: Uint8Array;
+}
+
 /** A candidate may wait for ever: it is patient as long as its session lives. */
 const CANDIDATE_ATTEMPTS = Number.POSITIVE_INFINITY;
 
@@ -78,22 +85,24 @@ export class Candidacy {
 
   /** Resolves when this session has put the epoch. Rejects SESSION_ENDED, the signal's reason, STORE_FORMAT. */
   async win(): Promise<WonEpoch> {
-    let candidate = await this.register();
+    const place = await this.findPlace();
+    let registered: StoredRecord | undefined;
     let refusals = 0;
     for (;;) {
       const scene = await this.look();
       this.seenEpoch = scene.epoch?.record.epoch ?? 0;
       if (scene.leaders.length > 0 && this.seenEpoch > this.suspectedEpoch) {
+        registered ??= await this.register(place);
         const owner = scene.epoch?.record.candidate;
         this.options.onWaiting?.({ owner, reason: `it leads with epoch ${this.seenEpoch}` });
         await this.bell.wait(this.options.signal);
         continue;
       }
-      const outcome = await this.bump(scene, candidate);
+      const outcome = await this.bump(scene, place, registered);
       if (typeof outcome === "object") return outcome;
       // Whoever was suspected has just been replaced by another.
       if (outcome === "epoch-moved") this.suspectedEpoch = 0;
-      if (outcome === "candidate-gone") candidate = await this.register();
+      if (outcome === "candidate-gone") registered = undefined;
       refusals++;
       if (outcome === "again" || refusals > 1) await this.patience.pause(refusals);
     }
@@ -105,12 +114,14 @@ export class Candidacy {
     this.bell.ring();
   };
 
-  /** Puts the candidate record; repeating it after an unknown outcome does no harm, since the key is this session's own. */
-  private async register(): Promise<StoredRecord> {
+  private async findPlace(): Promise<Place> {
     const others = await this.listAll(CANDIDATES_PREFIX);
     const ordinal = Math.max(0, ...others.map((record) => ordinalOf(record.key))) + 1;
-    const key = candidateKey(ordinal, this.session.id);
-    const value = encodeCandidate(this.session.id, this.options.candidate);
+    return { key: candidateKey(ordinal, this.session.id), value: encodeCandidate(this.session.id, this.options.candidate) };
+  }
+
+  /** Puts the candidate record; repeating it after an unknown outcome does no harm, since the key is this session's own. */
+  private async register({ key, value }: Place): Promise<StoredRecord> {
     return this.patience.keepTrying(async () => {
       const { signal } = this.options;
       const present = await this.session.get(key, { signal });
@@ -134,20 +145,26 @@ export class Candidacy {
     });
   }
 
-  private async bump(scene: Scene, candidate: StoredRecord): Promise<WonEpoch | "epoch-moved" | "candidate-gone" | "again"> {
+  /** A candidate that need not wait is registered by the same commit: a take-over costs one sync of the disk. */
+  private async bump(
+    scene: Scene,
+    place: Place,
+    registered: StoredRecord | undefined,
+  ): Promise<WonEpoch | "epoch-moved" | "candidate-gone" | "again"> {
     const { candidate: note, minimumEpoch = 1, signal } = this.options;
     const epoch = Math.max((scene.epoch?.record.epoch ?? 0) + 1, minimumEpoch);
     const clusterId = scene.clusterId ?? this.options.clusterId;
     const guards: Guard[] = [
       scene.epoch === undefined ? { key: EPOCH_KEY, absent: true } : { key: EPOCH_KEY, version: scene.epoch.version },
-      { key: candidate.key, version: candidate.version },
     ];
+    if (registered !== undefined) guards.push({ key: registered.key, version: registered.version });
     const writes: Write[] = [
       { put: EPOCH_KEY, value: encodeEpoch({ epoch, session: this.session.id, candidate: note }) },
       { put: LAST_COMMIT_KEY, value: encodeLastCommit({ epoch, sequence: 0 }) },
       { put: leaderKey(epoch), value: encodeCandidate(this.session.id, note), ephemeral: true },
       ...scene.leaders.map((key) => ({ delete: key })),
     ];
+    if (registered === undefined) writes.push({ put: place.key, value: place.value, ephemeral: true });
     if (clusterId !== undefined && scene.clusterId === undefined) {
       guards.push({ key: CLUSTER_KEY, absent: true });
       writes.push({ put: CLUSTER_KEY, value: encodeClusterId(clusterId) });
@@ -155,7 +172,7 @@ export class Candidacy {
     try {
       const result = await this.session.commit({ guards, writes }, { signal });
       if (result.ok) return { epoch, epochVersion: result.versions.get(EPOCH_KEY) ?? versionAfter(scene), clusterId };
-      return result.failedGuard.key === candidate.key ? "candidate-gone" : "epoch-moved";
+      return result.failedGuard.key === place.key ? "candidate-gone" : "epoch-moved";
     } catch (thrown) {
       if (!isPassing(thrown)) throw thrown;
     }

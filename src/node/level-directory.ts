@@ -9,7 +9,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, statfs, unlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
@@ -38,7 +38,7 @@ export function storePaths(directory: string): StorePaths {
 /** Makes the directory and checks what is in it. True: it is a store already. Rejects STORE_UNUSABLE, STORE_FORMAT. */
 export async function prepareDirectory(paths: StorePaths): Promise<boolean> {
   try {
-    await mkdir(paths.database, { recursive: true });
+    await makeDirectory(paths.database);
     const marker = await readSmallFile(paths.marker);
     const files = await readdir(paths.database);
     const hasDatabase = files.includes("CURRENT");
@@ -56,6 +56,18 @@ export async function prepareDirectory(paths: StorePaths): Promise<boolean> {
     return marker !== undefined;
   } catch (thrown) {
     throw explainFileError(thrown, paths.directory);
+  }
+}
+
+/** Node's recursive mkdir says ENOENT where the kernel says why not (a read-only file system); asking plainly tells. */
+async function makeDirectory(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (thrown) {
+    let missing = directory;
+    while (!existsSync(path.dirname(missing))) missing = path.dirname(missing);
+    if (!existsSync(missing)) await mkdir(missing);
+    throw thrown;
   }
 }
 
@@ -103,23 +115,6 @@ async function syncDirectory(directory: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-export async function freeBytes(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory);
-  return bavail * bsize;
-}
-
-export function diskFull(directory: string, freeBytesNow: number, reserveBytes: number): CodedError {
-  const message = `the disk of the coordination store in ${directory} is full: ${mebibytes(freeBytesNow)} free, ${mebibytes(reserveBytes)} needed`;
-  return new CodedError("STORE_UNUSABLE", message, {
-    hint: "Free some space on that disk, then start again.",
-    details: { freeBytes: freeBytesNow, reserveBytes },
-  });
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
 }
 
 /** Who owns the lock, as it wrote it down itself. */

@@ -22,8 +22,6 @@ import type { CoordinationSession, CoordinationStore, OpenSession, StoreLimits }
 import type { Log } from "../env/log.js";
 import {
   describeOwner,
-  diskFull,
-  freeBytes,
   prepareDirectory,
   readOwnerNote,
   removeOwnerNote,
@@ -34,6 +32,7 @@ import {
 } from "./level-directory.js";
 import { explainLevelError, isLocked } from "./level-errors.js";
 import { damaged, LevelJournal } from "./level-journal.js";
+import { createSpaceGuard, type SpaceGuard } from "./level-space.js";
 import { createLockWait, type LockWait } from "./level-wait.js";
 
 export interface LevelStoreOptions {
@@ -50,8 +49,6 @@ export interface LevelStoreOptions {
 }
 
 const DEFAULT_RESERVE_BYTES = 16 * 1_048_576;
-/** The free space is looked at again at most this often. */
-const SPACE_CHECK_MS = 500;
 
 /** Directories (device and inode) that this process has open or is opening: see invariant 2. A lock is a fact of the process. */
 const openHere = new Set<string>();
@@ -71,6 +68,7 @@ class LevelStore implements CoordinationStore {
   readonly limits: StoreLimits;
   private readonly options: LevelStoreOptions;
   private readonly paths: StorePaths;
+  private readonly space: SpaceGuard;
   private readonly waits = new Set<LockWait>();
   private readonly closing = new AbortController();
   private owned: Owned | undefined;
@@ -78,12 +76,13 @@ class LevelStore implements CoordinationStore {
   /** The last owner's release: nothing is opened before it is through. */
   private released: Promise<void> = Promise.resolve();
   private openings = 0;
-  private spaceCheckedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: LevelStoreOptions) {
     this.options = options;
     this.limits = options.limits ?? DEFAULT_LIMITS;
     this.paths = storePaths(options.directory);
+    const { clock, reserveBytes = DEFAULT_RESERVE_BYTES } = options;
+    this.space = createSpaceGuard({ directory: this.paths.directory, reserveBytes, clock });
   }
 
   async openSession(open: OpenSession): Promise<CoordinationSession> {
@@ -160,7 +159,7 @@ class LevelStore implements CoordinationStore {
     if (openHere.has(identity)) return "locked";
     openHere.add(identity);
     try {
-      await this.checkSpace();
+      await this.space.check(0);
       const journal = await openJournal(this.paths);
       if (journal === "locked") {
         openHere.delete(identity);
@@ -175,12 +174,13 @@ class LevelStore implements CoordinationStore {
   }
 
   private async take(journal: LevelJournal, isStore: boolean, candidate: string, identity: string): Promise<Owned> {
+    // Only a hint for waiters: nothing waits for it but the release, which removes it.
+    const noteWritten = writeOwnerNote(this.paths, candidate);
     try {
       const loaded = await journal.load();
       if (loaded.empty && isStore) throw damaged(`${this.paths.directory} was a store with records, and holds none now`);
       if (loaded.empty) await journal.write([], 0);
       if (!isStore) await writeMarker(this.paths);
-      const note = await writeOwnerNote(this.paths, candidate);
       const local = new LocalStore({
         limits: this.limits,
         table: new RecordTable(loaded.records, loaded.revision),
@@ -193,12 +193,13 @@ class LevelStore implements CoordinationStore {
         records: loaded.records.length,
       });
       const release = async () => {
-        await removeOwnerNote(this.paths, note);
+        await removeOwnerNote(this.paths, await noteWritten);
         await journal.close().catch(() => {});
         openHere.delete(identity);
       };
       return { local, release };
     } catch (thrown) {
+      await removeOwnerNote(this.paths, await noteWritten);
       await journal.close().catch(() => {});
       throw thrown;
     }
@@ -206,7 +207,7 @@ class LevelStore implements CoordinationStore {
 
   private async writeDurably(journal: LevelJournal, changes: readonly Change[], revision: number): Promise<void> {
     try {
-      await this.checkSpace();
+      await this.space.check(changes.reduce((bytes, { record }) => bytes + (record?.value.length ?? 0), 0));
       await journal.write(changes, revision);
     } catch (thrown) {
       const why = thrown instanceof Error ? thrown.message : String(thrown);
@@ -222,17 +223,9 @@ class LevelStore implements CoordinationStore {
       throw failed;
     }
   }
-
-  private async checkSpace(): Promise<void> {
-    const reserveBytes = this.options.reserveBytes ?? DEFAULT_RESERVE_BYTES;
-    const now = this.options.clock.now();
-    if (now - this.spaceCheckedAt < SPACE_CHECK_MS) return;
-    const free = await freeBytes(this.paths.directory);
-    if (free < reserveBytes) throw diskFull(this.paths.directory, free, reserveBytes);
-    this.spaceCheckedAt = now;
-  }
 }
 
+/** LevelDB's errors are explained by the caller; `locked` only when another process really has the lock. */
 async function openJournal(paths: StorePaths): Promise<LevelJournal | "locked"> {
   try {
     return await LevelJournal.open(paths.database);
