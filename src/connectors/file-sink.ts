@@ -4,13 +4,13 @@
  * Boundary: formats (`FileFormat`) turn records into text or bytes; this decides where they go and when they are seen.
  * Rolling sinks also commit on the way: each closed part at once, under a number that grows over restarts.
  */
-import { stat } from "node:fs/promises";
+import { stat, unlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { BeginSinkOptions, CommitSinkOptions, OpenSinkOptions, SinkConnector, SinkWriter } from "../dataflow/connector.js";
 import { errnoOf, sinkFailed } from "./io-errors.js";
-import { publish, publishDirectory, SUCCESS_FILE, stagedParts } from "./output-commit.js";
+import { NO_PART, publish, publishDirectory, SUCCESS_FILE, stagedParts } from "./output-commit.js";
 import { listOrNull, makeAttemptDir, type OutputPlace, placeOf, removeStaged } from "./output-place.js";
 import { RollingWriter } from "./rolling-writer.js";
 import { StagedFile } from "./staged-file.js";
@@ -40,6 +40,9 @@ export function fileSink(format: FileFormat, options: FileSinkOptions): SinkConn
   return new FileSink(format, options);
 }
 
+/** More than a file system keeps beside its names. */
+const PROBE_BYTES = 4096;
+
 class FileSink implements SinkConnector<unknown> {
   private readonly format: FileFormat;
   private readonly options: FileSinkOptions;
@@ -63,7 +66,8 @@ class FileSink implements SinkConnector<unknown> {
   async begin({ applicationId, attempt, parallelism }: BeginSinkOptions): Promise<void> {
     const place = this.place(parallelism);
     await this.refuseExisting(place);
-    await makeAttemptDir(place, applicationId, attempt);
+    const staging = await makeAttemptDir(place, applicationId, attempt);
+    await probe(staging, place.path);
   }
 
   async open(options: OpenSinkOptions): Promise<SinkWriter<unknown>> {
@@ -135,6 +139,18 @@ class FileSink implements SinkConnector<unknown> {
   }
 }
 
+/** A directory may be there and still take nothing (full, read-only): better known before an hour of work than after. */
+async function probe(staging: string, output: string): Promise<void> {
+  const file = path.join(staging, "probe");
+  try {
+    await writeFile(file, Buffer.alloc(PROBE_BYTES), { flush: true });
+    await unlink(file);
+  } catch (thrown) {
+    await unlink(file).catch(() => undefined);
+    throw sinkFailed(output, thrown);
+  }
+}
+
 /** One more than the largest that is visible: a restarted subtask never replaces what an earlier one has shown. */
 async function nextPartNumber(dir: string, prefix: string): Promise<number> {
   const numbers = ((await listOrNull(dir)) ?? [])
@@ -184,7 +200,7 @@ class PartWriter implements SinkWriter<unknown> {
   async prepare(): Promise<JsonValue> {
     if (this.records === 0 && !this.evenEmpty) {
       await this.abort();
-      return null;
+      return NO_PART;
     }
     try {
       await this.part.encoder.finish();

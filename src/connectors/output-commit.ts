@@ -23,8 +23,15 @@ const REPLACED_SUCCESS = "replaced-success";
 /** What an earlier `_SUCCESS` may ask to remove. */
 const PART_NAME = /^part-\d{5,}(-\d{6,})?\.[a-z]+$/;
 
+/** What a subtask without records has to commit. Not null: also an output without any part is committed, and replaces an earlier one. */
+export const NO_PART: JsonValue = { kind: "no-part" };
+
 export function stagedParts(committables: readonly JsonValue[]): StagedPart[] {
-  return committables.filter((one) => one !== null).map(asStagedPart);
+  return committables.filter((one) => !isNoPart(one)).map(asStagedPart);
+}
+
+function isNoPart(value: JsonValue): boolean {
+  return value === null || (typeof value === "object" && "kind" in value && value.kind === "no-part");
 }
 
 function asStagedPart(value: JsonValue): StagedPart {

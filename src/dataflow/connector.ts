@@ -162,7 +162,7 @@ export type OnError = "fail" | "skip" | "side";
 interface FileSourceFields {
   /**
    * A file, a directory (all files in it and below, but those whose name starts with `.` or `_`), or a glob (`*`, `**`, `?`, `[a-z]`,
-   * `{a,b}`), or several of these. Relative paths are relative to the working directory of the driver. No match is an error.
+   * `{a,b}`), or several of these. Relative paths are relative to the directory that the job was submitted from. No match is an error.
    */
   readonly path: string | readonly string[];
   /** Default `fail`. */
@@ -283,7 +283,10 @@ export interface TextSinkDescriptor extends FileSinkFields {
 
 export type ParquetType = "boolean" | "int32" | "int64" | "float" | "double" | "string" | "json" | "timestamp" | "date" | "bytes";
 
-/** Columns: as given, or inferred from the first rows (`number` becomes double, or int32/int64 where all are such). Extension .parquet. */
+/**
+ * Columns: as given, or inferred from the first row group: every number a double (so that all parts agree), bigint int64, Date a
+ * timestamp, objects and arrays JSON; a column without any value a string. Extension .parquet.
+ */
 export interface ParquetSinkDescriptor extends FileSinkFields {
   readonly kind: "parquet";
   /** Every column may hold null. */

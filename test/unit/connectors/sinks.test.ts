@@ -108,6 +108,18 @@ describe("a file sink of several subtasks", () => {
     expect(readFileSync(path.join(dir, "part-00000.txt"), "utf8")).toBe("x\n");
   });
 
+  test("without any record replaces the parts of an earlier run by none", async () => {
+    const dir = temporaryDir();
+    const sink = createSink({ kind: "text", path: dir });
+    await run(sink, "1", [["a"], ["b"]]);
+    const committables = await stage(sink, "2", [[], []]);
+    // Engines may leave out what has nothing to commit: this has.
+    expect(committables).not.toContain(null);
+    await sink.commit(committables, { applicationId: APP, attempt: "2", parallelism: 2 });
+    await sink.cleanUp({ applicationId: APP, keepAttempt: null });
+    expect(names(dir)).toEqual(["_SUCCESS"]);
+  });
+
   test("is not led outside by a list that somebody wrote", async () => {
     const dir = temporaryDir();
     const precious = writeFile(dir, "precious.txt", "mine");
