@@ -20,6 +20,8 @@ const READ_BYTES = 256 * 1024;
 const FOLLOW_WAIT_MS = 5_000;
 const READ_TIMEOUT_MS = 15_000;
 const LOCATE_EVERY_MS = 1_000;
+/** Between two reads that gave nothing. */
+const MIN_PAUSE_MS = 50;
 
 export interface LogChunk {
   readonly processId: string;
@@ -136,6 +138,8 @@ async function readSome(reading: Reading, cursor: Cursor, address: string | null
     cursor.ended = cursor.offset >= answer.sizeBytes && answer.ended;
     if (cursor.ended || (bytes.length === 0 && !goOn)) return;
     options.signal.throwIfAborted();
+    // The worker has waited already; the pause is for one that does not.
+    if (bytes.length === 0) await sleep(links.clock, MIN_PAUSE_MS, options.signal);
   }
 }
 
@@ -155,6 +159,7 @@ function createWorkerLinks(client: Client) {
     return dialled;
   };
   return {
+    clock: client.env.clock,
     async read(address: string, cursor: Cursor, waitMs: number, signal: AbortSignal) {
       const link = await linkTo(address);
       const input = { processId: cursor.processId, stream: cursor.stream, offset: cursor.offset, limitBytes: READ_BYTES, waitMs };

@@ -1,0 +1,220 @@
+import { setMaxListeners } from "node:events";
+import { describe, expect, test } from "vitest";
+import type { Link } from "../../../src/host/link.js";
+import { dialLink } from "../../../src/host/link-handshake.js";
+import type { FindOptions, Looking } from "../../../src/host/master-finder.js";
+import { findLeader, followLeader } from "../../../src/host/master-finder.js";
+import { startFakeMaster, testSecret } from "../../support/fake-master.js";
+import type { TestEnv } from "../../support/manual-clock.js";
+import { createTestEnv, settle } from "../../support/manual-clock.js";
+
+function world(masterUrl: string, over: Partial<FindOptions> = {}) {
+  const env = createTestEnv();
+  const control = new AbortController();
+  setMaxListeners(0, control.signal);
+  const dials: string[] = [];
+  const looking: Looking[] = [];
+  const options: FindOptions = {
+    env,
+    masterUrl,
+    readFile: () => Promise.reject(new Error("no files here")),
+    dial: (address, signal) => {
+      dials.push(address);
+      return dial(env, address, signal);
+    },
+    onLooking: (report) => looking.push(report),
+    signal: control.signal,
+    ...over,
+  };
+  return { env, control, dials, looking, options };
+}
+
+function dial(env: TestEnv, address: string, signal: AbortSignal, key = testSecret): Promise<Link> {
+  return dialLink(address, {
+    env,
+    epoch: () => 0,
+    incoming: {},
+    heartbeatMs: 1_000,
+    silenceMs: 5_000,
+    role: "worker",
+    id: "w1",
+    scope: "cluster",
+    key,
+    clusterId: null,
+    connectTimeoutMs: 3_000,
+    signal,
+  });
+}
+
+/** Follows, and gathers the addresses of the leaders that were found. */
+function follow(options: FindOptions) {
+  const found: Link[] = [];
+  const following = followLeader({ ...options, onLink: (link) => found.push(link) });
+  return { found, following, addresses: () => found.map((link) => link.remote) };
+}
+
+describe("the master finder", () => {
+  test("finds the leader among standbys", async () => {
+    const { env, options } = world("a:1,b:1,c:1");
+    await startFakeMaster(env, "a:1", { state: "STANDBY" });
+    await startFakeMaster(env, "b:1", { state: "STANDBY" });
+    await startFakeMaster(env, "c:1", { state: "RECOVERING" });
+    expect((await findLeader(options)).remote).toBe("c:1");
+  });
+
+  test("follows a standby's hint at an address that the URL does not name", async () => {
+    const { env, options } = world("a:1");
+    await startFakeMaster(env, "a:1", { state: "STANDBY", leader: "z:9" });
+    await startFakeMaster(env, "z:9");
+    expect((await findLeader(options)).remote).toBe("z:9");
+    expect(env.clock.now()).toBe(1_000);
+  });
+
+  test("is not led in circles by wrong hints", async () => {
+    const { env, options, dials, control } = world("a:1,b:1");
+    await startFakeMaster(env, "a:1", { state: "STANDBY", leader: "b:1" });
+    await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1" });
+    const finding = findLeader(options).catch((reason) => reason);
+    await settle();
+    expect(dials).toEqual(["a:1", "b:1"]);
+    await env.clock.advance(60_000);
+    // About one round a second once the pause has grown.
+    expect(dials.length).toBeLessThan(220);
+    control.abort(new Error("enough"));
+    expect(await finding).toEqual(new Error("enough"));
+    expect(env.clock.timers()).toBe(0);
+  });
+
+  test("is not delayed by an address that hangs", async () => {
+    const { env, options } = world("a:1,b:1");
+    await startFakeMaster(env, "a:1");
+    env.transport.freeze("a:1");
+    const finding = findLeader(options);
+    await env.clock.advance(300);
+    await startFakeMaster(env, "b:1");
+    await env.clock.advance(1_000);
+    expect((await finding).remote).toBe("b:1");
+  });
+
+  test("finds the next leader at once when the link breaks, and tells who it follows", async () => {
+    const { env, options, control } = world("a:1,b:1");
+    const first = await startFakeMaster(env, "a:1");
+    const second = await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1" });
+    const { addresses, following } = follow(options);
+    await settle();
+    expect(addresses()).toEqual(["a:1"]);
+    await env.clock.advance(5_000);
+    second.state = "RECOVERING";
+    await first.kill();
+    await settle();
+    expect(addresses()).toEqual(["a:1", "b:1"]);
+    expect(env.clock.now()).toBe(6_000);
+    control.abort(new Error("stop"));
+    await following;
+    await settle();
+    expect(env.clock.timers()).toBe(0);
+  });
+
+  test("waits for a leader that takes over a little later, looking often at first", async () => {
+    const { env, options, looking } = world("a:1,b:1");
+    const first = await startFakeMaster(env, "a:1");
+    const second = await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1" });
+    const { addresses } = follow(options);
+    await env.clock.advance(5_000);
+    await first.kill();
+    await settle();
+    await env.clock.advance(20);
+    second.state = "ALIVE";
+    await env.clock.advance(60);
+    expect(addresses()).toEqual(["a:1", "b:1"]);
+    expect(looking[0]?.tried.map(({ error }) => error.code).sort()).toEqual(["CONNECTION_REFUSED", "NOT_LEADER"]);
+  });
+
+  test("reads the file on every attempt, so a master that comes back on another port is found", async () => {
+    let text = "a:1\n";
+    const { env, options, looking } = world("file:///masters", { readFile: async () => text });
+    const first = await startFakeMaster(env, "a:1");
+    const { addresses } = follow(options);
+    await env.clock.advance(2_000);
+    await first.kill();
+    await env.clock.advance(30_000);
+    expect(looking.at(-1)?.lastError?.code).toBe("CONNECTION_REFUSED");
+    await startFakeMaster(env, "a:2");
+    text = "a:1\na:2 # came back\n";
+    await env.clock.advance(1_100);
+    expect(addresses()).toEqual(["a:1", "a:2"]);
+  });
+
+  test("says what it waits for: at first, when that changes, and every ten seconds", async () => {
+    const { env, options, looking, control } = world("file:///masters", { readFile: () => Promise.reject(new Error("ENOENT")) });
+    const finding = findLeader(options).catch(() => {});
+    await env.clock.advance(100);
+    expect(looking).toHaveLength(1);
+    expect(looking[0]).toMatchObject({ since: 1_000, permanent: null, lastError: { code: "NO_MASTER" } });
+    await env.clock.advance(9_000);
+    expect(looking).toHaveLength(1);
+    await env.clock.advance(22_000);
+    expect(looking).toHaveLength(4);
+    expect(looking[3]?.forMs).toBeGreaterThan(29_000);
+    control.abort();
+    await finding;
+  });
+
+  test("speaks up after a second when every address hangs", async () => {
+    const { env, options, looking, control } = world("a:1");
+    await startFakeMaster(env, "a:1");
+    env.transport.freeze("a:1");
+    const finding = findLeader(options).catch(() => {});
+    await env.clock.advance(900);
+    expect(looking).toHaveLength(0);
+    await env.clock.advance(1_500);
+    expect(looking).toHaveLength(1);
+    control.abort();
+    await finding;
+  });
+
+  test("says so when every master refuses for good", async () => {
+    const { env, options, looking, control } = world("a:1");
+    await startFakeMaster(env, "a:1");
+    const finding = findLeader({ ...options, dial: (address, signal) => dial(env, address, signal, new Uint8Array(32)) }).catch(
+      () => {},
+    );
+    await env.clock.advance(100);
+    expect(looking.at(-1)?.permanent?.code).toBe("UNAUTHENTICATED");
+    control.abort();
+    await finding;
+  });
+
+  test("does not storm a master that turns everybody away", async () => {
+    const { env, options, dials, control } = world("a:1");
+    const master = await startFakeMaster(env, "a:1");
+    const { following } = follow(options);
+    for (let step = 0; step < 600; step += 1) {
+      for (const link of master.links.splice(0)) link.close();
+      await env.clock.advance(100);
+    }
+    expect(dials.length).toBeLessThan(150);
+    expect(dials.length).toBeGreaterThan(40);
+    control.abort();
+    await following;
+  });
+
+  test("closes its link at the signal, and leaves nothing behind", async () => {
+    const { env, options, control } = world("a:1,b:1");
+    const master = await startFakeMaster(env, "a:1");
+    const { found, following } = follow(options);
+    await settle();
+    control.abort();
+    await following;
+    await settle();
+    expect((await (found[0] as Link).ended).code).toBe("CLOSED");
+    expect((await (master.links[0] as Link).ended).code).toBe("CONNECTION_LOST");
+    expect(env.clock.timers()).toBe(0);
+  });
+
+  test("refuses a malformed URL at once", async () => {
+    const { options } = world("nonsense://x");
+    await expect(findLeader(options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(followLeader({ ...options, onLink: () => {} })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
