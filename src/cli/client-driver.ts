@@ -1,109 +1,79 @@
 /**
- * Client mode: the driver of a job as a child of the command that submitted it. It lives no longer than the command: a broken pipe to it
- * cancels the job, as does the signal.
+ * The driver of a job in the caller's process tree (`--deploy-mode client`): a child process that runs user code, registers with the master
+ * by itself, and goes with its parent. Ctrl-C cancels the job; the child tells the master, cleans up, and ends.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { CodedError } from "../base/errors.js";
+import { canonicalJson, canonicalJson, type JsonValue, type JsonValue } from "../base/json.js";
+import { applicationKeyHex } from "../host/link-keys.js";
+import { createNodeDigest } from "../node/env.js";
 import { programPath } from "../node/programs.js";
+import { readSecretFile } from "../node/secret-file.js";
 import type { ApplicationRecord, ApplicationSpec } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { RunnerStart } from "../wire/runner-start.js";
-
-/** A driver that was told to go has its executors to stop and its end to report. */
-const CANCEL_GRACE_MS = 15_000;
+import { type ClusterOptions, remark } from "./command.js";
+import { harmless } from "./terminal.js";
 
 export interface ClientDriverOptions {
-  /** Of the answer to `submit`. */
   readonly applicationId: string;
   readonly submissionKey: string;
   readonly spec: ApplicationSpec;
-  /** Hex, of scope `application/<id>` (host/link-keys.ts `applicationKeyHex`). */
-  readonly applicationKey: string;
-  readonly masterUrl: string;
   readonly bundle: Uint8Array;
-  /** Where executors reach the driver: an address of this machine that workers can connect to. */
-  readonly listenHost: string;
-  /** Cancels the job. */
+  /** A host of this machine that the executors reach. */
+  readonly driverHost: string;
+  readonly cluster: ClusterOptions;
+  /** Aborts: the job is cancelled. */
   readonly signal: AbortSignal;
-  /** JSON lines of the driver's log. */
-  readonly onLog?: (line: string) => void;
 }
 
-export interface ClientDriverEnd {
-  /** 0 the job is finished; 1 it failed or was cancelled; null: the driver's process was killed. */
-  readonly exitCode: number | null;
-  readonly killedBy: string | null;
-}
+const ATTEMPT = 1;
 
-/** Rejects with LAUNCH_FAILED only. */
-export async function runClientDriver(options: ClientDriverOptions): Promise<ClientDriverEnd> {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-client-"));
+/** Resolves with the driver's exit code: 0 finished, 1 failed or cancelled. */
+export async function runClientDriver(options: ClientDriverOptions): Promise<number> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), "holdfast-driver-"));
   try {
     const artifactPath = path.join(folder, "job.mjs");
-    writeFileSync(artifactPath, options.bundle);
-    return await runChild(options, startOf(options, artifactPath));
+    await writeFile(artifactPath, options.bundle, { mode: 0o600 });
+    return await runChild(await startOf(options, artifactPath), options.signal);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 
-function runChild({ spec, signal, onLog }: ClientDriverOptions, start: RunnerStart): Promise<ClientDriverEnd> {
-  const heapMegabytes = Math.max(64, Math.floor((spec.driver.memoryBytes / 1024 / 1024) * 0.75));
-  const child = spawn(process.execPath, [`--max-old-space-size=${heapMegabytes}`, programPath("runner"), "client-driver"], {
-    // What connectors of the user print in the driver is no answer of the command.
-    stdio: ["pipe", 2, "pipe"],
-  });
-  child.stdin?.on("error", () => undefined);
-  child.stdin?.write(`${JSON.stringify(start)}\n`);
-  if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", (line) => onLog?.(line));
-  let killer: ReturnType<typeof setTimeout> | undefined;
-  const onAbort = () => {
-    child.kill("SIGTERM");
-    killer = setTimeout(() => child.kill("SIGKILL"), CANCEL_GRACE_MS);
-  };
-  if (signal.aborted) onAbort();
-  signal.addEventListener("abort", onAbort, { once: true });
-  return new Promise<ClientDriverEnd>((resolve, reject) => {
-    child.on("error", (cause) =>
-      reject(new CodedError("LAUNCH_FAILED", `the driver could not be started: ${cause.message}`, { cause })),
-    );
-    child.on("close", (exitCode, killedBy) => resolve({ exitCode, killedBy }));
-  }).finally(() => {
-    clearTimeout(killer);
-    signal.removeEventListener("abort", onAbort);
-  });
-}
-
-function startOf(options: ClientDriverOptions, artifactPath: string): RunnerStart {
-  const { applicationId, applicationKey, masterUrl, listenHost } = options;
+async function startOf(options: ClientDriverOptions, artifactPath: string): Promise<RunnerStart> {
+  const { cluster, applicationId } = options;
+  const secret = cluster.secretFile === undefined ? null : await readSecretFile(cluster.secretFile);
   return {
     role: "driver",
-    processId: driverProcessId(applicationId, 1),
+    processId: driverProcessId(applicationId, ATTEMPT),
     application: recordOf(options),
-    applicationKey,
+    applicationKey: applicationKeyHex(createNodeDigest(), secret, applicationId),
     driverAddress: null,
-    masterUrl,
+    masterUrl: cluster.master,
     artifactPath,
-    listenHost,
+    listenHost: options.driverHost,
     workerId: "client",
     epoch: 0,
   };
 }
 
-/** As a master that has just taken the submission has it; its own word replaces this at the registration. */
+/** The master has its own record; this one is what the driver knows until it has registered. */
 function recordOf({ applicationId, submissionKey, spec }: ClientDriverOptions): ApplicationRecord {
+  const contentHash = createNodeDigest().sha256Hex(new TextEncoder().encode(canonicalJson(spec as unknown as JsonValue)));
   return {
     id: applicationId,
     submissionKey,
-    contentHash: "",
+    contentHash,
     spec,
     state: "running",
     reason: null,
-    attempt: 1,
+    attempt: ATTEMPT,
     restarts: 0,
     restartedAt: [],
     notBefore: null,
@@ -118,4 +88,50 @@ function recordOf({ applicationId, submissionKey, spec }: ClientDriverOptions): 
     order: 0,
     attempts: [],
   };
+}
+
+function runChild(start: RunnerStart, signal: AbortSignal): Promise<number> {
+  return new Promise((resolve, reject) => {
+    // In a process group of its own, so that a terminal's Ctrl-C reaches only this process, which then asks the driver to cancel.
+    const child = spawn(process.execPath, [programPath("runner"), "client-driver"], {
+      stdio: ["pipe", "inherit", "pipe"],
+      detached: true,
+    });
+    if (child.stderr !== null) tellProblems(child.stderr);
+    const cancel = () => void child.kill("SIGTERM");
+    const settle = (act: () => void) => {
+      signal.removeEventListener("abort", cancel);
+      act();
+    };
+    child.once("error", (cause) =>
+      settle(() => reject(new CodedError("LAUNCH_FAILED", `The driver could not be started: ${cause.message}.`, { cause }))),
+    );
+    child.once("exit", (exitCode) => settle(() => resolve(exitCode ?? 1)));
+    child.stdin.on("error", () => {});
+    // Standard input stays open: its end tells the driver that this process is gone.
+    child.stdin.write(`${JSON.stringify(start)}\n`);
+    if (signal.aborted) cancel();
+    else signal.addEventListener("abort", cancel, { once: true });
+  });
+}
+
+/** The driver's log is JSON lines; here only what a person has to know of it is shown, and user code's own output as it is. */
+function tellProblems(stream: NodeJS.ReadableStream): void {
+  createInterface({ input: stream }).on("line", (line) => {
+    const entry = logEntry(line);
+    if (entry === null) remark(line);
+    else if (entry.level >= WARN_LEVEL) remark(`driver: ${entry.msg}`);
+  });
+}
+
+const WARN_LEVEL = 40;
+
+function logEntry(line: string): { readonly level: number; readonly msg: string } | null {
+  if (!line.startsWith('{"level":')) return null;
+  try {
+    const { level, msg } = JSON.parse(line) as { readonly level: number; readonly msg?: string };
+    return { level, msg: harmless(msg ?? line) };
+  } catch {
+    return null;
+  }
 }

@@ -43,6 +43,8 @@ export class SmallMaster {
   readonly drivers: StartedProcess[] = [];
   /** What to say to a commit: undefined, to accept it. */
   refuseCommit: (() => CodedError | undefined) | null = null;
+  /** Told of a commit after it is "durable", before the driver hears of it. */
+  onCommit: () => void = () => undefined;
   private readonly env: Env;
   private listener: LinkListener | null = null;
   private driver: Link | null = null;
@@ -79,6 +81,10 @@ export class SmallMaster {
       silenceMs: 5_000,
       onLink: (link) => {
         this.driver = link;
+        void link.ended.then(() => {
+          // Nobody to start executors for.
+          if (this.driver === link) this.wanted = 0;
+        });
         link.onMessage((message) => this.hear(link, message));
       },
     });
@@ -100,6 +106,13 @@ export class SmallMaster {
     const started = this.launch("driver", processId, null, masterUrl);
     this.drivers.push(started);
     return started;
+  }
+
+  /** The driver is to be started again, as another attempt. */
+  nextAttempt(): void {
+    this.wanted = 0;
+    this.sequence = 0;
+    this.application = { ...this.application, attempt: this.application.attempt + 1, restarts: this.application.restarts + 1 };
   }
 
   async stopAll(): Promise<void> {
@@ -127,6 +140,7 @@ export class SmallMaster {
       }
       this.commit = body as CommitManifest;
       this.application = { ...this.application, commit: this.commit };
+      this.onCommit();
       link.reply(requestId, {});
     }
     if (kind === "driver.finished") {
