@@ -114,35 +114,31 @@ describe("files of other writers", () => {
     ["lz4_raw", "V1"],
     ["zstd", "V2"],
     ["snappy", "V2"],
-  ])(
-    "of DuckDB with %s in version %s give what hyparquet reads",
-    async ([codec, version]) => {
-      const dir = temporaryDir();
-      const file = path.join(dir, "all.parquet");
-      const connection = await (await DuckDBInstance.create(":memory:", { threads: "1" })).connect();
-      await connection.run(
-        `copy (${DUCKDB_TABLE}) to '${file}' (format parquet, compression ${codec}, parquet_version ${version}, row_group_size 2048)`,
-      );
-      const { records, splits } = await readDescriptor({ kind: "parquet", path: file });
-      expect(splits).toBeGreaterThan(1);
-      const expected = await byHyparquet(file);
-      expect(records.length).toBe(5000);
-      records.forEach((record, i) => {
-        expect(record).toEqual(expected[i]);
-      });
-      const first = records[50] as Record<string, unknown>;
-      expect(first).toMatchObject({
-        bool: true,
-        int: 1850,
-        sometimes_huge: 9007199254741043n,
-        city: "city 10",
-        label: "unique 50 é€😀",
-        nothing: null,
-      });
-      expect(first.at_us).toEqual(new Date(Date.UTC(1969, 11, 31, 23, 59, 59, 999) + 50 * 977));
-    },
-    60_000,
-  );
+  ])("of DuckDB with %s in version %s give what hyparquet reads", { timeout: 60_000 }, async ([codec, version]) => {
+    const dir = temporaryDir();
+    const file = path.join(dir, "all.parquet");
+    const connection = await (await DuckDBInstance.create(":memory:", { threads: "1" })).connect();
+    await connection.run(
+      `copy (${DUCKDB_TABLE}) to '${file}' (format parquet, compression ${codec}, parquet_version ${version}, row_group_size 2048)`,
+    );
+    const { records, splits } = await readDescriptor({ kind: "parquet", path: file });
+    expect(splits).toBeGreaterThan(1);
+    const expected = await byHyparquet(file);
+    expect(records.length).toBe(5000);
+    records.forEach((record, i) => {
+      expect(record).toEqual(expected[i]);
+    });
+    const first = records[50] as Record<string, unknown>;
+    expect(first).toMatchObject({
+      bool: true,
+      int: 1850,
+      sometimes_huge: 9007199254741043n,
+      city: "city 10",
+      label: "unique 50 é€😀",
+      nothing: null,
+    });
+    expect(first.at_us).toEqual(new Date(Date.UTC(1969, 11, 31, 23, 59, 59, 999) + 50 * 977));
+  });
 
   test("of hyparquet-writer give what was written, whichever encoding it chose", async () => {
     const count = 3000;

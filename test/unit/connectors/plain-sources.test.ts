@@ -72,7 +72,7 @@ describe("an iterable", () => {
     const gate = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const source = fromAsyncIterable(async function* () {
+    const source = fromAsyncIterable<string>(async function* () {
       yield "early";
       await gate;
       yield "late";
