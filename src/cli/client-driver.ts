@@ -3,13 +3,12 @@
  * by itself, and goes with its parent. Ctrl-C cancels the job; the child tells the master, cleans up, and ends.
  */
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { CodedError } from "../base/errors.js";
-import { canonicalJson, canonicalJson, type JsonValue, type JsonValue } from "../base/json.js";
+import { canonicalJson, type JsonValue } from "../base/json.js";
 import { applicationKeyHex } from "../host/link-keys.js";
 import { createNodeDigest } from "../node/env.js";
 import { programPath } from "../node/programs.js";
