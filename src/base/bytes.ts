@@ -21,24 +21,31 @@ export function hexToBytes(text: string): Uint8Array {
 const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const FROM_BASE64 = new Int8Array(128).fill(-1);
 for (let index = 0; index < BASE64.length; index += 1) FROM_BASE64[BASE64.charCodeAt(index)] = index;
-/** Characters are joined in pieces of this size, so that no intermediate string has millions of links. */
-const PIECE_BYTES = 3 * 4096;
+const TO_BASE64 = Uint8Array.from(BASE64, (character) => character.charCodeAt(0));
+const PADDING = "=".charCodeAt(0);
+/** Texts are made in pieces of this many bytes: a call takes so many arguments everywhere, and appending single characters is 100 times slower. */
+const PIECE_BYTES = 3 * 2048;
 
 export function bytesToBase64(bytes: Uint8Array): string {
-  const pieces: string[] = [];
+  const codes = new Uint8Array((PIECE_BYTES / 3) * 4);
+  let text = "";
   for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
     const end = Math.min(start + PIECE_BYTES, bytes.length);
-    let piece = "";
+    let at = 0;
     for (let index = start; index < end; index += 3) {
       const left = end - index;
-      const group = ((bytes[index] ?? 0) << 16) | ((bytes[index + 1] ?? 0) << 8) | (bytes[index + 2] ?? 0);
-      piece += BASE64.charAt(group >> 18) + BASE64.charAt((group >> 12) & 63);
-      piece += left > 1 ? BASE64.charAt((group >> 6) & 63) : "=";
-      piece += left > 2 ? BASE64.charAt(group & 63) : "=";
+      const group =
+        ((bytes[index] ?? 0) << 16) | (left > 1 ? (bytes[index + 1] ?? 0) << 8 : 0) | (left > 2 ? (bytes[index + 2] ?? 0) : 0);
+      codes[at] = TO_BASE64[group >> 18] ?? 0;
+      codes[at + 1] = TO_BASE64[(group >> 12) & 63] ?? 0;
+      codes[at + 2] = left > 1 ? (TO_BASE64[(group >> 6) & 63] ?? 0) : PADDING;
+      codes[at + 3] = left > 2 ? (TO_BASE64[group & 63] ?? 0) : PADDING;
+      at += 4;
     }
-    pieces.push(piece);
+    // A typed array is a list of arguments to the engine, and spreading it is slower.
+    text += String.fromCharCode.apply(null, codes.subarray(0, at) as unknown as number[]);
   }
-  return pieces.join("");
+  return text;
 }
 
 /** Standard base64 with padding; rejects everything else with INVALID_ARGUMENT. */
