@@ -1,6 +1,6 @@
 // Makes each program of the package one file in dist/bin, so that it loads with one read: node scripts/bundle.mjs [name ...]
 // A program whose entry does not exist is skipped. Dependencies with native parts or files of their own stay outside.
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -25,7 +25,7 @@ const names = Object.keys(PROGRAMS).filter(
   (name) => (wanted.length === 0 || wanted.includes(name)) && existsSync(entry(PROGRAMS[name].file)),
 );
 
-await Promise.all(
+const built = await Promise.all(
   names.map((name) =>
     build({
       entryPoints: { [name]: entry(PROGRAMS[name].file) },
@@ -33,6 +33,7 @@ await Promise.all(
       outdir: entry("dist/bin"),
       outExtension: { ".js": ".mjs" },
       bundle: true,
+      metafile: true,
       splitting: PROGRAMS[name].splitting ?? false,
       chunkNames: `${name}-[hash]`,
       format: "esm",
@@ -55,4 +56,9 @@ await Promise.all(
     }),
   ),
 );
+// Chunks are named by their content, so those of earlier builds are swept out.
+const made = new Set(built.flatMap(({ metafile }) => Object.keys(metafile.outputs).map((file) => path.basename(file))));
+for (const file of readdirSync(entry("dist/bin"))) {
+  if (/^holdfast-[A-Z0-9]+\.mjs/.test(file) && names.includes("holdfast") && !made.has(file)) rmSync(path.join(entry("dist/bin"), file));
+}
 console.log(`bundled: ${names.join(", ")}`);

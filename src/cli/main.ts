@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /**
  * The program `holdfast`: finds the command, loads only its module, runs it, and turns what it throws into a sentence and an exit code.
  * Boundary: knows the names of commands; everything else of a command stands in its own file under commands/.
@@ -53,7 +52,7 @@ async function programFor(name: string | undefined): Promise<Command> {
 
 function prepare(command: Command): void {
   command.exitOverride();
-  command.configureOutput({ outputError: () => {} });
+  command.configureOutput({ outputError: () => {}, writeErr: () => {} });
   for (const child of command.commands) prepare(child);
 }
 
@@ -88,4 +87,10 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-process.exitCode = await main(process.argv);
+// Timers of ours never keep a process alive, so a command that only waits would end with them.
+const keepAlive = setInterval(() => {}, 60_000);
+try {
+  process.exitCode = await main(process.argv);
+} finally {
+  clearInterval(keepAlive);
+}

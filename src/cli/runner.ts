@@ -37,9 +37,10 @@ function firstLine(letGo: boolean): Promise<string | null> {
   return new Promise((resolve) => {
     const lines = createInterface({ input: process.stdin });
     lines.once("line", (line) => {
+      // First: closing says "close" at once, which means "no line".
+      resolve(line);
       lines.close();
       if (letGo) process.stdin.destroy();
-      resolve(line);
     });
     lines.once("close", () => resolve(null));
   });

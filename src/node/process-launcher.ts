@@ -47,6 +47,8 @@ export interface ProcessLauncherOptions {
   readonly maxLogBytes?: number;
   /** Logs of forgotten processes: default 24 h and 1 GiB in all. */
   readonly logRetention?: { readonly maxAgeMs: number; readonly maxBytes: number };
+  /** For a worker that nobody replaces (the embedded cluster): every process ends itself so long after it is gone, runners too. */
+  readonly endsWithoutWorkerMs?: number;
   /** The worker's own environment, of which an allow-list passes on. */
   readonly env?: NodeJS.ProcessEnv;
 }
@@ -102,7 +104,10 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
         return {
           folder,
           facts,
-          kept: await startKeeper({ keeperFile, folder, directory: "work", argv, env, lease: null, stdin: true }, clock),
+          kept: await startKeeper(
+            { keeperFile, folder, directory: "work", argv, env, lease: leaseOf(options.endsWithoutWorkerMs), stdin: true },
+            clock,
+          ),
         };
       });
     },
@@ -119,17 +124,28 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
       let argv = command.kind === "program" ? command.argv : [];
       if (command.kind === "runner") argv = runnerArguments(spec.memoryBytes, command.role, writeStart(folder, command.start));
       checkCommand(argv, env, directory);
-      const kept = await startKeeper({ keeperFile, folder, directory, argv, env, lease: leaseOf(spec), stdin: false }, clock);
+      const kept = await startKeeper(
+        {
+          keeperFile,
+          folder,
+          directory,
+          argv,
+          env,
+          lease: leaseOf(spec.endsWithoutWorkerMs ?? options.endsWithoutWorkerMs),
+          stdin: false,
+        },
+        clock,
+      );
       begin({ processId: spec.processId, folder, facts, started: kept.started }, kept.ended);
       return kept.started.pid;
     });
   };
 
-  const leaseOf = (spec: LaunchSpec) => {
-    if (spec.endsWithoutWorkerMs === undefined) return null;
+  const leaseOf = (endsWithoutWorkerMs: number | undefined) => {
+    if (endsWithoutWorkerMs === undefined) return null;
     return {
       file: lease.file,
-      seconds: Math.max(MIN_LEASE_SECONDS, Math.ceil(spec.endsWithoutWorkerMs / 1000) - LEASE_GRACE_SECONDS),
+      seconds: Math.max(MIN_LEASE_SECONDS, Math.ceil(endsWithoutWorkerMs / 1000) - LEASE_GRACE_SECONDS),
     };
   };
 

@@ -7,6 +7,7 @@ import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { ApplicationView } from "../../wire/views.js";
+import { runClientDriver } from "../client-driver.js";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
 import { prepareJob } from "../job-submission.js";
@@ -20,6 +21,7 @@ export interface SubmitOptions extends ClusterOptions {
   readonly name?: string;
   readonly parallelism?: string;
   readonly deployMode: string;
+  readonly driverHost: string;
   readonly supervise?: boolean;
   readonly maxRestarts?: string;
   readonly cores?: string;
@@ -47,6 +49,7 @@ export function command(): Command {
     .option("--name <name>", "a name for people; default: the job's id, or the program")
     .option("--parallelism <n>", "number of executors of a job; default: the job's own, or 1")
     .option("--deploy-mode <mode>", "cluster: the driver runs on a worker | client: here", "cluster")
+    .option("--driver-host <host>", "client mode: a host of this machine that workers reach", "127.0.0.1")
     .option("--supervise", "restart the program when it fails (jobs: default)")
     .option("--no-supervise", "never restart the driver")
     .option("--max-restarts <n>", `restarts within 10 minutes before giving up; default ${DEFAULT_RESTART_POLICY.maxRestarts}`)
@@ -100,16 +103,22 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
   const submitted = await client.call("submit", { key, spec });
   if (!submitted.created && options.json !== true) remark(`${submitted.id} was submitted before under ${key}; this is its state.`);
 
-  if (deployMode === "client") {
-    const exitCode = await runDriverHere({
-      applicationId: submitted.id,
-      options,
-      bundle: prepared?.bundle ?? new Uint8Array(),
-      interrupt,
-      client,
+  if (deployMode === "client" && prepared !== null) {
+    const { spec: jobSpec, bundle } = prepared;
+    const driver = { applicationId: submitted.id, submissionKey: key, spec: jobSpec, bundle: bundle.bytes };
+    const exitCode = await runClientDriver({
+      ...driver,
+      driverHost: options.driverHost,
+      cluster: options,
+      signal: interrupt.signal,
     });
-    const { application } = await client.call("status", { application: submitted.id, after: null, waitMs: 0 });
-    return report(application, options, exitCode);
+    // The interrupt ended the job, and this client with it: its last state is asked by a new one.
+    await using last = await openClient(options, new AbortController().signal);
+    return report(
+      (await last.call("status", { application: submitted.id, after: null, waitMs: 0 })).application,
+      options,
+      exitCode,
+    );
   }
   if (options.wait !== true) {
     const { id, name, kind, state } = submitted;

@@ -1,0 +1,86 @@
+/**
+ * A whole cluster for one command: a master and a worker in this process, drivers and executors as its children, on loopback only.
+ * Boundary: used by `run`. After `close` nothing of it is left: no process, port or file; when this process is killed, its children end
+ * themselves within a few seconds.
+ */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { createMemoryStore } from "../coordination/memory-store.js";
+import type { Env } from "../env/env.js";
+import { randomId } from "../env/random.js";
+import { runMasterHost } from "../host/master-host.js";
+import { runWorkerHost } from "../host/worker-host.js";
+import { createFileBlobStore } from "../node/blob-store.js";
+import { createProcessLauncher } from "../node/process-launcher.js";
+import { openWorkDirectory } from "../node/process-work-directory.js";
+import { programPath } from "../node/programs.js";
+import type { Resources } from "../wire/application.js";
+
+const ENDS_WITHOUT_THIS_MS = 3_000;
+
+export interface EmbeddedCluster {
+  readonly masterAddress: string;
+  close(): Promise<void>;
+}
+
+export interface EmbeddedOptions {
+  readonly env: Env;
+  readonly resources: Resources;
+  /** Executors started in advance, while the job is still being bundled. */
+  readonly spares: { readonly count: number; readonly memoryBytes: number };
+}
+
+/** What was opened, closed in reverse order, also when opening fails half-way. */
+async function closeAll(steps: (() => Promise<void>)[]): Promise<void> {
+  for (const step of steps.splice(0).reverse()) await step();
+}
+
+export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<EmbeddedCluster> {
+  const { env } = options;
+  const steps: (() => Promise<void>)[] = [];
+  try {
+    const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-run-"));
+    steps.push(() => rm(directory, { recursive: true, force: true }));
+    const files = await openWorkDirectory(path.join(directory, "work"));
+    steps.push(() => files.close());
+    const launcher = createProcessLauncher({
+      workDirectory: files.path,
+      runnerPath: programPath("runner"),
+      clock: env.clock,
+      log: env.log,
+      spares: options.spares,
+      endsWithoutWorkerMs: ENDS_WITHOUT_THIS_MS,
+    });
+    steps.push(() => launcher.close({ leave: false }));
+    const store = createMemoryStore();
+    steps.push(() => store.close());
+    const master = await runMasterHost({
+      env,
+      masterId: `master-${randomId(env.random, 8)}`,
+      pid: process.pid,
+      listen: "127.0.0.1:0",
+      store,
+      mode: "none",
+      blobs: await createFileBlobStore(path.join(directory, "blobs")),
+      secret: null,
+    });
+    steps.push(() => master.close());
+    const worker = await runWorkerHost({
+      env,
+      launcher,
+      files,
+      masterUrl: master.address,
+      readFile: (file) => readFile(file, "utf8"),
+      listenAddress: "127.0.0.1:0",
+      secret: null,
+      resources: options.resources,
+      pid: process.pid,
+    });
+    steps.push(() => worker.close({ leave: false }));
+    return { masterAddress: master.address, close: () => closeAll(steps) };
+  } catch (thrown) {
+    await closeAll(steps);
+    throw thrown;
+  }
+}
