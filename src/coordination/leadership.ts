@@ -86,14 +86,22 @@ export async function campaign(store: CoordinationStore, options: CampaignOption
   if (suspicion?.aborted === true) nudge();
   suspicion?.addEventListener("abort", nudge, { once: true });
   try {
+    let attempt = options;
     for (;;) {
-      const leadership = await campaignOnce(store, options);
+      const leadership = await campaignOnce(store, attempt);
       if (leadership !== undefined) return leadership;
       await sleep(clock, NEXT_SESSION_DELAY_MS, signal);
+      attempt = withoutOldSuspicion(options);
     }
   } finally {
     suspicion?.removeEventListener("abort", nudge);
   }
+}
+
+/** Whoever was suspected may have been replaced while the session expired. */
+function withoutOldSuspicion(options: CampaignOptions): CampaignOptions {
+  const { suspicion, takeOver: _about, ...others } = options;
+  return suspicion === undefined || suspicion.aborted ? others : { ...others, suspicion };
 }
 
 /** Undefined: the session ended before it led. */

@@ -67,6 +67,24 @@ describe("leadership", () => {
     expect([winner.epoch, winner.active()]).toEqual([2, true]);
   });
 
+  test("a suspicion is not held against a later leader, when the candidate's session expired in between", async () => {
+    const stage = openStage();
+    const suspicion = new AbortController();
+    const process = stage.process("second");
+    process.store.disconnect("hang");
+    const next = process.startCampaign({ suspicion: suspicion.signal });
+    let leads = false;
+    void next.then(() => {
+      leads = true;
+    });
+    process.store.reconnect();
+    process.store.failNextCommit("expired-not-applied");
+    suspicion.abort();
+    const first = await stage.process("first").lead();
+    await stage.clock.advance(5_000);
+    expect([leads, first.active()]).toEqual([false, true]);
+  });
+
   test("a leader whose process dies without a word is followed when its session has expired", async () => {
     const stage = openStage();
     const process = stage.process("first");
