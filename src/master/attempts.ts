@@ -16,7 +16,6 @@ export function newDriverRun(app: Application, attempt: number, workerId: string
     pid: null,
     address: null,
     deadlineAt: null,
-    asked: false,
     finished: false,
     moving: false,
   };

@@ -167,7 +167,7 @@ function driverMessage(
   }
   switch (kind) {
     case "driver.executors":
-      driverExecutors(state, step, app, driver, body as DriverExecutors);
+      driverExecutors(state, step, app, body as DriverExecutors);
       return;
     case "driver.progress":
       app.progress = body as Progress;

@@ -120,19 +120,18 @@ function attach(state: MasterState, step: Step, app: Application, driver: Driver
       app.executors.set(processId, { processId, workerId: null, pid: null, state: "running", reason: null });
   }
   giveBack(state, step, app, body.released);
-  if (body.wanted > 0) want(state, step, app, driver, body.wanted);
+  want(state, step, app, body.wanted);
   touch(state, app);
   showExecutors(state, app);
 }
 
-export function driverExecutors(state: MasterState, step: Step, app: Application, driver: DriverRun, body: DriverExecutors): void {
+export function driverExecutors(state: MasterState, step: Step, app: Application, body: DriverExecutors): void {
   giveBack(state, step, app, body.released);
-  want(state, step, app, driver, body.wanted);
+  want(state, step, app, body.wanted);
   showExecutors(state, app);
 }
 
-function want(state: MasterState, step: Step, app: Application, driver: DriverRun, wanted: number): void {
-  driver.asked = true;
+function want(state: MasterState, step: Step, app: Application, wanted: number): void {
   app.wanted = wanted;
   let surplus = liveExecutors(app) - wanted;
   for (const executor of [...app.executors.values()].reverse()) {

@@ -45,6 +45,7 @@ function driverEnded(
   const { spec } = record;
   if (record.cancelRequested) {
     driver.finished = true;
+    state.recovery.drivers.delete(app.id);
     if (spec.job === null) changeApplication(state, app, { exitCode: end.exitCode });
     return;
   }

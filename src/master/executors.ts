@@ -58,7 +58,7 @@ export function placeExecutors(state: MasterState, step: Step, app: Application,
 
 /** Launches what has room reserved, once the driver's address is known. */
 export function orderExecutors(state: MasterState, step: Step, app: Application): void {
-  if (app.driver === null || app.driver.address === null || !app.driver.asked || app.record.cancelRequested) return;
+  if (app.driver === null || app.driver.address === null || app.record.cancelRequested) return;
   for (const executor of app.executors.values()) {
     if (executor.state !== "waiting" || executor.workerId === null) continue;
     const worker = state.workers.get(executor.workerId);

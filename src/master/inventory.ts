@@ -68,6 +68,9 @@ function adoptLive(state: MasterState, step: Step, worker: Worker, report: Proce
     sendStop(step, worker, report.processId, reason, state.settings.stopGraceMs);
     return;
   }
+  // What was to be stopped while the worker was away is told now.
+  if (known !== undefined && known.stopping !== null)
+    sendStop(step, worker, known.processId, known.stopping, state.settings.stopGraceMs);
   if (app === undefined || parsed.attempt !== app.record.attempt) return;
   if (parsed.executor === null) adoptDriver(state, step, app, worker, report);
   else adoptExecutor(state, app, worker, report);
@@ -86,11 +89,12 @@ function reasonToStop(app: Application | undefined, processId: string, attempt: 
 function adoptDriver(state: MasterState, step: Step, app: Application, worker: Worker, report: ProcessReport): void {
   const { driver } = app;
   if (driver === null || driver.processId !== report.processId) return;
-  driver.pid = report.pid;
+  driver.pid = report.pid > 0 ? report.pid : driver.pid;
   driver.seen = true;
   if (worker.record.state === "draining") {
     state.backlog.push({ kind: "move-off", applicationId: app.id, attempt: driver.attempt, workerId: worker.id });
   }
+  if (app.record.spec.job === null) driver.deadlineAt = null;
   if (app.record.spec.job === null || driver.linkId !== null) return;
   driver.deadlineAt = step.now.instant + state.settings.driverDeadlineMs;
   state.deadlines.add(driver.deadlineAt, { kind: "driver", id: app.id, attempt: driver.attempt });
@@ -100,7 +104,7 @@ function adoptExecutor(state: MasterState, app: Application, worker: Worker, rep
   app.executors.set(report.processId, {
     processId: report.processId,
     workerId: worker.id,
-    pid: report.pid,
+    pid: report.pid > 0 ? report.pid : null,
     state: "running",
     reason: null,
   });

@@ -58,8 +58,6 @@ export interface DriverRun {
   address: string | null;
   /** When it counts as dead unless it registers; null while its link is open, and for programs. */
   deadlineAt: number | null;
-  /** It has said how many executors it wants; before that, none of the reserved ones is launched. */
-  asked: boolean;
   /** It answered a cancel, or its end is recorded. */
   finished: boolean;
   /** It is being moved off a draining worker: its end is not a failure. */

@@ -1,0 +1,281 @@
+import { describe, expect, test } from "vitest";
+import type { EventView } from "../../../src/wire/views.js";
+import { jobSpec, programSpec, TestDriver, TestMaster, TestWorker } from "./harness.js";
+
+const events = (master: TestMaster, kind: string): EventView[] =>
+  master.ask("events", { after: null, limit: 1000, waitMs: 0 }).events.filter((event) => event.kind === kind);
+const states = (master: TestMaster) => master.ask("workers", {}).workers.map(({ id, state }) => `${id} ${state}`);
+
+describe("a worker", () => {
+  test("is recorded before it is told that it is registered", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    expect(master.store.has("workers/w1")).toBe(true);
+    expect(master.sent("worker.registered")).toEqual([
+      { linkId: worker.linkId, body: { clusterId: "test", deadlineMs: 10_000, heartbeatMs: 1_000 } },
+    ]);
+  });
+
+  test("whose connection ends is suspect, and gets nothing new", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    worker.disconnect();
+    expect(states(master)).toEqual(["w1 suspect"]);
+    const id = master.submit("k", programSpec());
+    expect(master.state(id)).not.toBe("running");
+    expect(master.status(id).reason).toMatchObject({ code: "UNPLACEABLE" });
+  });
+
+  test("that returns in time has lost nothing", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec({ supervise: true }));
+    worker.launch();
+    worker.disconnect();
+    master.pass(9_999);
+    worker.register();
+    master.pass(60_000);
+    expect(states(master)).toEqual(["w1 alive"]);
+    expect(master.status(id)).toMatchObject({ state: "running", attempt: 1 });
+    expect(events(master, "worker.returned")).toHaveLength(1);
+    expect(worker.launch()).toEqual([]);
+    expect(worker.stop()).toEqual([]);
+  });
+
+  test("silent past its deadline is lost once; its jobs go on elsewhere and the old attempt is fenced", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1", { cores: 4 });
+    const id = master.submit("job", jobSpec(2));
+    one.launch();
+    const driver = new TestDriver(master, master.record(id), 1);
+    one.launch();
+    const two = new TestWorker(master, "w2");
+    one.disconnect();
+    master.pass(10_000);
+    expect(states(master)).toEqual(["w1 lost", "w2 alive"]);
+    expect(events(master, "worker.lost")).toHaveLength(1);
+    expect(events(master, "executor.lost")).toHaveLength(2);
+    expect(master.sent("driver.superseded")).toHaveLength(1);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+    expect(driver.commit(1).error).toBe("SUPERSEDED");
+    expect(driver.finish("finished").error).toBe("SUPERSEDED");
+    expect(master.record(id)).toMatchObject({ attempt: 2, commit: null, restartedAt: [] });
+    master.pass(60_000);
+    expect(events(master, "worker.lost")).toHaveLength(1);
+  });
+
+  test("that is lost loses its executors to their driver, which gets others", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1", { cores: 2 });
+    const id = master.submit("job", jobSpec(2));
+    const two = new TestWorker(master, "w2", { cores: 2 });
+    one.launch();
+    two.launch();
+    const driver = new TestDriver(master, master.record(id), 1);
+    one.launch();
+    two.launch();
+    const home = one.running.has(`${id}.d1`) ? one : two;
+    const other = home === one ? two : one;
+    const hadThere = [...other.running.keys()].length;
+    const three = new TestWorker(master, "w3", { cores: 4 });
+    other.disconnect();
+    master.pass(10_020);
+    expect(driver.view().filter(({ state }) => state === "lost")).toHaveLength(hadThere);
+    expect(three.launch()).toHaveLength(hadThere);
+    expect(master.status(id)).toMatchObject({ state: "running", attempt: 1 });
+  });
+
+  test("that was lost may not come back in the same incarnation, and is a fresh worker in the next", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    worker.disconnect();
+    master.pass(10_000);
+    worker.register();
+    expect(master.sent("worker.refused").map(({ body }) => body.reason)).toEqual(["incarnation-over"]);
+    expect(states(master)).toEqual(["w1 lost"]);
+    const next = master.failover();
+    worker.register(next);
+    expect(next.sent("worker.refused")).toHaveLength(1);
+    worker.incarnation = 2;
+    worker.register(next);
+    expect(states(next)).toEqual(["w1 alive"]);
+  });
+
+  test("that starts anew has lost what it ran", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec({ supervise: true }));
+    worker.launch();
+    worker.disconnect();
+    worker.incarnation = 2;
+    worker.running.clear();
+    worker.register();
+    expect(master.state(id)).toBe("restarting");
+    master.pass(3_000);
+    expect(worker.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("on another connection replaces its old one", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const old = worker.linkId;
+    worker.register();
+    expect(master.take("close-link").map(({ linkId }) => linkId)).toEqual([old]);
+    master.close(old);
+    expect(states(master)).toEqual(["w1 alive"]);
+  });
+
+  test("that did not get its launch order gets it again", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec());
+    expect(master.launches()).toHaveLength(1);
+    worker.disconnect();
+    worker.register();
+    expect(worker.launch()).toEqual([`${id}.d1`]);
+  });
+
+  test("that misses a process which had been seen to run has lost it", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec());
+    worker.launch();
+    worker.disconnect();
+    worker.running.clear();
+    worker.register();
+    expect(master.status(id)).toMatchObject({ state: "failed", exitCode: null, reason: { code: "APPLICATION_FAILED" } });
+  });
+
+  test("that shows up with processes of ended applications and older attempts is told to stop them", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1", { cores: 1 });
+    const two = new TestWorker(master, "w2", { cores: 1 });
+    const id = master.submit("k", programSpec({ supervise: true }));
+    const [first, second] = one.launch().length > 0 ? [one, two] : [two, one];
+    const old = first.inventory();
+    first.end(`${id}.d1`, 1);
+    master.pass(500);
+    expect(second.launch()).toEqual([`${id}.d2`]);
+    first.register(master, old);
+    expect(first.stop()).toEqual([`${id}.d1`]);
+    second.end(`${id}.d2`, 0);
+    second.register(master, old);
+    expect(second.stop()).toEqual([`${id}.d1`]);
+    expect(master.state(id)).toBe("finished");
+  });
+
+  test("with a process of an unreadable record is left alone", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec());
+    worker.launch();
+    const damaged = new TextEncoder().encode("{}");
+    master.store.set(`applications/${id}`, damaged);
+    const next = master.failover();
+    worker.register(next);
+    expect(worker.stop()).toEqual([]);
+    worker.end(`${id}.d1`, 0);
+    expect(next.sent("worker.acknowledge")).toEqual([]);
+    expect(next.ask("cluster", {}).quarantined).toEqual([{ key: `applications/${id}`, reason: expect.any(String) }]);
+    expect(next.store.get(`applications/${id}`)).toBe(damaged);
+    expect(next.submit("other", programSpec())).toBeTruthy();
+  });
+});
+
+describe("a program on a lost worker", () => {
+  test("that is supervised starts elsewhere only after it must have ended by itself", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1", { cores: 8 });
+    const two = new TestWorker(master, "w2", { cores: 1 });
+    const id = master.submit("k", programSpec({ supervise: true }));
+    expect(one.launch()).toEqual([`${id}.d1`]);
+    one.disconnect();
+    master.pass(10_000);
+    expect(master.status(id)).toMatchObject({ state: "restarting", reason: { code: "WORKER_LOST" } });
+    master.pass(2_999);
+    expect(two.launch()).toEqual([]);
+    master.pass(1);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("that is not supervised has failed", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec());
+    worker.launch();
+    worker.disconnect();
+    master.pass(10_000);
+    expect(master.status(id)).toMatchObject({ state: "failed", reason: { code: "WORKER_LOST" } });
+  });
+
+  test("does not use up its restarts", () => {
+    const master = new TestMaster();
+    const restart = { maxRestarts: 1, windowMs: 600_000, minBackoffMs: 10, maxBackoffMs: 10 };
+    let worker = new TestWorker(master, "w0");
+    const id = master.submit("k", programSpec({ supervise: true, restart }));
+    for (let n = 1; n <= 3; n++) {
+      worker.launch();
+      worker.disconnect();
+      worker = new TestWorker(master, `w${n}`);
+      master.pass(13_000);
+    }
+    expect(worker.launch()).toEqual([`${id}.d4`]);
+    expect(master.status(id)).toMatchObject({ state: "running", restarts: 3 });
+  });
+});
+
+describe("a draining worker", () => {
+  test("gets nothing new, its supervised programs move when they have ended, and what else runs may finish", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1");
+    const supervised = master.submit("a", programSpec({ supervise: true }));
+    const plain = master.submit("b", programSpec());
+    one.launch();
+    const two = new TestWorker(master, "w2");
+    expect(master.ask("drain", { worker: "w1" })).toEqual({ id: "w1", state: "draining" });
+    expect(states(master)).toEqual(["w1 draining", "w2 alive"]);
+    expect(two.launch()).toEqual([]);
+    expect(one.stop()).toEqual([`${supervised}.d1`]);
+    expect(two.launch()).toEqual([`${supervised}.d2`]);
+    expect(master.status(plain)).toMatchObject({ state: "running", attempt: 1 });
+    expect(master.submit("c", programSpec())).toBeTruthy();
+    expect(one.launch()).toEqual([]);
+    expect(two.launch()).toHaveLength(1);
+    one.end(`${plain}.d1`, 0);
+    expect(master.state(plain)).toBe("finished");
+  });
+
+  test("stays so across a failover and goes on moving what is there", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1");
+    const program = master.submit("a", programSpec({ supervise: true }));
+    one.launch();
+    const two = new TestWorker(master, "w2");
+    master.ask("drain", { worker: "w1" });
+    master.sent("worker.stop");
+    const next = master.failover();
+    one.register(next);
+    two.register(next);
+    expect(states(next)).toEqual(["w1 draining", "w2 alive"]);
+    expect(one.stop()).toEqual([`${program}.d1`]);
+    expect(two.launch()).toEqual([`${program}.d2`]);
+  });
+
+  test("hands its supervised drivers over at once", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1");
+    const id = master.submit("job", jobSpec(1));
+    one.launch();
+    new TestDriver(master, master.record(id), 1);
+    one.launch();
+    const two = new TestWorker(master, "w2");
+    master.ask("drain", { worker: "w1" });
+    expect(two.launch()).toEqual([`${id}.d2`]);
+    expect(one.stop()).toEqual(expect.arrayContaining([`${id}.d1`, `${id}.d1.e1`]));
+    expect(master.record(id).restartedAt).toEqual([]);
+  });
+
+  test("that nobody knows is an error", () => {
+    expect(new TestMaster().try("drain", { worker: "w9" }).error).toBe("NOT_FOUND");
+  });
+});
