@@ -25,6 +25,14 @@ const names = Object.keys(PROGRAMS).filter(
   (name) => (wanted.length === 0 || wanted.includes(name)) && existsSync(entry(PROGRAMS[name].file)),
 );
 
+// Messages of zod in 50 languages are a quarter of a program, read at each start; ours are in English.
+const zodInEnglish = {
+  name: "zod-in-english",
+  setup(build) {
+    build.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({ contents: 'export { default as en } from "./en.js";' }));
+  },
+};
+
 const built = await Promise.all(
   names.map((name) =>
     build({
@@ -45,6 +53,7 @@ const built = await Promise.all(
       sourcemap: name === "api" ? false : "linked",
       sourcesContent: false,
       logLevel: "warning",
+      plugins: [zodInEnglish],
       external: ["esbuild", "classic-level", "@duckdb/node-api"],
       banner: {
         js: `${name === "holdfast" ? "#!/usr/bin/env node\n" : ""}${
@@ -59,6 +68,7 @@ const built = await Promise.all(
 // Chunks are named by their content, so those of earlier builds are swept out.
 const made = new Set(built.flatMap(({ metafile }) => Object.keys(metafile.outputs).map((file) => path.basename(file))));
 for (const file of readdirSync(entry("dist/bin"))) {
-  if (/^holdfast-[A-Z0-9]+\.mjs/.test(file) && names.includes("holdfast") && !made.has(file)) rmSync(path.join(entry("dist/bin"), file));
+  if (/^holdfast-[A-Z0-9]+\.mjs/.test(file) && names.includes("holdfast") && !made.has(file))
+    rmSync(path.join(entry("dist/bin"), file));
 }
 console.log(`bundled: ${names.join(", ")}`);
