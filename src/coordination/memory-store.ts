@@ -1,18 +1,15 @@
 /**
  * The coordination store in this process's memory: for recovery mode `none`, tests and the simulator. Nothing survives the process.
  *
- * What the simulator and its checkers need beyond the contract (`records`, `onApplied`) stands on the concrete type only; faults
+ * It needs no clock: a session in the same process cannot lapse. What the simulator and its checkers need beyond the contract (`records`, `onApplied`) stands on the concrete type only; faults
  * are put around any store by `createFaultyStore`.
  */
-import type { Clock } from "../env/clock.js";
 import type { CoordinationStore, StoredRecord, StoreLimits } from "../env/coordination-store.js";
 import { DEFAULT_LIMITS } from "./limits.js";
 import { type AppliedCommit, LocalStore } from "./local-store.js";
 import { RecordTable } from "./record-table.js";
 
 export interface MemoryStoreOptions {
-  /** Not read: a session in the same process cannot lapse. Accepted so that stores are made from the same options. */
-  readonly clock?: Clock;
   readonly limits?: StoreLimits;
   /** Persistent records to start with, as `records()` gave them: a store that was closed and opened again. */
   readonly initialRecords?: Iterable<StoredRecord>;

@@ -100,7 +100,10 @@ export interface OpenSession {
 
 export interface CoordinationStore {
   readonly limits: StoreLimits;
-  /** May wait for ever where only one process can own the store (LevelDB). Rejects with STORE_UNUSABLE, STORE_FORMAT, the signal's reason. */
+  /**
+   * May wait for ever where only one process can own the store (LevelDB). Rejects with STORE_UNUSABLE, STORE_FORMAT, CLOSED,
+   * INVALID_ARGUMENT (the candidate's note is too long), LIMIT_EXCEEDED (too many sessions), the signal's reason.
+   */
   openSession(options: OpenSession): Promise<CoordinationSession>;
   /** A hint that the owner may be gone: a waiting `openSession` tries at once. Never needed for correctness. */
   nudge(): void;
