@@ -1,8 +1,8 @@
 /**
  * The coordination store in this process's memory: for recovery mode `none`, tests and the simulator. Nothing survives the process.
  *
- * It needs no clock: a session in the same process cannot lapse. What the simulator and its checkers need beyond the contract (`records`, `onApplied`) stands on the concrete type only; faults
- * are put around any store by `createFaultyStore`.
+ * It needs no clock: a session in the same process cannot lapse. What the simulator and its checkers need beyond the contract
+ * (`records`, `onApplied`) stands on the concrete type only; faults are put around any store by `createFaultyStore`.
  */
 import type { CoordinationStore, StoredRecord, StoreLimits } from "../env/coordination-store.js";
 import { DEFAULT_LIMITS } from "./limits.js";
