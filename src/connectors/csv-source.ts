@@ -15,7 +15,7 @@ import { type LineParser, type LinePosition, lineSource, type ParserContext } fr
 type Row = Record<string, unknown>;
 
 export function csvSource(descriptor: CsvSourceDescriptor, baseDir: string): SourceConnector<Row> {
-  const delimiter = descriptor.delimiter ?? ",";
+  const delimiter = descriptor.delimiter ?? (isTabbed(descriptor.path) ? "\t" : ",");
   if (delimiter.length !== 1 || /["\r\n]/.test(delimiter)) {
     throw new CodedError("INVALID_ARGUMENT", `the delimiter of a CSV source is one character, not ${JSON.stringify(delimiter)}`);
   }
@@ -32,6 +32,10 @@ export function csvSource(descriptor: CsvSourceDescriptor, baseDir: string): Sou
     splittable: !multiline,
     makeParser: (context) => makeParser(descriptor, delimiter, multiline, context),
   });
+}
+
+function isTabbed(path: string | readonly string[]): boolean {
+  return (typeof path === "string" ? [path] : path).every((one) => /\.tsv(\.gz)?$/i.test(one));
 }
 
 async function makeParser(

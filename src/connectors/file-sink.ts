@@ -10,10 +10,10 @@ import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { BeginSinkOptions, CommitSinkOptions, OpenSinkOptions, SinkConnector, SinkWriter } from "../dataflow/connector.js";
 import { errnoOf, sinkFailed } from "./io-errors.js";
-import { NO_PART, publish, publishDirectory, SUCCESS_FILE, stagedParts } from "./output-commit.js";
+import { isConflict, NO_PART, publish, publishDirectory, SUCCESS_FILE, stagedParts } from "./output-commit.js";
 import { listOrNull, makeAttemptDir, type OutputPlace, placeOf, removeStaged } from "./output-place.js";
 import { RollingWriter } from "./rolling-writer.js";
-import { StagedFile } from "./staged-file.js";
+import { StagedFile, type StagedPart } from "./staged-file.js";
 
 /** Writes records of one file. */
 export interface RecordEncoder {
@@ -73,23 +73,8 @@ class FileSink implements SinkConnector<unknown> {
   async open(options: OpenSinkOptions): Promise<SinkWriter<unknown>> {
     const place = this.place(options.parallelism);
     const staging = await makeAttemptDir(place, options.applicationId, options.attempt);
-    const extension = this.format.extensions[0];
-    const part = `part-${String(options.subtask).padStart(5, "0")}`;
-    if (this.rolls) {
-      const openPart = (number: number): Promise<FilePart> => {
-        const name = `${part}-${String(number).padStart(6, "0")}.${extension}`;
-        return openFilePart(this.format, path.join(staging, `${name}.tmp`), path.join(place.dir, name));
-      };
-      const next = await nextPartNumber(place.dir, `${part}-`);
-      return new RollingWriter({
-        openPart,
-        next,
-        options: this.options,
-        onRolled: options.onRolled ?? null,
-        commit: (staged) => publish([staged], true),
-      });
-    }
-    const name = place.fileName ?? `${part}.${extension}`;
+    if (this.rolls) return this.openRolling(options, place, staging);
+    const name = place.fileName ?? `${partName(options.subtask)}.${this.format.extensions[0]}`;
     const file = await openFilePart(this.format, path.join(staging, `${name}.tmp`), path.join(place.dir, name));
     return new PartWriter(file, place.fileName !== null);
   }
@@ -97,7 +82,8 @@ class FileSink implements SinkConnector<unknown> {
   async commit(committables: readonly JsonValue[], options: CommitSinkOptions): Promise<void> {
     const place = this.place(options.parallelism);
     const parts = stagedParts(committables);
-    if (place.fileName !== null || this.rolls) await publish(parts, this.replace);
+    if (this.rolls) await publish(parts, false);
+    else if (place.fileName !== null) await publish(parts, this.replace);
     else await publishDirectory(place, parts, this.replace, options);
   }
 
@@ -111,6 +97,19 @@ class FileSink implements SinkConnector<unknown> {
     // The parallelism of the attempt that left something may have been another.
     const places = [this.place(1), this.place(2)];
     for (const place of places) await removeStaged(place, applicationId, keepAttempt);
+  }
+
+  private async openRolling(options: OpenSinkOptions, place: OutputPlace, staging: string): Promise<SinkWriter<unknown>> {
+    const prefix = `${partName(options.subtask)}-`;
+    const nameOf = (number: number): string => `${prefix}${String(number).padStart(6, "0")}.${this.format.extensions[0]}`;
+    return new RollingWriter({
+      openPart: (number) =>
+        openFilePart(this.format, path.join(staging, `${nameOf(number)}.tmp`), path.join(place.dir, nameOf(number))),
+      next: await nextPartNumber(place.dir, prefix),
+      options: this.options,
+      onRolled: options.onRolled ?? null,
+      commit: (part) => publishFresh(part, async () => path.join(place.dir, nameOf(await nextPartNumber(place.dir, prefix)))),
+    });
   }
 
   private place(parallelism: number): OutputPlace {
@@ -148,6 +147,27 @@ async function probe(staging: string, output: string): Promise<void> {
   } catch (thrown) {
     await unlink(file).catch(() => undefined);
     throw sinkFailed(output, thrown);
+  }
+}
+
+function partName(subtask: number): string {
+  return `part-${String(subtask).padStart(5, "0")}`;
+}
+
+/** Times that a part may find its number taken, which needs another writer of the same subtask each time. */
+const MAX_RENUMBERINGS = 100;
+
+/** An executor that is lost but not dead may still show parts: this one then takes the next number, and neither replaces the other's. */
+async function publishFresh(part: StagedPart, nextFinal: () => Promise<string>): Promise<void> {
+  let numbered = part;
+  for (let tries = 0; ; tries++) {
+    try {
+      await publish([numbered], false);
+      return;
+    } catch (thrown) {
+      if (!isConflict(thrown) || tries >= MAX_RENUMBERINGS) throw thrown;
+      numbered = { ...part, final: await nextFinal() };
+    }
   }
 }
 

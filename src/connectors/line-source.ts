@@ -116,7 +116,7 @@ async function openRange<T>(
   const startsFile = resume[0] === 0;
   const parser = await format.makeParser({ path, bad, position: resume, startsFile, maxLineBytes, signal: options.signal });
   const chunks = new LineChunks(await openBytes(path, firstByteOf(range)), range, options.signal);
-  return new LineReader({ chunks, parser, bad, lines, initial: position });
+  return new LineReader({ chunks, parser, bad, lines, initial: position, sizeHint: split.sizeHint });
 }
 
 function positionOf(position: JsonValue | null, start: number): LinePosition {
@@ -146,6 +146,7 @@ interface LineReaderParts<T> {
   readonly bad: BadRecords;
   readonly lines: LineNumbers;
   readonly initial: JsonValue | null;
+  readonly sizeHint: number;
 }
 
 class LineReader<T> implements SourceReader<T> {
@@ -154,16 +155,18 @@ class LineReader<T> implements SourceReader<T> {
   private readonly bad: BadRecords;
   private readonly lines: LineNumbers;
   private readonly initial: JsonValue | null;
+  private readonly sizeHint: number;
   /** Until then the place where this reader starts is not known to be the start of a line. */
   private sawLines = false;
   private ended = false;
 
-  constructor({ chunks, parser, bad, lines, initial }: LineReaderParts<T>) {
+  constructor({ chunks, parser, bad, lines, initial, sizeHint }: LineReaderParts<T>) {
     this.chunks = chunks;
     this.parser = parser;
     this.bad = bad;
     this.lines = lines;
     this.initial = initial;
+    this.sizeHint = sizeHint;
   }
 
   next(out: T[], limit: number): number | Promise<number> {
@@ -176,7 +179,8 @@ class LineReader<T> implements SourceReader<T> {
   }
 
   progress(): number {
-    return this.chunks.consumedBytes();
+    // Bytes are read ahead, and past the end of the range to the end of its last line.
+    return Math.min(this.sizeHint, this.chunks.consumedBytes());
   }
 
   close(): Promise<void> {

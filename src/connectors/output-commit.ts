@@ -58,16 +58,32 @@ export async function publish(parts: readonly StagedPart[], replace: boolean): P
 async function publishOne(part: StagedPart, replace: boolean): Promise<void> {
   try {
     if (replace) await rename(part.temporary, part.final);
-    else {
-      await link(part.temporary, part.final).catch(async (thrown: unknown) => {
-        if (errnoOf(thrown) !== "EEXIST" || !(await sameFile(part))) throw thrown;
-      });
-      await unlink(part.temporary);
-    }
+    else await publishBeside(part);
   } catch (thrown) {
     if (errnoOf(thrown) === "ENOENT" && (await isPublished(part))) return;
     throw sinkFailed(part.final, thrown, "commit");
   }
+}
+
+/** A hard link, unlike a rename, never replaces what stands there. */
+async function publishBeside(part: StagedPart): Promise<void> {
+  try {
+    await link(part.temporary, part.final);
+  } catch (thrown) {
+    const errno = errnoOf(thrown);
+    if (errno === "EPERM" || errno === "ENOTSUP" || errno === "EOPNOTSUPP") {
+      // A file system without hard links: conflicts were looked for before, and only a race in between is missed.
+      await rename(part.temporary, part.final);
+      return;
+    }
+    if (errno !== "EEXIST" || !(await sameFile(part))) throw thrown;
+  }
+  await unlink(part.temporary);
+}
+
+/** Whether a `publish` without replacing failed because something stands there already. */
+export function isConflict(thrown: unknown): boolean {
+  return thrown instanceof CodedError && thrown.details?.errno === "EEXIST";
 }
 
 async function refuseConflict(part: StagedPart): Promise<void> {
@@ -76,7 +92,9 @@ async function refuseConflict(part: StagedPart): Promise<void> {
     () => false,
   );
   if (!exists || (await sameFile(part)) || (await isPublished(part))) return;
-  throw new CodedError("SINK_FAILED", `cannot commit ${part.final}: it exists already`, { details: { path: part.final } });
+  throw new CodedError("SINK_FAILED", `cannot commit ${part.final}: it exists already`, {
+    details: { path: part.final, errno: "EEXIST" },
+  });
 }
 
 /** Linked before a crash and not yet unlinked. */

@@ -195,7 +195,7 @@ export type CsvType = "string" | "number" | "boolean";
 /** RFC 4180. Records: an object per row, by column name; all values are strings unless `types` says otherwise. */
 export interface CsvSourceDescriptor extends LineSourceFields {
   readonly kind: "csv";
-  /** One character; default `,`. */
+  /** One character; default `,` (a tab for `.tsv`). */
   readonly delimiter?: string;
   /** Default true: the first row of each file names the columns. With false `columns` must be given. */
   readonly header?: boolean;

@@ -92,6 +92,8 @@ describe("CSV", () => {
       y: "b",
       z: "c",
     });
+    const tabbed = writeFile(dir, "t.tsv", "a\tb\n1,5\t2\n");
+    expect((await readDescriptor({ kind: "csv", path: tabbed })).records).toEqual([{ a: "1,5", b: "2" }]);
     const marked = writeFile(dir, "bom.csv", "\ufeffa,b\n1,2\n");
     expect((await readDescriptor({ kind: "csv", path: marked })).records).toEqual([{ a: "1", b: "2" }]);
   });

@@ -48,22 +48,24 @@ export async function readAll<T>(source: SourceConnector<T>, options: ReadOption
   const out = new Array<T>(limit);
   for (const split of splits) {
     let reader = await source.open(split, null, { signal, onBadRecord: (one) => bad.push(one) });
-    let given = 0;
-    for (;;) {
-      const asked = options.resumeAfter === undefined ? limit : Math.min(limit, options.resumeAfter - given || limit);
-      const count = await reader.next(out, asked);
-      if (count === 0) break;
-      for (let i = 0; i < count; i++) records.push(out[i] as T);
-      given += count;
-      if (given === options.resumeAfter) {
+    try {
+      let given = 0;
+      for (;;) {
+        const asked = options.resumeAfter === undefined ? limit : Math.min(limit, options.resumeAfter - given || limit);
+        const count = await reader.next(out, asked);
+        if (count === 0) break;
+        for (let i = 0; i < count; i++) records.push(out[i] as T);
+        given += count;
+        if (given !== options.resumeAfter) continue;
         const position = JSON.parse(JSON.stringify(reader.position()));
         await reader.close();
         reader = await source.open(split, position, { signal, onBadRecord: (one) => bad.push(one) });
         given = Number.NaN;
       }
+      if ((await reader.next(out, limit)) !== 0) throw new Error("a reader went on after its end");
+    } finally {
+      await reader.close();
     }
-    if ((await reader.next(out, limit)) !== 0) throw new Error("a reader went on after its end");
-    await reader.close();
   }
   return { records, bad, splits: splits.length };
 }

@@ -339,6 +339,19 @@ describe("rolling parts", () => {
     expect((await readDescriptor({ kind: "text", path: dir })).records).toEqual(["a", "b", "c", "d", "e", "f", "h"]);
   });
 
+  test("of an executor that was thought dead are not replaced, nor do they replace others", async () => {
+    const dir = temporaryDir();
+    const sink = createSink({ kind: "text", path: dir, rollRecords: 1 });
+    const lost = await open(sink);
+    const restarted = await sink.open({ applicationId: APP, attempt: "2", subtask: 3, parallelism: 4, signal });
+    await lost.write(["old 0"], 1);
+    await restarted.write(["new 0", "new 1"], 2);
+    await lost.write(["old 1"], 1);
+    await Promise.all([lost.close(), restarted.close()]);
+    expect((await readDescriptor({ kind: "text", path: dir })).records).toEqual(["old 0", "new 0", "new 1", "old 1"]);
+    expect(visible(dir).length).toBe(4);
+  });
+
   test("are left to the caller to commit when it asks", async () => {
     const dir = temporaryDir();
     const sink = createSink({ kind: "text", path: dir, rollRecords: 2 });
