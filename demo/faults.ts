@@ -3,7 +3,7 @@
  * A master's death may change nothing of the job: that is checked, not assumed.
  */
 import type { ClusterClient } from "../src/cli/cluster-client.js";
-import type { DemoCluster } from "./cluster.js";
+import type { ProcessCluster } from "../test/support/process-cluster.js";
 import { type Footprint, isWhole, type Observer } from "./observe.js";
 
 const WHOLE_TIMEOUT_MS = 30_000;
@@ -18,7 +18,7 @@ export interface FaultReport {
 }
 
 export interface FaultContext {
-  readonly cluster: DemoCluster;
+  readonly cluster: ProcessCluster;
   readonly client: ClusterClient;
   readonly observer: Observer;
   readonly parallelism: number;

@@ -11,7 +11,7 @@ import { prepareJob } from "../src/cli/job-submission.js";
 import { parseCount } from "../src/cli/parse.js";
 import { formatCount, formatDuration, styleFor, table } from "../src/cli/terminal.js";
 import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
-import { type DemoCluster, demoCluster } from "./cluster.js";
+import { type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import { compareWithDuckDb, type TopAirport } from "./expected.js";
 import { type FaultContext, type FaultReport, killDriver, killExecutor, killLeader, killMachine } from "./faults.js";
 import { isWhole, observer } from "./observe.js";
@@ -49,7 +49,7 @@ async function demo(options: DemoOptions): Promise<number> {
   process.once("SIGTERM", stop);
   const data = path.join(root, "node_modules/vega-datasets/data");
   const inputs = { flights: path.join(data, "flights-3m.parquet"), airports: path.join(data, "airports.csv") };
-  const cluster = await demoCluster(path.join(root, "dist/bin/holdfast.mjs"));
+  const cluster = await processCluster(path.join(root, "dist/bin/holdfast.mjs"));
   try {
     const output = path.join(cluster.directory, "out");
     await mkdir(output);
@@ -107,10 +107,10 @@ function fail(options: DemoOptions, why: string): number {
   return 1;
 }
 
-function startAll(cluster: DemoCluster): void {
+function startAll(cluster: ProcessCluster): void {
   cluster.startMaster("master-1");
   cluster.startMaster("master-2");
-  for (const name of ["worker-1", "worker-2", "worker-3"]) cluster.startWorker(name, 2);
+  for (const name of ["worker-1", "worker-2", "worker-3"]) cluster.startWorker(name);
 }
 
 async function submitJob(

@@ -1,0 +1,171 @@
+/**
+ * A cluster of real processes: every part is a `holdfast` command of its own, started as a user would, with its log in a file.
+ * Boundary: starts, names, signals and ends processes; knows nothing of jobs. Used by the scenario tests, the demo and the benchmarks.
+ * After `close` no process and no file of it is left; `leftovers` proves it.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+
+const STOP_GRACE_MS = 15_000;
+
+export interface ClusterProcess {
+  readonly name: string;
+  readonly pid: number;
+  /** Resolves with the exit code, or null when a signal ended it. */
+  readonly exited: Promise<number | null>;
+  signal(signal: NodeJS.Signals): void;
+  /** Everything it has logged. */
+  log(): string;
+}
+
+export interface StartOptions {
+  /** `host:port`; default 127.0.0.1 and any free port. */
+  readonly listen?: string;
+  /** Further words of the command line. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface WorkerStart extends StartOptions {
+  readonly cores?: number;
+  readonly memory?: string;
+  /** Default: the name, inside the cluster's directory. */
+  readonly workDirectory?: string;
+  readonly master?: string;
+}
+
+export interface MasterStart extends StartOptions {
+  /** Default: `file:` and a directory of this cluster. */
+  readonly recovery?: string;
+}
+
+export interface ProcessCluster {
+  readonly directory: string;
+  /** `file://` URL that the masters advertise in. */
+  readonly masterUrl: string;
+  /** A path inside the cluster's directory. */
+  file(...parts: readonly string[]): string;
+  startMaster(name: string, options?: MasterStart): ClusterProcess;
+  startWorker(name: string, options?: WorkerStart): ClusterProcess;
+  processes(): readonly ClusterProcess[];
+  /** Processes of this cluster that still live (by the directory in their command line, environment or working directory), with their pids. */
+  leftovers(): readonly string[];
+  /** Polite ends, workers first; then everything that is left is killed, and its directory removed. */
+  close(): Promise<void>;
+}
+
+export async function processCluster(program: string): Promise<ProcessCluster> {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-cluster-"));
+  await mkdir(path.join(directory, "logs"));
+  const masters = path.join(directory, "masters");
+  const living = new Map<number, { readonly process: ClusterProcess; readonly child: ChildProcess }>();
+
+  const start = (name: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): ClusterProcess => {
+    const file = path.join(directory, "logs", `${name}.log`);
+    const log = openSync(file, "a");
+    const child = spawn(process.execPath, [program, ...argv], {
+      stdio: ["ignore", log, log],
+      cwd: directory,
+      env: { ...process.env, ...env },
+    });
+    closeSync(log);
+    const { pid } = child;
+    if (pid === undefined) throw new Error(`${name} could not be started`);
+    const exited = new Promise<number | null>((resolve) => {
+      child.once("exit", (code) => {
+        living.delete(pid);
+        resolve(code);
+      });
+    });
+    const started: ClusterProcess = {
+      name,
+      pid,
+      exited,
+      signal: (signal) => void child.kill(signal),
+      log: () => readFileSync(file, "utf8"),
+    };
+    living.set(pid, { process: started, child });
+    return started;
+  };
+
+  return {
+    directory,
+    masterUrl: `file://${masters}`,
+    file: (...parts) => path.join(directory, ...parts),
+    startMaster: (name, options = {}) => {
+      const recovery = options.recovery ?? `file:${path.join(directory, "state")}`;
+      const listen = options.listen ?? "127.0.0.1:0";
+      return start(
+        name,
+        ["master", "--listen", listen, "--recovery", recovery, "--advertise-file", masters, ...(options.args ?? [])],
+        options.env,
+      );
+    },
+    startWorker: (name, options = {}) => {
+      const resources = ["--cores", String(options.cores ?? 2), "--memory", options.memory ?? "4g"];
+      const place = [
+        "--master",
+        options.master ?? `file://${masters}`,
+        "--work-dir",
+        options.workDirectory ?? path.join(directory, name),
+      ];
+      const listen = options.listen === undefined ? [] : ["--listen", options.listen];
+      return start(name, ["worker", ...place, ...resources, ...listen, ...(options.args ?? [])], options.env);
+    },
+    processes: () => [...living.values()].map((entry) => entry.process),
+    leftovers: () => processesOf(directory),
+    close: async () => {
+      const entries = [...living.values()];
+      const workers = entries.filter((entry) => entry.process.name.startsWith("worker"));
+      // Workers first: they stop what they started while a master still listens to them.
+      for (const group of [workers, entries.filter((entry) => !workers.includes(entry))]) {
+        for (const entry of group) {
+          entry.child.kill("SIGCONT");
+          entry.child.kill("SIGTERM");
+        }
+        await endedWithin(group, STOP_GRACE_MS);
+      }
+      // What a killed worker left running on purpose (its processes outlive it) ends with the cluster.
+      for (const line of processesOf(directory)) process.kill(Number(line.split(" ")[0]), "SIGKILL");
+      await rm(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    },
+  };
+}
+
+async function endedWithin(
+  group: readonly { readonly process: ClusterProcess; readonly child: ChildProcess }[],
+  graceMs: number,
+): Promise<void> {
+  const timers: NodeJS.Timeout[] = [];
+  await Promise.all(
+    group.map(async (entry) => {
+      timers.push(setTimeout(() => entry.child.kill("SIGKILL"), graceMs));
+      await entry.process.exited;
+    }),
+  );
+  for (const timer of timers) clearTimeout(timer);
+}
+
+/** `PID COMMAND` of every living process that has the directory in its command line, environment or working directory; zombies excluded. */
+function processesOf(directory: string): readonly string[] {
+  const found: string[] = [];
+  for (const pid of readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name))) {
+    if (Number(pid) === process.pid) continue;
+    const command = readProc(pid, "cmdline").replaceAll("\0", " ").trim();
+    const state = /\) ([A-Z]) /.exec(readProc(pid, "stat"))?.[1];
+    if (state === undefined || state === "Z") continue;
+    if (command.includes(directory) || readProc(pid, "environ").includes(directory)) found.push(`${pid} ${command.slice(0, 200)}`);
+  }
+  return found;
+}
+
+function readProc(pid: string, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    return "";
+  }
+}
