@@ -121,9 +121,20 @@ export class CodedError extends Error {
     });
   }
 
-  /** The one place where an unknown thrown value becomes a CodedError. A CodedError stays itself. */
+  /**
+   * The one place where an unknown thrown value becomes a CodedError. A CodedError stays itself; one of another copy of this module (a job's
+   * bundle has its own) keeps its code.
+   */
   static from(thrown: unknown, code: ErrorCode = "INTERNAL"): CodedError {
     if (thrown instanceof CodedError) return thrown;
+    if (isOfAnotherCopy(thrown)) {
+      const { hint, details } = thrown;
+      return new CodedError(thrown.code, thrown.message, {
+        ...(hint === null ? {} : { hint }),
+        ...(details === undefined ? {} : { details }),
+        cause: thrown,
+      });
+    }
     if (thrown instanceof Error) return new CodedError(code, thrown.message, { cause: thrown });
     return new CodedError(code, String(thrown));
   }
@@ -131,6 +142,10 @@ export class CodedError extends Error {
 
 export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
+}
+
+function isOfAnotherCopy(thrown: unknown): thrown is CodedError {
+  return thrown instanceof Error && thrown.name === "CodedError" && isErrorCode((thrown as { readonly code?: unknown }).code);
 }
 
 export function hasCode(thrown: unknown, code: ErrorCode): boolean {

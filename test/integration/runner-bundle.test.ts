@@ -86,6 +86,20 @@ describe("bundling a job", () => {
       expect(text.includes(leaked) || map.includes(leaked), leaked).toBe(false);
   });
 
+  test("zod's other languages are left out, unless the job names them", async () => {
+    const root = project("locales", {
+      "plain.ts": JOB(GRAPH),
+      "french.ts": JOB(GRAPH, "z.config(z.locales.fr());"),
+      "german.ts": JOB(GRAPH, 'import { locales } from "zod"; z.config(locales.de());'),
+    });
+    const size = async (file: string) => (await bundleJob(path.join(root, file))).bytes.length;
+    const plain = await size("plain.ts");
+    expect(await size("french.ts")).toBeGreaterThan(plain * 1.5);
+    const { bytes } = await bundleJob(path.join(root, "german.ts"));
+    const error = await failure(planInChild({ bundle: bytes, params: { n: "x" }, signal }));
+    expect(error.message).toMatch(/Ungültige Eingabe/);
+  });
+
   test("a package that is not installed is named, with file, line and the command that helps", async () => {
     const root = project("unresolved", { "job.ts": '\n  import { x } from "@no/such-package/part";\n  export default x;\n' });
     const error = await failure(bundleJob(path.join(root, "job.ts")));
