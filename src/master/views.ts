@@ -58,8 +58,9 @@ function driverView(state: MasterState, app: Application): ApplicationView["driv
   const worker = record.driver?.workerId ?? null;
   if (driver === null || record.attempt === 0) return record.driver === null ? null : { worker, pid: null, state: "ended" };
   if (isFinal(record.state)) return { worker, pid: driver.pid, state: "ended" };
-  const late = driver.deadlineAt !== null || (driver.workerId !== null && state.workers.get(driver.workerId)?.linkId == null);
-  return { worker, pid: driver.pid, state: !driver.seen ? "starting" : late && driver.linkId === null ? "suspect" : "running" };
+  const cut = driver.linkId === null && driver.address !== null;
+  const workerAway = driver.linkId === null && driver.workerId !== null && state.workers.get(driver.workerId)?.linkId == null;
+  return { worker, pid: driver.pid, state: cut || workerAway ? "suspect" : driver.seen ? "running" : "starting" };
 }
 
 export function applicationSummaryOf(app: Application): z.infer<typeof applicationSummary> {

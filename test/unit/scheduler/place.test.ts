@@ -17,7 +17,12 @@ function request(owner: string, parts: readonly Part[], change: Partial<Placemen
   return { owner, parts, all: true, avoid: null, possible: () => true, ...change };
 }
 
-function place(capacity: Capacity, requests: readonly PlacementRequest<string>[], placement: Placement = "spread", maxPlaced = 1000) {
+function place(
+  capacity: Capacity,
+  requests: readonly PlacementRequest<string>[],
+  placement: Placement = "spread",
+  maxPlaced = 1000,
+) {
   const result = placeInOrder(capacity, requests, { placement, maxPlaced, maxBlocked: 32 });
   return {
     placed: Object.fromEntries(result.placed.map((one) => [one.request.owner, one.workers])),
@@ -51,7 +56,10 @@ describe("placement", () => {
   });
 
   test("places executors for lost ones as far as there is room", () => {
-    expect(place(cluster(["w1", 2]), [request("job", [part(3, 1)], { all: false })])).toMatchObject({ placed: { job: [["w1", "w1"]] }, blocked: ["job"] });
+    expect(place(cluster(["w1", 2]), [request("job", [part(3, 1)], { all: false })])).toMatchObject({
+      placed: { job: [["w1", "w1"]] },
+      blocked: ["job"],
+    });
   });
 
   test("avoids a worker unless no other has room", () => {
@@ -77,9 +85,15 @@ describe("back-fill", () => {
     const capacity = new Capacity();
     capacity.put("w1", amount(16, 100), amount(0, 95));
     const memoryBound = request("big", [part(1, 1, 10)]);
-    expect(place(capacity, [memoryBound, request("small", [part(1, 1, 1)])])).toMatchObject({ placed: {}, blocked: ["big", "small"] });
+    expect(place(capacity, [memoryBound, request("small", [part(1, 1, 1)])])).toMatchObject({
+      placed: {},
+      blocked: ["big", "small"],
+    });
     capacity.put("w2", amount(16, 5), nothing);
-    expect(place(capacity, [memoryBound, request("small", [part(1, 1, 1)])])).toMatchObject({ placed: { small: [["w2"]] }, blocked: ["big"] });
+    expect(place(capacity, [memoryBound, request("small", [part(1, 1, 1)])])).toMatchObject({
+      placed: { small: [["w2"]] },
+      blocked: ["big"],
+    });
   });
 
   test("protects every blocked application before it, not only the first", () => {
@@ -98,11 +112,18 @@ describe("back-fill", () => {
 // ---------------------------------------------------------------------------------------------------------------- properties
 
 const workers = fc.array(
-  fc.record({ cores: fc.integer({ min: 1, max: 8 }), memory: fc.integer({ min: 1, max: 8 }), running: fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 4 })), { maxLength: 4 }) }),
+  fc.record({
+    cores: fc.integer({ min: 1, max: 8 }),
+    memory: fc.integer({ min: 1, max: 8 }),
+    running: fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 4 })), { maxLength: 4 }),
+  }),
   { minLength: 1, maxLength: 5 },
 );
 const processes = fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 6 }));
-const applications = fc.array(fc.record({ driver: processes, executor: processes, executors: fc.integer({ min: 0, max: 4 }) }), { minLength: 1, maxLength: 6 });
+const applications = fc.array(fc.record({ driver: processes, executor: processes, executors: fc.integer({ min: 0, max: 4 }) }), {
+  minLength: 1,
+  maxLength: 6,
+});
 const placements = fc.constantFrom<Placement>("spread", "pack");
 
 interface Scene {
@@ -128,14 +149,21 @@ function sceneOf(made: readonly { cores: number; memory: number; running: readon
   return { totals, running };
 }
 
-function capacityOf(scene: Scene, running: Scene["running"], more: readonly { readonly worker: string; readonly amount: Amount }[] = []): Capacity {
+function capacityOf(
+  scene: Scene,
+  running: Scene["running"],
+  more: readonly { readonly worker: string; readonly amount: Amount }[] = [],
+): Capacity {
   const capacity = new Capacity();
   for (const [id, total] of scene.totals) capacity.put(id, total, nothing);
   for (const one of [...running, ...more]) capacity.take(one.worker, one.amount);
   return capacity;
 }
 
-const requestsOf = (scene: Scene, apps: readonly { driver: readonly [number, number]; executor: readonly [number, number]; executors: number }[]) =>
+const requestsOf = (
+  scene: Scene,
+  apps: readonly { driver: readonly [number, number]; executor: readonly [number, number]; executors: number }[],
+) =>
   apps.map((app, index) => {
     const parts = [part(1, ...app.driver), ...(app.executors === 0 ? [] : [part(app.executors, ...app.executor)])];
     return request(`app${index}`, parts, { possible: () => fitsWhenEmpty(scene.totals, parts) });
@@ -153,7 +181,8 @@ test("nothing is ever placed on more than is free, jobs are whole, and a pass re
         expect(free.milliCores).toBeGreaterThanOrEqual(0);
         expect(free.memoryBytes).toBeGreaterThanOrEqual(0);
       }
-      for (const one of result.placed) one.workers.forEach((list, index) => expect(list).toHaveLength(one.request.parts[index]?.count ?? -1));
+      for (const one of result.placed)
+        one.workers.forEach((list, index) => expect(list).toHaveLength(one.request.parts[index]?.count ?? -1));
       const again = placeInOrder(capacityOf(scene, scene.running), requests, { placement, maxPlaced: 100, maxBlocked: 32 });
       expect(again.placed.map(({ workers: list }) => list)).toEqual(result.placed.map(({ workers: list }) => list));
     }),
@@ -164,23 +193,34 @@ test("nothing is ever placed on more than is free, jobs are whole, and a pass re
 /** Whatever ends: a blocked application that could then start without the later ones can start beside them. */
 function delaysNobody(placer: typeof placeInOrder): void {
   fc.assert(
-    fc.property(workers, applications, placements, fc.array(fc.boolean(), { minLength: 20, maxLength: 20 }), (made, apps, placement, ends) => {
-      const scene = sceneOf(made);
-      const requests = requestsOf(scene, apps);
-      const result = placer(capacityOf(scene, scene.running), requests, { placement, maxPlaced: 100, maxBlocked: 32 });
-      const [blocked] = result.blocked;
-      if (blocked === undefined) return;
-      const position = requests.indexOf(blocked);
-      const taken = (later: boolean) =>
-        result.placed
-          .filter((one) => requests.indexOf(one.request) > position === later)
-          .flatMap((one) => one.workers.flatMap((list, index) => list.map((worker) => ({ worker, amount: one.request.parts[index]?.amount ?? nothing }))));
-      const left = scene.running.filter((_, index) => !ends[index % ends.length]);
-      const startsIn = (capacity: Capacity) => placeInOrder(capacity, [blocked], { placement, maxPlaced: 1, maxBlocked: 1 }).placed.length === 1;
-      const without = startsIn(capacityOf(scene, left, taken(false)));
-      const beside = startsIn(capacityOf(scene, left, [...taken(false), ...taken(true)]));
-      if (without) expect(beside).toBe(true);
-    }),
+    fc.property(
+      workers,
+      applications,
+      placements,
+      fc.array(fc.boolean(), { minLength: 20, maxLength: 20 }),
+      (made, apps, placement, ends) => {
+        const scene = sceneOf(made);
+        const requests = requestsOf(scene, apps);
+        const result = placer(capacityOf(scene, scene.running), requests, { placement, maxPlaced: 100, maxBlocked: 32 });
+        const [blocked] = result.blocked;
+        if (blocked === undefined) return;
+        const position = requests.indexOf(blocked);
+        const taken = (later: boolean) =>
+          result.placed
+            .filter((one) => requests.indexOf(one.request) > position === later)
+            .flatMap((one) =>
+              one.workers.flatMap((list, index) =>
+                list.map((worker) => ({ worker, amount: one.request.parts[index]?.amount ?? nothing })),
+              ),
+            );
+        const left = scene.running.filter((_, index) => !ends[index % ends.length]);
+        const startsIn = (capacity: Capacity) =>
+          placeInOrder(capacity, [blocked], { placement, maxPlaced: 1, maxBlocked: 1 }).placed.length === 1;
+        const without = startsIn(capacityOf(scene, left, taken(false)));
+        const beside = startsIn(capacityOf(scene, left, [...taken(false), ...taken(true)]));
+        if (without) expect(beside).toBe(true);
+      },
+    ),
     { numRuns: 2000, seed: 7 },
   );
 }
@@ -190,7 +230,12 @@ test("back-fill delays no earlier application, whatever ends next", () => delays
 test("the test of back-fill notices a placer that fills whatever is free", () => {
   const greedy: typeof placeInOrder = (capacity, requests, options) => {
     const parts = [...requests].map((one) => placeInOrder(capacity, [one], options));
-    return { placed: parts.flatMap(({ placed }) => placed), blocked: parts.flatMap(({ blocked }) => blocked), impossible: [], more: false };
+    return {
+      placed: parts.flatMap(({ placed }) => placed),
+      blocked: parts.flatMap(({ blocked }) => blocked),
+      impossible: [],
+      more: false,
+    };
   };
   expect(() => delaysNobody(greedy)).toThrow();
 });

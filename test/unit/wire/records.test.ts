@@ -1,0 +1,69 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { isoTime } from "../../../src/base/iso-time.js";
+import { utf8Decode, utf8Encode } from "../../../src/base/utf8.js";
+import { decodeApplicationRecord, decodeWorkerRecord, encodeWorkerRecord } from "../../../src/wire/records.js";
+
+const worker = {
+  workerId: "w1",
+  incarnation: 2,
+  address: "h:1",
+  resources: { cores: 2.5, memoryBytes: 1024 },
+  state: "draining",
+  changedAt: 5,
+} as const;
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+test("a record is versioned JSON and reads back as it was", () => {
+  const encoded = encodeWorkerRecord(worker);
+  // The golden text: it must never change for version 1.
+  expect(new TextDecoder().decode(encoded)).toBe(
+    '{"v":1,"kind":"worker","body":{"workerId":"w1","incarnation":2,"address":"h:1","resources":{"cores":2.5,"memoryBytes":1024},"state":"draining","changedAt":5}}',
+  );
+  expect(decodeWorkerRecord(encoded)).toEqual({ ok: true, record: worker });
+});
+
+test("what cannot be read is told with its reason", () => {
+  const reason = (encoded: Uint8Array) => {
+    const decoded = decodeApplicationRecord(encoded);
+    return decoded.ok ? null : decoded.reason;
+  };
+  expect(reason(new Uint8Array([0xff, 0xfe]))).toBe("not UTF-8");
+  expect(reason(bytes("{"))).toBe("not JSON");
+  expect(reason(bytes("7"))).toBe("not a record");
+  expect(reason(encodeWorkerRecord(worker))).toBe('of kind "worker" instead of application');
+  expect(reason(bytes('{"v":2,"kind":"application","body":{}}'))).toBe("of version 2, this program knows versions up to 1");
+  expect(reason(bytes('{"v":0,"kind":"application","body":{}}'))).toBe("without a version");
+  expect(reason(bytes('{"v":1,"kind":"application","body":{}}'))).toContain("not valid at id");
+});
+
+test("any bytes are decoded or refused, never an exception", () => {
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (any) => typeof decodeApplicationRecord(any).ok === "boolean"));
+});
+
+test("UTF-8 is that of the platform", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 200 }), (text) => {
+      expect([...utf8Encode(text)]).toEqual([...bytes(text)]);
+    }),
+  );
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 20 }), (any) => {
+      let expected: string | null = null;
+      try {
+        expected = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(any);
+      } catch {}
+      expect(utf8Decode(any)).toBe(expected);
+    }),
+    { numRuns: 2000 },
+  );
+  expect(utf8Decode(utf8Encode("ä€😀".repeat(20_000)))).toBe("ä€😀".repeat(20_000));
+});
+
+test("times are ISO 8601", () => {
+  fc.assert(
+    fc.property(fc.date({ min: new Date(0), max: new Date("9999-12-31T23:59:59.999Z"), noInvalidDate: true }), (date) => {
+      expect(isoTime(date.getTime())).toBe(date.toISOString());
+    }),
+  );
+});
