@@ -1,0 +1,120 @@
+/**
+ * The receiving end of a channel from another process: keeps payloads as the bytes that arrived, and decodes them when they are polled.
+ *
+ * Invariant: it holds at most `credits` payloads that were not polled; credits go back in halves, as a frame of its own is dear.
+ */
+import type { CodedError } from "../../../base/errors.js";
+import { BatchDecoder, type TextCodec } from "../codec/index.js";
+import type { ChannelId } from "../network.js";
+import { protocolViolation } from "./frames.js";
+
+/** The connection that the channel comes from. */
+export interface InboxSource {
+  giveCredit(channel: number, count: number): void;
+  /** What arrived can't be decoded. Returns the error for whoever polled. */
+  undecodable(cause: unknown): CodedError;
+}
+
+/** How much waits in all inboxes of a network. */
+export interface WaitingBytes {
+  waitingBytes: number;
+  peakBytes: number;
+}
+
+export class Inbox {
+  readonly id: ChannelId;
+  private readonly credits: number;
+  private readonly text: TextCodec;
+  private readonly memory: WaitingBytes;
+  private readonly waiting: Uint8Array[] = [];
+  private decoder: BatchDecoder | null = null;
+  private source: InboxSource | null = null;
+  private number = 0;
+  private received = 0;
+  /** Batches that were polled, and whose credits have not gone back yet. */
+  private owed = 0;
+  private state: "open" | "ended" | "taken" = "open";
+  private listener: (() => void) | null = null;
+
+  constructor(id: ChannelId, options: { readonly credits: number; readonly text: TextCodec; readonly memory: WaitingBytes }) {
+    this.id = id;
+    this.credits = options.credits;
+    this.text = options.text;
+    this.memory = options.memory;
+  }
+
+  /** The sender has announced the channel. */
+  announced(source: InboxSource, number: number): void {
+    if (this.source !== null) throw protocolViolation("it announced a channel twice");
+    this.source = source;
+    this.number = number;
+  }
+
+  get isAnnounced(): boolean {
+    return this.source !== null;
+  }
+
+  /** Its end has arrived. */
+  get hasEnded(): boolean {
+    return this.state !== "open";
+  }
+
+  get waitingBatches(): number {
+    return this.waiting.length;
+  }
+
+  /** Called when an empty inbox gets something. */
+  onArrival(listener: () => void): void {
+    this.listener = listener;
+    if (!this.isEmpty) listener();
+  }
+
+  get isEmpty(): boolean {
+    return this.waiting.length === 0 && this.state !== "ended";
+  }
+
+  batch(payload: Uint8Array, sequence: number): void {
+    if (this.state !== "open") throw protocolViolation("a batch came after the end of its channel");
+    if (sequence !== this.received) throw protocolViolation("a batch is missing or came twice");
+    if (this.waiting.length + this.owed >= this.credits) throw protocolViolation("it sent more batches than it has credits");
+    this.received = (this.received + 1) >>> 0;
+    this.waiting.push(payload);
+    this.memory.waitingBytes += payload.length;
+    this.memory.peakBytes = Math.max(this.memory.peakBytes, this.memory.waitingBytes);
+    if (this.waiting.length === 1) this.listener?.();
+  }
+
+  end(sequence: number): void {
+    if (this.state !== "open" || sequence !== this.received)
+      throw protocolViolation("the end of a channel came at the wrong place");
+    this.state = "ended";
+    if (this.waiting.length === 0) this.listener?.();
+  }
+
+  /** The next batch, or null for the end; only when it is not empty. Throws what `undecodable` returns. */
+  take(): unknown[] | null {
+    const payload = this.waiting.shift();
+    if (payload === undefined) {
+      this.state = "taken";
+      this.decoder = null;
+      return null;
+    }
+    this.memory.waitingBytes -= payload.length;
+    this.owed++;
+    if (this.owed * 2 >= this.credits && this.state === "open") {
+      this.source?.giveCredit(this.number, this.owed);
+      this.owed = 0;
+    }
+    this.decoder ??= new BatchDecoder({ text: this.text });
+    try {
+      return this.decoder.decode(payload);
+    } catch (thrown) {
+      throw this.source?.undecodable(thrown) ?? thrown;
+    }
+  }
+
+  /** Drops what waits. */
+  clear(): void {
+    for (const payload of this.waiting.splice(0)) this.memory.waitingBytes -= payload.length;
+  }
+}
