@@ -40,8 +40,8 @@ export async function runExecutor(start: RunnerStart, env: Env, hooks: ExecutorH
     dataAddress: exchanges.address,
     graphHash: loaded.built.graph.hash,
     startSlice: (order, calls) => {
-      const network = exchanges.network(attemptName(attempt, order.try), order, loaded.built.graph);
-      return startSlice({ loaded, start, env, hooks, order, calls, network, attempt: attemptName(attempt, order.try) });
+      const name = attemptName(attempt, order.try);
+      return startSlice({ loaded, start, env, hooks, order, calls, network: exchanges.open(name, order), attempt: name });
     },
   });
   hooks.onStarted(executor);
@@ -80,12 +80,25 @@ function startSlice({ loaded, start, env, hooks, order, calls, network, attempt 
     yieldToLoop,
     onCollect: (sink, records) => calls.collect(sink, records),
   });
-  const done = slice.done.then(({ committables, progress }) => ({ committables, progress: wireProgress(progress, graph) }));
+  const done = slice.done.then(
+    async ({ committables, progress }) => {
+      // Done is who has handed everything to its neighbours: its process may then go.
+      await network.close();
+      return { committables, progress: wireProgress(progress, graph) };
+    },
+    async (thrown: unknown) => {
+      await network.close(CodedError.from(thrown));
+      throw thrown;
+    },
+  );
   return {
-    // The exchanges of a try are closed with its slice, however it ended.
-    done: done.finally(() => network.close()),
+    done,
     progress: () => wireProgress(slice.progress(), graph),
-    cancel: (reason) => slice.cancel(reason),
+    cancel: async (reason) => {
+      await slice.cancel(reason);
+      await network.close(reason);
+      await done.catch(() => undefined);
+    },
   };
 }
 

@@ -17,6 +17,7 @@ import { createNodeEnv } from "../node/env.js";
 import { createLog } from "../node/log.js";
 import { type RunnerStart, runnerStart, spareAssignment } from "../wire/runner-start.js";
 import { runDriver, type StopRequest } from "./runner-driver.js";
+import { MAX_EXCHANGE_FRAME_BYTES } from "./runner-exchange.js";
 import { runExecutor } from "./runner-executor.js";
 
 type Mode = "driver" | "executor" | "spare" | "client-driver";
@@ -56,7 +57,7 @@ function read(text: string): RunnerStart {
 async function run(start: RunnerStart, isClient: boolean): Promise<number> {
   const { role, processId, applicationKey } = start;
   const log = createLog({ format: "json", stream: process.stderr, role, id: processId, secrets: [applicationKey] });
-  const env = createNodeEnv({ log });
+  const env = createNodeEnv({ log, transport: { maxFrameBytes: MAX_EXCHANGE_FRAME_BYTES } });
   if (role === "executor") {
     const userLog = createLog({
       format: "json",
