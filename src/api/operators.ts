@@ -111,6 +111,6 @@ export interface SortOptions<T> {
   readonly order?: "asc" | "desc" | readonly ("asc" | "desc")[];
   /** Only the first so many. */
   readonly limit?: number;
-  /** The most records that are held; more fail the job. Default 1,000,000 (with `limit`: twice that limit is held). */
+  /** The most records that are held without a `limit` (with one: twice as many as that); more fail the job. Default 1,000,000. */
   readonly maxRecords?: number;
 }

@@ -141,8 +141,8 @@ function numbers(options: { readonly from?: number; readonly to?: number } & Rat
 }
 
 /** Some JSON values that stand in the job itself; for tests and small tables. */
-function collection<T extends JsonValue | object>(items: readonly T[], options: RateOption = {}): Source<T> {
-  return source({ kind: "collection", items: items as readonly JsonValue[], ...options }, true);
+function collection<T>(items: readonly T[], options: RateOption = {}): Source<T> {
+  return source({ kind: "collection", items: items as unknown as readonly JsonValue[], ...options }, true);
 }
 
 /** A source of your own: see SourceConnector. It may be split, and knows its position, so that several subtasks read it. */

@@ -10,6 +10,7 @@ import type { AggregateFunctions } from "../../api/built.js";
 import type { OperatorContext } from "../../api/context.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
+import { type KeyedState, type StateEntry, stateEntries } from "./keyed-state.js";
 import { KeyedUnit } from "./keyed-unit.js";
 import { BATCH_RECORDS } from "./network.js";
 import { KEY, KEYED_BY_RECORD, NONE } from "./stages.js";
@@ -29,7 +30,7 @@ interface Partial {
 
 type Add = (accumulator: unknown, record: unknown, context: OperatorContext) => unknown;
 
-export class AggregateUnit extends KeyedUnit implements Unit {
+export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
   readonly state = new Map<unknown, unknown>();
   /** Generated code calls it for keys that are known. */
   readonly add: Add;
@@ -83,6 +84,18 @@ export class AggregateUnit extends KeyedUnit implements Unit {
     if (stage === KEYED_BY_RECORD) return await this.store(key, result);
     const known = stage === INIT ? result : undefined;
     await this.take(record, stage === KEY ? result : key, known);
+  }
+
+  get size(): number {
+    return this.state.size;
+  }
+
+  entries(maxParallelism: number): Iterable<StateEntry> {
+    return stateEntries(this.state, (id) => this.keyOf(id), maxParallelism);
+  }
+
+  restore(entries: Iterable<StateEntry>): void {
+    for (const { key, value } of entries) this.state.set(this.rememberedId(key), value);
   }
 
   async end(): Promise<void> {

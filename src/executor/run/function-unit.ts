@@ -21,20 +21,26 @@ export class FunctionUnit implements Resumable {
   }
 }
 
-/** Emits what an (async) iterable gives, one by one, as fast as it can be taken. */
+/** Elements of a synchronous iterator that are emitted together. */
+const CHUNK_RECORDS = 64;
+
+/** Emits what an (async) iterable gives, as fast as it can be taken: an async one element by element, as they come. */
 export async function emitIterable(chain: Chain, node: ChainNode, iterable: unknown): Promise<void> {
   const iterator = iteratorOf(iterable);
   if (iterator === null)
     throw chain.failed(node.index, new TypeError(`its function returned ${describe(iterable)} instead of an iterable`));
-  let emitted = 0;
+  const chunk: unknown[] = [];
   try {
     for (;;) {
       const pulled = pull(chain, node, iterator);
       const next = pulled instanceof Promise ? await pulled : pulled;
+      if (next.done !== true) chunk.push(next.value);
+      if (next.done === true || chunk.length === CHUNK_RECORDS || pulled instanceof Promise) {
+        const waiting = chunk.length === 1 ? chain.emit(node.main, chunk[0]) : chain.emitBatch(node.main, chunk, chunk.length);
+        if (waiting !== undefined) await waiting;
+        chunk.length = 0;
+      }
       if (next.done === true) return;
-      const waiting = chain.emit(node.main, next.value);
-      if (waiting !== undefined) await waiting;
-      if ((++emitted & 255) === 0) await chain.breathe();
     }
   } catch (thrown) {
     await endIterator(iterator);

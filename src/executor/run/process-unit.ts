@@ -9,6 +9,7 @@ import type { ProcessContext } from "../../api/context.js";
 import { CodedError } from "../../base/errors.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
+import { type KeyedState, type StateEntry, stateEntries } from "./keyed-state.js";
 import { KeyedUnit } from "./keyed-unit.js";
 import { KEY, RESULT } from "./stages.js";
 import { createHandles, type StateCursor, type StateRow } from "./state-handles.js";
@@ -16,7 +17,7 @@ import { isThenable, iteratorOf } from "./thenable.js";
 
 const UNKEYED: unique symbol = Symbol("no key");
 
-export class ProcessUnit extends KeyedUnit implements Unit {
+export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
   readonly outputs: readonly unknown[][];
   readonly state = new Map<unknown, StateRow>();
   private readonly functions: ProcessFunctions;
@@ -57,6 +58,18 @@ export class ProcessUnit extends KeyedUnit implements Unit {
     const result = stage === RESULT ? await chain.result(node, value) : value;
     await this.emitOutputs();
     await this.emitReturned(result);
+  }
+
+  get size(): number {
+    return this.state.size;
+  }
+
+  entries(maxParallelism: number): Iterable<StateEntry> {
+    return stateEntries(this.state, (id) => this.keyOf(id), maxParallelism);
+  }
+
+  restore(entries: Iterable<StateEntry>): void {
+    for (const { key, value } of entries) this.state.set(this.rememberedId(key), [...(value as StateRow)]);
   }
 
   async end(): Promise<void> {

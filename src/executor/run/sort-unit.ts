@@ -22,8 +22,11 @@ export class SortUnit implements Unit {
 
   take(record: unknown): void {
     this.records.push(record);
-    // With a limit only that many can matter: sorting at twice the limit costs a constant factor.
-    if (this.records.length > this.limit * 2) this.cut();
+    if (Number.isFinite(this.limit)) {
+      // Only so many can matter: sorting at twice the limit costs a constant factor.
+      if (this.records.length > this.limit * 2) this.cut();
+      return;
+    }
     if (this.records.length <= this.maxRecords) return;
     throw new CodedError("LIMIT_EXCEEDED", `Sort '${this.node.spec.uid}' holds more than ${this.maxRecords} records.`, {
       hint: "Give it a `limit` for the first records only, or a larger `maxRecords` when memory allows it.",

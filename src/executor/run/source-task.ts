@@ -5,6 +5,7 @@
  */
 import { issueLines, type StandardSchemaV1 } from "../../api/schema.js";
 import { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
 import type { BadRecord, OnError, SourceConnector, SourceReader, Split } from "../../dataflow/connector.js";
 import { type Clock, sleep } from "../../env/clock.js";
 import type { ChainNode } from "./chain-nodes.js";
@@ -39,6 +40,7 @@ export class SourceTask {
   /** Of `onError: "side"`, not yet emitted. */
   private sideRecords: BadRecord[] = [];
   private readonly draining = new AbortController();
+  private split: Split | null = null;
   private reader: SourceReader<unknown> | null = null;
   private finishedSize = 0;
 
@@ -54,6 +56,11 @@ export class SourceTask {
   /** How much of the splits' size hints has been read. */
   progress(): number {
     return this.finishedSize + (this.reader?.progress() ?? 0);
+  }
+
+  /** The split in work and where in it the next record stands; null between splits. What a checkpoint will keep. */
+  position(): { readonly split: Split; readonly position: JsonValue } | null {
+    return this.split === null || this.reader === null ? null : { split: this.split, position: this.reader.position() };
   }
 
   /** The input shall end here. */
@@ -81,6 +88,7 @@ export class SourceTask {
     const { driver, node, connector } = this.options;
     const reader = await driver.meanwhile(connector.open(split, null, { signal, onBadRecord: (bad) => this.bad(bad) }));
     this.reader = reader;
+    this.split = split;
     const code = driver.chain.compile(node.main.targets);
     const records: unknown[] = [];
     try {

@@ -1,0 +1,33 @@
+/**
+ * Keyed state as checkpoints will see it: entries by key group, so that a job can be restored with another parallelism.
+ *
+ * Invariants: entries are derived from the live Map when asked for (never kept per group, which would halve the speed of updates); restoring
+ * all entries of a unit into fresh units, each by the key groups that its subtask owns, continues as if nothing had happened.
+ */
+import { hashKey } from "../../dataflow/hash.js";
+import { keyGroupOf } from "../../dataflow/key-groups.js";
+
+export interface StateEntry {
+  readonly keyGroup: number;
+  readonly key: unknown;
+  /** The accumulator, or the row of declared states; for distinct true. */
+  readonly value: unknown;
+}
+
+/** What units with keyed state offer. Only between batches, when nothing is deferred. */
+export interface KeyedState {
+  readonly size: number;
+  /** In the order in which keys were first seen. */
+  entries(maxParallelism: number): Iterable<StateEntry>;
+  /** Before the first record. */
+  restore(entries: Iterable<StateEntry>): void;
+}
+
+export function* stateEntries(
+  state: Iterable<readonly [unknown, unknown]>,
+  keyOf: (id: unknown) => unknown,
+  maxParallelism: number,
+): Iterable<StateEntry> {
+  // The id is what records are routed by: so a key's group here is that of its records.
+  for (const [id, value] of state) yield { keyGroup: keyGroupOf(hashKey(id), maxParallelism), key: keyOf(id), value };
+}
