@@ -24,7 +24,10 @@ import { listenLinks } from "./link-listener.js";
 import { runTurns } from "./turns.js";
 
 const REQUEST_TIMEOUT_MS = 10_000;
-const PROBE_EVERY_MS = 200;
+const PROBE_TIMEOUT_MS = 1_000;
+/** A busy process takes the connections of all probes at once when it goes on; they grow rarer so that these are few. */
+const MIN_PROBE_PAUSE_MS = 50;
+const MAX_PROBE_PAUSE_MS = 2_000;
 /** What was said last (that the job is done, that executors shall end) is given so long to leave. */
 const FLUSH_MS = 1_000;
 
@@ -288,24 +291,31 @@ class DriverHost {
     }
   }
 
-  /** A refused connection says at once that the process is gone; silence says nothing. */
-  private async probe(effect: Extract<DriverEffect, { kind: "probe" }>): Promise<void> {
+  /** A refused connection says at once that the process is gone; one that is taken, that it lives; silence says nothing. */
+  private async probe({ processId, address, forMs }: Extract<DriverEffect, { kind: "probe" }>): Promise<void> {
     const { clock, transport } = this.options.env;
     const { signal } = this.work;
-    const until = clock.now() + effect.forMs;
-    while (!signal.aborted && clock.now() < until) {
+    const until = clock.now() + forMs;
+    let pauseMs = MIN_PROBE_PAUSE_MS;
+    while (!signal.aborted && clock.now() < until && !this.isConnected(processId)) {
       try {
-        const connection = await transport.connect(effect.address, { signal, timeoutMs: effect.forMs });
+        const connection = await transport.connect(address, { signal, timeoutMs: PROBE_TIMEOUT_MS });
         connection.destroy();
+        this.post({ kind: "executor.reachable", processId });
       } catch (thrown) {
         if (signal.aborted) return;
         if (CodedError.from(thrown).code === "CONNECTION_REFUSED") {
-          this.post({ kind: "executor.unreachable", processId: effect.processId });
+          this.post({ kind: "executor.unreachable", processId });
           return;
         }
       }
-      await sleep(clock, PROBE_EVERY_MS, signal).catch(() => undefined);
+      await sleep(clock, pauseMs, signal).catch(() => undefined);
+      pauseMs = Math.min(2 * pauseMs, MAX_PROBE_PAUSE_MS);
     }
+  }
+
+  private isConnected(processId: string): boolean {
+    return [...this.executors.values()].some((link) => link.peer.id === processId);
   }
 
   private async prepare(effect: Extract<DriverEffect, { kind: "prepare" }>): Promise<void> {

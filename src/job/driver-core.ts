@@ -153,6 +153,9 @@ class Driver implements DriverCore {
       case "executor.unlinked":
         this.executorUnlinked(event.link);
         return;
+      case "executor.reachable":
+        this.executorReachable(event.processId);
+        return;
       case "executor.unreachable":
         this.executorUnreachable(event.processId);
         return;
@@ -400,13 +403,21 @@ class Driver implements DriverCore {
   private executorUnlinked(link: number): void {
     const executor = this.roster.byLink(link);
     if (executor === undefined) return;
-    const { reconnectMs } = this.config.limits;
+    const { reconnectMs, unresponsiveMs } = this.config.limits;
     if (this.wanted() === 0) {
       this.gone(executor, null);
       return;
     }
-    this.roster.disconnect(executor, this.now + reconnectMs);
-    this.out.push({ kind: "probe", processId: executor.processId, address: executor.dataAddress, forMs: reconnectMs });
+    this.roster.disconnect(executor, this.now, reconnectMs);
+    this.out.push({ kind: "probe", processId: executor.processId, address: executor.dataAddress, forMs: unresponsiveMs });
+  }
+
+  /** It lives, and is busy or slow: it gets more time, but not for ever. */
+  private executorReachable(processId: string): void {
+    const executor = this.roster.get(processId);
+    if (executor === undefined || executor.link !== null) return;
+    const { reconnectMs, unresponsiveMs } = this.config.limits;
+    executor.reconnectUntil = Math.min(this.now + reconnectMs, executor.disconnectedAt + unresponsiveMs);
   }
 
   private executorUnreachable(processId: string): void {

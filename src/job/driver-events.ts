@@ -28,8 +28,10 @@ export interface DriverLimits {
   /** An executor without its driver for so long ends itself. */
   readonly driverDeadlineMs: number;
   readonly heartbeatMs: number;
-  /** A living executor whose connection broke may come back within this. */
+  /** An executor whose connection broke may come back within this ... */
   readonly reconnectMs: number;
+  /** ... or within this while its process is known to live: user code may keep its event loop busy for long. */
+  readonly unresponsiveMs: number;
   /** An executor that has not stopped its slice by then is given up. */
   readonly cancelMs: number;
   readonly cleanUpMs: number;
@@ -46,6 +48,7 @@ export const DRIVER_LIMITS: DriverLimits = {
   driverDeadlineMs: 10_000,
   heartbeatMs: 1_000,
   reconnectMs: 3_000,
+  unresponsiveMs: 60_000,
   cancelMs: 10_000,
   cleanUpMs: 5_000,
   progressMs: 500,
@@ -72,7 +75,9 @@ export type DriverEvent =
   | { readonly kind: "request.answered"; readonly request: MasterRequest; readonly error: ErrorShape | null }
   | ({ readonly kind: "executor.registered"; readonly link: number } & FromExecutor<"executor.register">)
   | { readonly kind: "executor.unlinked"; readonly link: number }
-  /** Its host answered that nobody listens at the executor's data address: the process is gone. */
+  /** The machine of an executor without connection takes connections for it: its process lives. */
+  | { readonly kind: "executor.reachable"; readonly processId: string }
+  /** Nobody listens at the executor's data address any more: the process is gone. */
   | { readonly kind: "executor.unreachable"; readonly processId: string }
   | ({ readonly kind: "executor.split"; readonly link: number; readonly requestId: number } & FromExecutor<"executor.split">)
   | ({
@@ -112,7 +117,7 @@ export type DriverEffect =
   | ({ readonly kind: "tell-executor"; readonly link: number } & ToExecutor)
   | { readonly kind: "reply"; readonly link: number; readonly requestId: number; readonly body: unknown }
   | { readonly kind: "refuse"; readonly link: number; readonly requestId: number; readonly error: ErrorShape }
-  /** Is anybody still listening there? Ask until refused (`executor.unreachable`), or for `forMs`. */
+  /** Is anybody still listening there? Ask until refused (`executor.unreachable`), until it has connected again, or for `forMs`. */
   | { readonly kind: "probe"; readonly processId: string; readonly address: string; readonly forMs: number }
   /** Enumerate the sources and begin the sinks for this try; before that clean up all other tries' leftovers where said. */
   | { readonly kind: "prepare"; readonly try: number; readonly attempt: string; readonly cleanUp: boolean }

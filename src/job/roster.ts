@@ -14,6 +14,8 @@ export interface Executor {
   /** Null: its connection broke, and it may come back until `reconnectUntil`. */
   link: number | null;
   reconnectUntil: number | null;
+  /** Since when it is without connection; only while it is. */
+  disconnectedAt: number;
 }
 
 export class Roster {
@@ -48,16 +50,18 @@ export class Roster {
 
   connect(processId: string, pid: number, dataAddress: string, link: number): void {
     const known = this.executors.get(processId);
-    if (known === undefined) this.executors.set(processId, { processId, pid, dataAddress, link, reconnectUntil: null });
+    if (known === undefined)
+      this.executors.set(processId, { processId, pid, dataAddress, link, reconnectUntil: null, disconnectedAt: 0 });
     else {
       known.link = link;
       known.reconnectUntil = null;
     }
   }
 
-  disconnect(executor: Executor, reconnectUntil: number): void {
+  disconnect(executor: Executor, now: number, reconnectMs: number): void {
     executor.link = null;
-    executor.reconnectUntil = reconnectUntil;
+    executor.disconnectedAt = now;
+    executor.reconnectUntil = now + reconnectMs;
   }
 
   release(processId: string): void {

@@ -151,6 +151,17 @@ describe("an executor that dies", () => {
     expect(world.view.phase).toBe("deciding");
   });
 
+  test("one whose process lives, but whose event loop is busy, is waited for longer, yet not for ever", () => {
+    const world = new World().running();
+    const brokenAt = world.now;
+    world.post({ kind: "executor.unlinked", link: 1 });
+    while (world.view.phase === "running") {
+      world.post({ kind: "executor.reachable", processId: "app-1-1.d1.e1" });
+      world.wake();
+    }
+    expect(world.now - brokenAt).toBe(DRIVER_LIMITS.unresponsiveMs);
+  });
+
   test("one that does not come back in time is lost", () => {
     const world = new World().running();
     world.post({ kind: "executor.unlinked", link: 1 });
