@@ -184,19 +184,26 @@ function aggregateCode(scope: Scope, chain: Chain, node: ChainNode, record: stri
   const unit = node.unit as AggregateUnit;
   const U = scope.value("U", unit);
   const M = scope.value("M", unit.state);
-  const [a, b, out] = [scope.variable(), scope.variable(), scope.variable()];
+  const [a, b, out, done] = [scope.variable(), scope.variable(), scope.variable(), scope.variable()];
   const c = scope.value("c", node.context);
   return withKey(scope, node, record, (k, id) => {
+    const none = scope.value("NONE", NONE);
+    // Once only: what follows may be long, and hold further operators of this kind.
     const emission = unit.emitsUpdates
-      ? `const ${out} = ${U}.update(${k}, ${a}, ${b}); if (${out} !== ${scope.value("NONE", NONE)}) { ${scope.count(node.main.segment, "1")} ${feedOutlet(scope, chain, node.main, out, false)} }`
+      ? `if (${done}) {
+          const ${out} = ${U}.update(${k}, ${a}, ${b});
+          if (${out} !== ${none}) { ${scope.count(node.main.segment, "1")} ${feedOutlet(scope, chain, node.main, out, false)} }
+        }`
       : "";
     return `const ${a} = ${M}.get(${id});
       const ${b} = ${a} === undefined ? ${U}.first(${record}, ${id}, ${k}) : ${scope.value("f", unit.add)}(${a}, ${record}, ${c});
+      let ${done} = true;
       if (${b} !== ${a}) {
-        if (${b} === ${scope.value("NONE", NONE)}) {}
-        else if (${isPromise(b)}) ${defer(scope, chain, node, String(KEYED_BY_RECORD), record, b, k)}
-        else { ${M}.set(${id}, ${b}); ${emission} }
-      } ${emission === "" ? "" : `else { ${emission} }`}`;
+        if (${b} === ${none}) ${done} = false;
+        else if (${isPromise(b)}) { ${done} = false; ${defer(scope, chain, node, String(KEYED_BY_RECORD), record, b, k)} }
+        else ${M}.set(${id}, ${b});
+      }
+      ${emission}`;
   });
 }
 
