@@ -71,7 +71,7 @@ describe("status", () => {
     expect(master.answer(waiting)).toBeNull();
     const worker = new TestWorker(master, "w1");
     expect(master.answer(waiting)?.body).toMatchObject({ application: { state: "running", driver: { state: "starting" } } });
-    const seen = (master.answer(waiting)?.body as { version: string }).version;
+    const seen = (master.answer(waiting) as { body: { version: string } }).body.version;
     const again = master.requestLater(client, "status", { application: id, after: seen, waitMs: 30_000 });
     worker.launch();
     expect(master.answer(again)?.body).toMatchObject({ application: { driver: { state: "running", pid: 1000 } } });

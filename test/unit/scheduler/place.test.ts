@@ -182,7 +182,7 @@ test("nothing is ever placed on more than is free, jobs are whole, and a pass re
         expect(free.memoryBytes).toBeGreaterThanOrEqual(0);
       }
       for (const one of result.placed)
-        one.workers.forEach((list, index) => expect(list).toHaveLength(one.request.parts[index]?.count ?? -1));
+        expect(one.workers.map((list) => list.length)).toEqual(one.request.parts.map(({ count }) => count));
       const again = placeInOrder(capacityOf(scene, scene.running), requests, { placement, maxPlaced: 100, maxBlocked: 32 });
       expect(again.placed.map(({ workers: list }) => list)).toEqual(result.placed.map(({ workers: list }) => list));
     }),
