@@ -14,6 +14,7 @@ import { CodedError, hasCode } from "../base/errors.js";
 import type { Clock, Timer } from "../env/clock.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../env/launcher.js";
 import type { Log } from "../env/log.js";
+import { createKeepAlive } from "./keep-alive.js";
 import { bootId } from "./proc.js";
 import { adoptProcesses } from "./process-adoption.js";
 import { checkCommand, userEnvironment } from "./process-environment.js";
@@ -77,7 +78,8 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   const table = createProcessTable(clock, reaper, (entry, end) => listener(entry.processId, end));
   const launching = new Map<string, Promise<number>>();
   const folderOf = (processId: string) => path.join(processesDirectory, checkedId(processId));
-  const adopted = adoptProcesses({ processesDirectory, table, reaper, clock, log, signal: closing.signal });
+  const keepAlive = createKeepAlive();
+  const adopted = keepAlive.during(adoptProcesses({ processesDirectory, table, reaper, clock, log, signal: closing.signal }));
   adopted.catch(() => {});
 
   const newFacts = (processId: string | null, kind: ProcessFacts["kind"], memoryBytes: number, note: string): ProcessFacts => {
@@ -218,15 +220,27 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     }),
   ];
 
+  /** What the first call of `close` asked for is what happens. */
+  let closedOnce: Promise<void> | undefined;
+  const close = async (leave: boolean): Promise<void> => {
+    await Promise.allSettled([adopted, spares.close(), ...launching.values()]);
+    if (!leave) await Promise.all(living().map((entry) => stop(entry.processId, CLOSE_GRACE_MS, "the worker was stopped")));
+    closing.abort(new CodedError("CLOSED", "the launcher is closed"));
+    for (const timer of timers) timer.cancel();
+    table.close();
+    reaper.close();
+    lease.close();
+  };
+
   return {
     launch: (spec) => {
       if (launching.has(spec.processId))
         return Promise.reject(new CodedError("CONFLICT", `process ${spec.processId} is being started`));
-      const pid = launch(spec).finally(() => launching.delete(spec.processId));
+      const pid = keepAlive.during(launch(spec)).finally(() => launching.delete(spec.processId));
       launching.set(spec.processId, pid);
       return pid;
     },
-    stop,
+    stop: (processId, graceMs, reason) => keepAlive.during(stop(processId, graceMs, reason)),
     inventory: async () => {
       await adopted;
       return table
@@ -247,14 +261,9 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     },
     readLog: async (processId, stream, offset, limitBytes) => readLogFile(folderOf(processId), stream, offset, limitBytes),
     renewLease: () => lease.renew(),
-    close: async ({ leave }) => {
-      await Promise.allSettled([adopted, spares.close(), ...launching.values()]);
-      if (!leave) await Promise.all(living().map((entry) => stop(entry.processId, CLOSE_GRACE_MS, "the worker was stopped")));
-      closing.abort(new CodedError("CLOSED", "the launcher is closed"));
-      for (const timer of timers) timer.cancel();
-      table.close();
-      reaper.close();
-      lease.close();
+    close: ({ leave }) => {
+      closedOnce ??= keepAlive.during(close(leave));
+      return closedOnce;
     },
   };
 }

@@ -61,6 +61,7 @@ export function createSpares(options: SparesOptions): Spares {
       const spare = await options.start(memoryBytes);
       if (closed) await options.discard(spare);
       else ready.push(spare);
+      log.debug("a spare executor waits", { pid: spare.kept.started.pid });
     }
   };
 

@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { build } from "esbuild";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { KEEPER_FILE_NAME, KEEPER_SCRIPT } from "../../src/node/process-shim.js";
 import { type Bench, isLiving, kill, launchElsewhere, livingIn, makeBench, program, until } from "./launcher-support.js";
@@ -127,6 +128,36 @@ test("a launch that got half-way is called ended, and can never run afterwards",
   expect(readFileSync(keeperFile, "utf8")).toBe(KEEPER_SCRIPT);
 });
 
+test("a program that only waits for adoption or for stops is not ended by Node in the middle of it", async () => {
+  await kill(
+    await launchElsewhere(bench, [
+      program("a", ["true"]),
+      program("b", ["sh", "-c", "trap '' TERM; setsid sleep 600 & while :; do sleep 1; done"]),
+    ]),
+  );
+  await until("the note", () => bench.file("a", "exit").startsWith("exited"));
+  const outfile = path.join(bench.directory, "closer.mjs");
+  const contents = `import { createProcessLauncher } from "./src/node/process-launcher.js";
+    import { createNodeClock } from "./src/node/clock.js";
+    import { silentLog } from "./test/integration/launcher-clock.js";
+    const launcher = createProcessLauncher({ workDirectory: ${JSON.stringify(bench.directory)}, runnerPath: "", clock: createNodeClock(), log: silentLog });
+    console.log((await launcher.inventory()).length);
+    await launcher.stop("b", 300, "x");
+    await launcher.close({ leave: false });
+    console.log("closed");`;
+  const resolveDir = path.join(import.meta.dirname, "../..");
+  await build({
+    stdin: { contents, resolveDir, loader: "ts" },
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    logLevel: "silent",
+  });
+  expect(execFileSync(process.execPath, [outfile], { encoding: "utf8" })).toBe("2\nclosed\n");
+  expect(livingIn(bench.directory)).toEqual([]);
+});
+
 test("forgotten processes stay forgotten, their logs stay readable", async () => {
   const first = bench.open();
   await first.launch(program("p", ["echo", "hello"]));
@@ -158,7 +189,13 @@ test("a program with a lease ends itself without a worker, one without a lease d
   await kill(worker);
   await until("both ended", () => !lives("leased") && !lives("polite"), 10_000);
   expect(lives("free")).toBe(true);
-  const ends = new Map((await bench.open().inventory()).map((view) => [view.processId, view.end]));
+  // The programs are dead; their keepers die at the same moment or note it in the next.
+  const launcher = bench.open();
+  const views = await until("both ends", async () => {
+    const all = await launcher.inventory();
+    return all.filter((view) => view.end !== null).length >= 2 && all;
+  });
+  const ends = new Map(views.map((view) => [view.processId, view.end]));
   expect(ends.get("leased")).toMatchObject({
     exitCode: null,
     signal: "SIGKILL",

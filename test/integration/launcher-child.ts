@@ -8,7 +8,7 @@ const launcher = createProcessLauncher({
   workDirectory,
   runnerPath: "/nowhere",
   clock: realClock,
-  log: silentLog,
+  log: { ...silentLog, debug: (message) => process.stdout.write(`${message}\n`) },
   ...JSON.parse(more),
 });
 setInterval(() => launcher.renewLease(), 1_000);

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -6,7 +6,19 @@ import { hasCode } from "../../src/base/errors.js";
 import type { LaunchSpec } from "../../src/env/launcher.js";
 import { boundLog, readLogFile, removeOldFolders } from "../../src/node/process-logs.js";
 import { heapMegabytes } from "../../src/node/process-memory.js";
-import { type Bench, isLiving, kill, launchElsewhere, livingIn, MIB, makeBench, program, until } from "./launcher-support.js";
+import {
+  type Bench,
+  isLiving,
+  kill,
+  launchElsewhere,
+  livingIn,
+  MIB,
+  makeBench,
+  program,
+  saidBy,
+  silentLog,
+  until,
+} from "./launcher-support.js";
 
 let bench: Bench;
 beforeEach(() => {
@@ -42,15 +54,27 @@ function withRunner() {
   return { runnerPath };
 }
 
+/** A log that counts the spares that wait. */
+const _spareLog = () => {
+  let count = 0;
+  const debug = (message: string) => {
+    if (message.startsWith("a spare executor waits")) count += 1;
+  };
+  return { log: { ...silentLog, debug }, ready: (wanted: number) => until(`${wanted} spares`, () => count >= wanted) };
+};
+
+const SPARE_WAITS = "a spare executor waits";
+/** A log that counts the spares that wait. */
+const spareLog = () => {
+  let count = 0;
+  const debug = (message: string) => {
+    if (message.startsWith(SPARE_WAITS)) count += 1;
+  };
+  return { log: { ...silentLog, debug }, ready: (wanted: number) => until(`${wanted} spares`, () => count >= wanted) };
+};
+
 const spareFolders = () => readdirSync(path.join(bench.directory, "processes")).filter((name) => name.startsWith(".spare-"));
-const sparesReady = (count: number) =>
-  until(`${count} spares`, () => {
-    const folders = spareFolders();
-    return (
-      folders.length === count &&
-      folders.every((name) => /^\d+ \d+ \d+\n$/.test(readOr(path.join(bench.directory, "processes", name, "started"))))
-    );
-  });
+const spareReady = (worker: ChildProcess) => until("a spare", () => saidBy(worker).includes(SPARE_WAITS));
 const readOr = (file: string) => {
   try {
     return readFileSync(file, "utf8");
@@ -94,12 +118,14 @@ describe("runners", () => {
 
   test("an executor is a spare when one of its size is there, and lives on without the worker", async () => {
     const worker = await launchElsewhere(bench, [], { ...withRunner(), spares: { count: 1, memoryBytes: 128 * MIB } });
-    await sparesReady(1);
+    await spareReady(worker);
     await kill(worker);
     // Unassigned, it ends with its worker, and the next worker removes what is left of it.
-    const launcher = bench.open({ ...withRunner(), spares: { count: 2, memoryBytes: 128 * MIB } });
+    const { log, ready } = spareLog();
+    const launcher = bench.open({ ...withRunner(), spares: { count: 2, memoryBytes: 128 * MIB }, log });
     expect(await launcher.inventory()).toEqual([]);
-    await sparesReady(2);
+    await ready(2);
+    expect(spareFolders().length).toBe(2);
     const started = performance.now();
     const pid = await launcher.launch(runner("e1", "executor", { say: "one" }));
     expect(performance.now() - started).toBeLessThan(1_000);
@@ -132,7 +158,7 @@ describe("runners", () => {
     const start = runner("e1", "executor", { say: "one" });
     const more = { ...withRunner(), spares: { count: 1, memoryBytes: 128 * MIB } };
     const worker = await launchElsewhere(bench, [{ ...start, processId: "first" }], more);
-    await sparesReady(1);
+    await spareReady(worker);
     worker.stdin?.write(`${JSON.stringify(start)}\n`);
     await until("the spare's word", () => readOr(path.join(bench.directory, "processes/e1/stdout")) === "executor one spare\n");
     await kill(worker);

@@ -77,6 +77,9 @@ export function makeBench(): Bench {
     close: async () => {
       for (const child of children) child.kill("SIGKILL");
       for (const launcher of open) await launcher.close({ leave: false });
+      // A test that failed half-way leaves what nobody watches: adopted once more, and stopped.
+      const last = createProcessLauncher({ workDirectory: directory, runnerPath: "/nowhere", clock: realClock, log: silentLog });
+      await last.close({ leave: false });
       const left = livingIn(directory);
       rmSync(directory, { recursive: true, force: true });
       expect(left).toEqual([]);
@@ -132,15 +135,23 @@ export async function launchElsewhere(
     stdio: ["pipe", "pipe", "inherit"],
   });
   bench.children.push(child);
-  await new Promise<void>((resolve, reject) => {
-    child.stdout?.once("data", () => resolve());
-    child.once("exit", (code) => reject(new Error(`the worker process ended with ${code}`)));
+  let said = "";
+  child.stdout?.on("data", (text) => {
+    said += text;
+  });
+  outputs.set(child, () => said);
+  await until("its launches", () => {
+    if (child.exitCode !== null) throw new Error(`the worker process ended with ${child.exitCode}`);
+    return said.includes("launched\n");
   });
   return child;
 }
 
+const outputs = new WeakMap<ChildProcess, () => string>();
+/** What a process started by `launchElsewhere` has logged. */
+export const saidBy = (child: ChildProcess): string => outputs.get(child)?.() ?? "";
+
 export async function kill(child: ChildProcess): Promise<void> {
-  child.removeAllListeners("exit");
   const ended = new Promise((resolve) => child.once("exit", resolve));
   child.kill("SIGKILL");
   await ended;
