@@ -7,9 +7,24 @@ import { expect, test } from "vitest";
 const run = promisify(execFile);
 const root = path.resolve(import.meta.dirname, "../../..");
 const tsc = (project: string) =>
-  run(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), "-p", path.join(root, "src", project), "--noEmit", "--composite", "false", "--incremental", "false", "--tsBuildInfoFile", "null"], {
-    cwd: root,
-  }).then(
+  run(
+    process.execPath,
+    [
+      path.join(root, "node_modules/typescript/bin/tsc"),
+      "-p",
+      path.join(root, "src", project),
+      "--noEmit",
+      "--composite",
+      "false",
+      "--incremental",
+      "false",
+      "--tsBuildInfoFile",
+      "null",
+    ],
+    {
+      cwd: root,
+    },
+  ).then(
     () => "",
     (failed: { stdout: string }) => failed.stdout,
   );
