@@ -121,6 +121,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
 
   private async store(key: unknown, accumulator: unknown): Promise<void> {
     const id = this.rememberedId(key);
+    if (this.combines && this.state.size >= COMBINE_MAX_KEYS && !this.state.has(id)) await this.emitAll();
     this.state.set(id, accumulator);
     if (!this.emitsUpdates) return;
     const { result } = this.functions;

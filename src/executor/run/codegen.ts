@@ -50,7 +50,7 @@ class Scope {
 export function generate(chain: Chain, targets: readonly Target[]): BatchFunction {
   const scope = new Scope();
   const S = scope.value("S", chain);
-  const body = feedAll(scope, chain, targets, "r", null);
+  const body = feedAll(scope, chain, targets, "r", false);
   const counts = scope.value("T", chain.counts);
   const segments = [...scope.segments];
   const source = `"use strict";
@@ -75,13 +75,13 @@ return function run(batch, from, to) {
 
 const isPromise = (value: string) => `typeof ${value} === "object" && ${value} !== null && typeof ${value}.then === "function"`;
 
-/** Code that hands `record` to every target; `outlet` is where deferred siblings go on (null at the root, where there is nothing deferred). */
-function feedAll(scope: Scope, chain: Chain, targets: readonly Target[], record: string, guard: string | null): string {
+/** Code that hands `record` to every target. `inLoop`: earlier elements of the same record may have been deferred. */
+function feedAll(scope: Scope, chain: Chain, targets: readonly Target[], record: string, inLoop: boolean): string {
   const S = scope.value("S", chain);
   let code = "";
   for (const [index, target] of targets.entries()) {
     const own = feedTarget(scope, chain, target, record);
-    const mayFollowDeferred = (index > 0 && targets.slice(0, index).some(mayDefer)) || guard !== null;
+    const mayFollowDeferred = (index > 0 && targets.slice(0, index).some(mayDefer)) || inLoop;
     code += mayFollowDeferred
       ? `if (${S}.deferredCount !== 0) ${S}.feed(${scope.value("F", target)}, ${record}); else { ${own} }`
       : own;
@@ -99,9 +99,8 @@ function mayDefer(target: Target): boolean {
   return target.kind === "edge" ? target.edge.key !== null : target.node.spec.kind !== "sink";
 }
 
-/** Hands a record to an outlet. `inLoop`: earlier elements of the same record may have been deferred. */
 function feedOutlet(scope: Scope, chain: Chain, outlet: Outlet, record: string, inLoop: boolean): string {
-  return feedAll(scope, chain, outlet.targets, record, inLoop && outlet.targets.some(mayDefer) ? "loop" : null);
+  return feedAll(scope, chain, outlet.targets, record, inLoop && outlet.targets.some(mayDefer));
 }
 
 function feedEdge(scope: Scope, chain: Chain, edge: EdgeOutput, record: string): string {

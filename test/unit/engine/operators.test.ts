@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { type JobBuilder, sinks, sources, state, type } from "../../../src/api/index.js";
-import { collect, later, sorted } from "./support.js";
+import { COMBINE_MAX_KEYS } from "../../../src/executor/run/aggregate-unit.js";
+import { runJob } from "../../../src/testing/index.js";
+import { collect, jobOf, later, sorted } from "./support.js";
 
 const parallelisms = [1, 2, 3, 4];
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
@@ -409,4 +411,26 @@ describe("shapes of graphs", () => {
     expect(out.length).toBe(50_000);
     expect(ahead).toBeLessThan(16 * 1_024);
   });
+});
+
+test.each([
+  ["sync", <A extends unknown[], R>(run: (...args: A) => R) => run],
+  ["sometimes async", later],
+] as const)("a combine hands its accumulators on when it holds too many (%s)", async (_name, wrap) => {
+  const records = COMBINE_MAX_KEYS + 5_000;
+  const { collected, progress } = await runJob(
+    jobOf((job) =>
+      job
+        .from("n", sources.numbers({ to: records * 2 }))
+        .keyBy((n) => n % records)
+        .aggregate("count", { init: () => 0, add: wrap((count: number) => count + 1), merge: (a, b) => a + b })
+        .to("out", sinks.collect()),
+    ),
+    {},
+    { parallelism: 2 },
+  );
+  expect(collected.out).toHaveLength(records);
+  expect(new Set((collected.out as { value: number }[]).map((r) => r.value))).toEqual(new Set([2]));
+  // Each key was handed on at least once, and none was lost on the way.
+  expect(progress.operators["count.combine"]?.out).toBe(progress.operators.count?.in);
 });
