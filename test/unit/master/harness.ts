@@ -301,7 +301,9 @@ export class TestWorker {
     const ids = mine.map((effect) => (effect.body as { processId: string }).processId);
     for (const id of ids) {
       // Orders arrive in their order: what was to be launched before is launched and stopped.
-      const launch = this.master.effects.find((effect) => effect.kind === "launch" && effect.linkId === this.linkId && effect.order.processId === id);
+      const launch = this.master.effects.find(
+        (effect) => effect.kind === "launch" && effect.linkId === this.linkId && effect.order.processId === id,
+      );
       this.master.effects = this.master.effects.filter((effect) => effect !== launch);
       if (this.running.has(id) || launch !== undefined) this.end(id, null, "SIGTERM");
     }
