@@ -34,7 +34,7 @@ export function command(): Command {
     .option(
       "--master <url>",
       "h1:p1,h2:p2 | holdfast://... | file:///path (or HOLDFAST_MASTER)",
-      process.env.HOLDFAST_MASTER ?? DEFAULT_MASTER,
+      process.env.HOLDFAST_MASTER || DEFAULT_MASTER,
     )
     .option("--cores <n>", "cores to offer; default: all")
     .option("--memory <size>", "memory to offer; default: all but 1 GiB")
