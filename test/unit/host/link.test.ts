@@ -415,6 +415,29 @@ describe("a handshake", () => {
     expect(accepted).toHaveLength(1);
   });
 
+  test("cannot be played by somebody who recorded an acceptor: its welcome answers one hello only", async () => {
+    const { env, dial } = await open();
+    const heard: Uint8Array[] = [];
+    const connect = env.transport.connect.bind(env.transport);
+    const listening = async (...args: Parameters<typeof connect>) => {
+      const connection = await connect(...args);
+      const onFrame = connection.onFrame.bind(connection);
+      connection.onFrame = (listener) =>
+        onFrame((frame) => {
+          heard.push(frame.slice());
+          listener(frame);
+        });
+      return connection;
+    };
+    await dial({ env: { ...env, transport: { ...env.transport, connect: listening } } });
+    const [challenge, welcome] = heard as [Uint8Array, Uint8Array];
+    const fake = await env.transport.listen("fake:1", (connection) => {
+      connection.onFrame(() => void connection.send(welcome));
+      connection.send(challenge);
+    });
+    expect(code(await failure(dialLink(fake.address, dialSettings(env))))).toBe("UNAUTHENTICATED");
+  });
+
   test("must be complete after five seconds, however slowly bytes come", async () => {
     const { env, refusals, listener } = await open();
     const raw = await env.transport.connect(listener.address, { signal: never, timeoutMs: 100 });
