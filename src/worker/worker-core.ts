@@ -111,9 +111,10 @@ class CoreOfWorker implements WorkerCore {
         if (this.#link?.id !== event.linkId) break;
         this.#link = null;
         this.#registerAt = null;
-        this.#log(turn, "info", `The connection to the master ended (${event.reason}); its processes run on.`, {
-          processes: this.#liveCount(),
-        });
+        if (this.#closing === null)
+          this.#log(turn, "info", `The connection to the master ended (${event.reason}); its processes run on.`, {
+            processes: this.#liveCount(),
+          });
         break;
       case "message":
         if (this.#link?.id === event.linkId && this.#admits(event.epoch, turn)) this.#hear(event.message, now, turn);
