@@ -18,16 +18,15 @@ import { sleep } from "../env/clock.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
-import type { MasterEvent } from "../master/effects.js";
 import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../master/settings.js";
 import { type Facts, NO_SECRET } from "../wire/handshake.js";
-import { MAX_WAIT_MS, OPERATIONS, type OperationInput } from "../wire/operations.js";
-import type { ClusterView, MasterState } from "../wire/views.js";
-import type { Link, LinkMessage } from "./link.js";
+import type { MasterState } from "../wire/views.js";
+import type { Link } from "./link.js";
 import { dialLink } from "./link-handshake.js";
 import { keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
-import { createMasterArtifacts, type MasterArtifacts } from "./master-artifacts.js";
+import { createMasterArtifacts } from "./master-artifacts.js";
+import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { type Leading, lead } from "./master-leading.js";
 import { MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
 import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
@@ -66,7 +65,6 @@ export interface MasterHost {
 
 const DEFAULT_SESSION_TTL_MS = 10_000;
 const DIAL_TIMEOUT_MS = 2_000;
-const FORWARD_TIMEOUT_MS = 1_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
@@ -89,7 +87,7 @@ class Master implements MasterHost {
   readonly #options: MasterHostOptions;
   readonly #env: Env;
   readonly #settings: MasterSettings;
-  readonly #artifacts: MasterArtifacts;
+  readonly #desk: MasterDesk;
   readonly #links = new Map<number, Link>();
   readonly #stop = new AbortController();
   #listener: LinkListener | null = null;
@@ -109,8 +107,26 @@ class Master implements MasterHost {
   constructor(options: MasterHostOptions) {
     this.#options = options;
     this.#env = options.env;
-    this.#settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
-    this.#artifacts = createMasterArtifacts(options.blobs, options.env.digest);
+    const settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
+    // With short deadlines heartbeats come often enough for three of them to be missed.
+    const heartbeatMs = Math.ceil(Math.min(settings.heartbeatMs, settings.workerDeadlineMs / 4, settings.driverDeadlineMs / 4));
+    this.#settings = { ...settings, heartbeatMs };
+    const { masterId, pid } = options;
+    this.#desk = createMasterDesk({
+      artifacts: createMasterArtifacts(options.blobs, options.env.digest),
+      leading: () => this.#leading,
+      self: () => ({
+        id: masterId,
+        address: this.address,
+        pid,
+        state: this.#state,
+        clusterId: this.#clusterId,
+        epoch: this.epoch(),
+      }),
+      leader: () => this.#leader,
+      leaderLink: () => this.#leaderLink,
+      signal: this.#stop.signal,
+    });
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -341,7 +357,7 @@ class Master implements MasterHost {
   #onLink(link: Link): void {
     this.#links.set(link.id, link);
     if (this.#leading !== null) this.#introduce(this.#leading, link);
-    link.onMessage((message) => this.#onMessage(link, message));
+    link.onMessage((message) => this.#desk.take(link, message));
     void link.ended.then(() => {
       if (!this.#links.delete(link.id)) return;
       this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
@@ -366,90 +382,5 @@ class Master implements MasterHost {
       }))
       .sort((a, b) => (a.id < b.id ? -1 : 1));
     this.#leading?.post({ kind: "standbys", masters });
-  }
-
-  #onMessage(link: Link, message: LinkMessage): void {
-    const { kind, body, requestId } = message;
-    if (kind === "artifact.get" && requestId !== null) {
-      this.#answer(link, requestId, this.#artifacts.get(body as OperationInput<"artifact.get">));
-    } else if (this.#leading === null) {
-      this.#answerAsStandby(link, kind, requestId);
-    } else if (kind === "artifact.put" && requestId !== null) {
-      this.#answer(link, requestId, this.#artifacts.put(body as OperationInput<"artifact.put">));
-    } else {
-      const event: MasterEvent = { kind: "message", linkId: link.id, message: kind, body, requestId };
-      if (kind === "submit" && requestId !== null)
-        void this.#submit(this.#leading, link, requestId, event, body as OperationInput<"submit">);
-      else this.#leading.post(event);
-    }
-  }
-
-  #answer(link: Link, requestId: number, answer: Promise<unknown>): void {
-    answer.then(
-      (body) => link.reply(requestId, body),
-      (thrown) => link.replyError(requestId, CodedError.from(thrown).toShape()),
-    );
-  }
-
-  /** A job whose bundle is not here could never start. */
-  async #submit(
-    leading: Leading,
-    link: Link,
-    requestId: number,
-    event: MasterEvent,
-    { spec }: OperationInput<"submit">,
-  ): Promise<void> {
-    try {
-      if (spec.job !== null && !(await this.#artifacts.has(spec.job.artifact))) {
-        throw new CodedError("NOT_FOUND", `the job's bundle ${spec.job.artifact} has not been uploaded to this cluster`, {
-          hint: "Upload it again, then submit.",
-        });
-      }
-      leading.post(event);
-    } catch (thrown) {
-      link.replyError(requestId, CodedError.from(thrown).toShape());
-    }
-  }
-
-  #answerAsStandby(link: Link, kind: string, requestId: number | null): void {
-    if (requestId === null) {
-      link.close();
-      return;
-    }
-    if (kind === "cluster") {
-      this.#answer(link, requestId, this.#clusterOfStandby());
-      return;
-    }
-    const leader = this.#leader;
-    const where = leader === null ? "it knows no leader" : `the leader is ${leader.address}`;
-    const hint = leader === null ? "Try again: a leader is being elected." : `Ask the master at ${leader.address}.`;
-    const details = { leader: leader?.address ?? null };
-    link.replyError(
-      requestId,
-      new CodedError("NOT_LEADER", `the master at ${this.address} is a standby; ${where}`, { hint, details }).toShape(),
-    );
-  }
-
-  async #clusterOfStandby(): Promise<ClusterView> {
-    const options = {
-      signal: this.#stop.signal,
-      timeoutMs: Math.min(FORWARD_TIMEOUT_MS, MAX_WAIT_MS),
-      reply: OPERATIONS.cluster.output,
-    };
-    const said = this.#leaderLink === null ? null : await this.#leaderLink.request("cluster", {}, options).catch(() => null);
-    if (said !== null) return said;
-    const { masterId, pid } = this.#options;
-    const leader = this.#leader === null ? null : { id: this.#leader.id, address: this.#leader.address, pid: this.#leader.pid };
-    return {
-      clusterId: this.#clusterId ?? "",
-      epoch: this.epoch(),
-      state: "STANDBY",
-      leader,
-      masters: [{ id: masterId, address: this.address, pid, state: "STANDBY" }],
-      workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
-      applications: { waiting: 0, running: 0 },
-      recovery: null,
-      quarantined: [],
-    };
   }
 }

@@ -1,0 +1,126 @@
+/**
+ * Where messages to a master are sorted: bytes are served here, what is for the leader goes to its core, and a standby answers by itself.
+ *
+ * Invariant: a request is answered by exactly one of them, or its link ends.
+ */
+import { CodedError } from "../base/errors.js";
+import type { MasterEvent } from "../master/effects.js";
+import { OPERATIONS, type OperationInput } from "../wire/operations.js";
+import type { ClusterView, MasterState } from "../wire/views.js";
+import type { Link, LinkMessage } from "./link.js";
+import type { MasterArtifacts } from "./master-artifacts.js";
+import type { Leading } from "./master-leading.js";
+import type { LeaderSeen } from "./master-standby.js";
+
+/** How long a standby waits for the leader's own view before it answers with what it knows. */
+const FORWARD_TIMEOUT_MS = 1_000;
+
+export interface MasterDeskOptions {
+  readonly artifacts: MasterArtifacts;
+  /** Null on a standby. */
+  leading(): Leading | null;
+  self(): {
+    readonly id: string;
+    readonly address: string;
+    readonly pid: number;
+    readonly state: MasterState;
+    readonly clusterId: string | null;
+    readonly epoch: number;
+  };
+  /** As a standby knows it. */
+  leader(): LeaderSeen | null;
+  leaderLink(): Link | null;
+  readonly signal: AbortSignal;
+}
+
+export interface MasterDesk {
+  take(link: Link, message: LinkMessage): void;
+}
+
+export function createMasterDesk(options: MasterDeskOptions): MasterDesk {
+  const { artifacts } = options;
+  return {
+    take(link, { kind, body, requestId }) {
+      const leading = options.leading();
+      if (kind === "artifact.get" && requestId !== null) {
+        answer(link, requestId, artifacts.get(body as OperationInput<"artifact.get">));
+      } else if (leading === null) {
+        answerAsStandby(options, link, kind, requestId);
+      } else if (kind === "artifact.put" && requestId !== null) {
+        answer(link, requestId, artifacts.put(body as OperationInput<"artifact.put">));
+      } else {
+        const event: MasterEvent = { kind: "message", linkId: link.id, message: kind, body, requestId };
+        const job = kind === "submit" ? (body as OperationInput<"submit">).spec.job : null;
+        if (job === null || requestId === null) leading.post(event);
+        else void postWithBundle(artifacts, leading, link, requestId, event, job.artifact);
+      }
+    },
+  };
+}
+
+function answer(link: Link, requestId: number, body: Promise<unknown>): void {
+  body.then(
+    (value) => link.reply(requestId, value),
+    (thrown) => link.replyError(requestId, CodedError.from(thrown).toShape()),
+  );
+}
+
+/** A job whose bundle is not here could never start. */
+async function postWithBundle(
+  artifacts: MasterArtifacts,
+  leading: Leading,
+  link: Link,
+  requestId: number,
+  event: MasterEvent,
+  sha256: string,
+): Promise<void> {
+  try {
+    if (!(await artifacts.has(sha256))) {
+      throw new CodedError("NOT_FOUND", `the job's bundle ${sha256} has not been uploaded to this cluster`, {
+        hint: "Upload it again, then submit.",
+      });
+    }
+    leading.post(event);
+  } catch (thrown) {
+    link.replyError(requestId, CodedError.from(thrown).toShape());
+  }
+}
+
+function answerAsStandby(options: MasterDeskOptions, link: Link, kind: string, requestId: number | null): void {
+  if (requestId === null) {
+    link.close();
+    return;
+  }
+  if (kind === "cluster") {
+    answer(link, requestId, clusterOfStandby(options));
+    return;
+  }
+  const leader = options.leader();
+  const where = leader === null ? "it knows no leader" : `the leader is ${leader.address}`;
+  const hint = leader === null ? "Try again: a leader is being elected." : `Ask the master at ${leader.address}.`;
+  const details = { leader: leader?.address ?? null };
+  const message = `the master at ${options.self().address} is a standby; ${where}`;
+  link.replyError(requestId, new CodedError("NOT_LEADER", message, { hint, details }).toShape());
+}
+
+async function clusterOfStandby(options: MasterDeskOptions): Promise<ClusterView> {
+  const request = { signal: options.signal, timeoutMs: FORWARD_TIMEOUT_MS, reply: OPERATIONS.cluster.output };
+  const said = await options
+    .leaderLink()
+    ?.request("cluster", {}, request)
+    .catch(() => undefined);
+  if (said !== undefined) return said;
+  const { id, address, pid, state, clusterId, epoch } = options.self();
+  const leader = options.leader();
+  return {
+    clusterId: clusterId ?? "",
+    epoch,
+    state,
+    leader: leader === null ? null : { id: leader.id, address: leader.address, pid: leader.pid },
+    masters: [{ id, address, pid, state }],
+    workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
+    applications: { waiting: 0, running: 0 },
+    recovery: null,
+    quarantined: [],
+  };
+}
