@@ -36,7 +36,7 @@ export default defineJob({
     const airports = job.from("airports", sources.csv(p.airports, { fields: ["iata", "city", "state"] }));
     const flights = job.from(
       "flights",
-      sources.parquet<Flight, "date" | "delay" | "origin">(p.flights, {
+      sources.parquet<Flight>(p.flights, {
         fields: ["date", "delay", "origin"],
         ...(p.rate === undefined ? {} : { rate: p.rate }),
       }),
