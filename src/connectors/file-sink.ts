@@ -8,7 +8,14 @@ import { stat, unlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
-import type { BeginSinkOptions, CommitSinkOptions, OpenSinkOptions, SinkConnector, SinkWriter } from "../dataflow/connector.js";
+import type {
+  BeginSinkOptions,
+  CleanUpOptions,
+  CommitSinkOptions,
+  OpenSinkOptions,
+  SinkConnector,
+  SinkWriter,
+} from "../dataflow/connector.js";
 import { errnoOf, sinkFailed } from "./io-errors.js";
 import { isConflict, NO_PART, publish, publishDirectory, SUCCESS_FILE, stagedParts } from "./output-commit.js";
 import { listOrNull, makeAttemptDir, type OutputPlace, placeOf, removeStaged } from "./output-place.js";
@@ -87,16 +94,10 @@ class FileSink implements SinkConnector<unknown> {
     else await publishDirectory(place, parts, this.replace, options);
   }
 
-  async cleanUp({
-    applicationId,
-    keepAttempt,
-  }: {
-    readonly applicationId: string;
-    readonly keepAttempt: string | null;
-  }): Promise<void> {
+  async cleanUp(options: CleanUpOptions): Promise<void> {
     // The parallelism of the attempt that left something may have been another.
     const places = [this.place(1), this.place(2)];
-    for (const place of places) await removeStaged(place, applicationId, keepAttempt);
+    for (const place of places) await removeStaged(place, options);
   }
 
   private async openRolling(options: OpenSinkOptions, place: OutputPlace, staging: string): Promise<SinkWriter<unknown>> {

@@ -10,6 +10,7 @@
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
+import type { CleanUpOptions } from "../dataflow/connector.js";
 import { errnoOf, sinkFailed } from "./io-errors.js";
 
 export interface OutputPlace {
@@ -59,16 +60,17 @@ export async function makeAttemptDir(place: OutputPlace, applicationId: string, 
   }
 }
 
-/** Removes what attempts other than `keepAttempt` staged; with null everything of the application that is not committed. */
-export async function removeStaged(place: OutputPlace, applicationId: string, keepAttempt: string | null): Promise<void> {
+/** Removes what attempts other than `keepAttempt` staged; with null everything of the application that is not committed. Only of those that are over. */
+export async function removeStaged(place: OutputPlace, options: CleanUpOptions): Promise<void> {
+  const { applicationId, keepAttempt, isOver = () => true } = options;
   const staging = stagingOf(place, applicationId);
   try {
     const entries = await listOrNull(staging);
     if (entries === null) return;
-    for (const entry of entries) {
-      if (entry !== CREATED_NOTE && entry !== keepAttempt) await rm(path.join(staging, entry), { recursive: true, force: true });
-    }
-    if (keepAttempt !== null) return;
+    const attempts = entries.filter((entry) => entry !== CREATED_NOTE);
+    const removable = attempts.filter((attempt) => attempt !== keepAttempt && isOver(attempt));
+    for (const attempt of removable) await rm(path.join(staging, attempt), { recursive: true, force: true });
+    if (keepAttempt !== null || removable.length < attempts.length) return;
     const created = entries.includes(CREATED_NOTE)
       ? await readFile(path.join(staging, CREATED_NOTE), "utf8").catch(() => null)
       : null;

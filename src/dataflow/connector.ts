@@ -151,7 +151,17 @@ export interface SinkConnector<T> {
    * Removes what attempts other than `keepAttempt` left behind (null: all of them). Never touches what was committed. Call it before
    * a new attempt, after a commit and after a failure. Idempotent.
    */
-  cleanUp(options: { readonly applicationId: string; readonly keepAttempt: string | null }): Promise<void>;
+  cleanUp(options: CleanUpOptions): Promise<void>;
+}
+
+export interface CleanUpOptions {
+  readonly applicationId: string;
+  readonly keepAttempt: string | null;
+  /**
+   * Whether this attempt is over for certain; only those are removed. A driver that was superseded without knowing it must not remove what its
+   * successor stages. Absent: all but `keepAttempt` are.
+   */
+  readonly isOver?: (attempt: string) => boolean;
 }
 
 // ------------------------------------------------------------------------------------------------ descriptors of sources

@@ -98,7 +98,13 @@ class DriverHost {
     this.options = options;
     this.epoch = options.highestEpoch ?? 0;
     this.limits = { ...DRIVER_LIMITS, ...options.limits };
-    this.inputs = { job: options.job, applicationId: options.application.id, log: options.env.log, signal: this.work.signal };
+    this.inputs = {
+      job: options.job,
+      applicationId: options.application.id,
+      attempt: options.attempt,
+      log: options.env.log,
+      signal: this.work.signal,
+    };
     this.ended = new Promise((resolve) => {
       this.settle = resolve;
     });
@@ -320,7 +326,7 @@ class DriverHost {
 
   private async prepare(effect: Extract<DriverEffect, { kind: "prepare" }>): Promise<void> {
     try {
-      const sources = await prepareTry(this.inputs, effect.attempt, effect.cleanUp);
+      const sources = await prepareTry(this.inputs, effect.attempt);
       this.post({ kind: "prepared", try: effect.try, sources });
     } catch (thrown) {
       this.post({ kind: "prepare.failed", try: effect.try, error: CodedError.from(thrown, "SOURCE_FAILED").toShape() });

@@ -7,6 +7,7 @@ import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { SinkConnector, SourceConnector } from "../dataflow/connector.js";
 import type { Log } from "../env/log.js";
+import { isUpTo } from "../job/driver-events.js";
 import type { EnumeratedSource } from "../job/splits.js";
 import type { CommitManifest } from "../wire/application.js";
 
@@ -25,13 +26,15 @@ export interface JobInputs {
 export interface InputsOptions {
   readonly job: JobInputs;
   readonly applicationId: string;
+  /** Of this driver. */
+  readonly attempt: number;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
 
 /** Rejects with SOURCE_FAILED or SINK_FAILED. */
-export async function prepareTry(options: InputsOptions, attempt: string, cleanUp: boolean): Promise<EnumeratedSource[]> {
-  if (cleanUp) await removeLeftovers(options, attempt);
+export async function prepareTry(options: InputsOptions, attempt: string): Promise<EnumeratedSource[]> {
+  await removeLeftovers(options, attempt);
   const { sources, sinks } = options.job;
   const begun = Promise.all([...sinks].map(([uid, sink]) => beginSink(options, uid, sink, attempt)));
   const enumerated = Promise.all([...sources].map(([uid, source]) => enumerate(options, uid, source)));
@@ -57,10 +60,10 @@ export async function commitSinks(options: InputsOptions, manifest: CommitManife
 
 /** Leftovers cost space, not correctness: what can't be removed is logged. */
 export async function removeLeftovers(options: InputsOptions, keepAttempt: string | null): Promise<void> {
-  const { applicationId, job, log } = options;
+  const { applicationId, attempt, job, log } = options;
   const removals = [...job.sinks].map(async ([uid, { connector }]) => {
     try {
-      await connector.cleanUp({ applicationId, keepAttempt });
+      await connector.cleanUp({ applicationId, keepAttempt, isOver: (name) => isUpTo(attempt, name) });
     } catch (thrown) {
       log.warn("leftovers of a sink could not be removed", {
         app: applicationId,

@@ -13,8 +13,8 @@
  * Invariants:
  *   1. No output is made visible before the master said that the commit of this attempt is durable.
  *   2. A new try is deployed only when every member of the one before has stopped or been given up for good.
- *   3. Other tries' leftovers are removed only while a master confirms that this attempt is the current one, or after a durable commit:
- *      a superseded driver must not remove what its successor has staged.
+ *   3. Only leftovers of this driver attempt and of earlier ones are removed: a driver may be superseded without knowing it, and must not
+ *      touch what its successor has staged.
  *   4. Superseded means: end at once, touch no output.
  */
 
@@ -512,11 +512,11 @@ class Driver implements DriverCore {
   }
 
   private prepare(): void {
-    // The first try waits for the master's word that this attempt is the current one; later ones run on without a master.
+    // The first try waits for the master's word that this attempt is the current one: no output is begun for nothing.
     if (this.preparing || (this.current.number === 1 && !this.master.isRegistered)) return;
     this.preparing = true;
     const attempt = attemptName(this.config.attempt, this.current.number);
-    this.out.push({ kind: "prepare", try: this.current.number, attempt, cleanUp: this.master.isRegistered });
+    this.out.push({ kind: "prepare", try: this.current.number, attempt });
   }
 
   private prepared(event: Of<"prepared">): void {
@@ -660,11 +660,6 @@ class Driver implements DriverCore {
   }
 
   private cleanUp(ending: Ending): void {
-    const confirmed = this.master.isRegistered || ending.outcome === "finished";
-    if (!confirmed) {
-      this.finishUp(ending);
-      return;
-    }
     this.phase = { kind: "cleaning", until: this.now + this.config.limits.cleanUpMs, ending };
     this.out.push({ kind: "clean-up" });
   }

@@ -119,10 +119,10 @@ export type DriverEffect =
   | { readonly kind: "refuse"; readonly link: number; readonly requestId: number; readonly error: ErrorShape }
   /** Is anybody still listening there? Ask until refused (`executor.unreachable`), until it has connected again, or for `forMs`. */
   | { readonly kind: "probe"; readonly processId: string; readonly address: string; readonly forMs: number }
-  /** Enumerate the sources and begin the sinks for this try; before that clean up all other tries' leftovers where said. */
-  | { readonly kind: "prepare"; readonly try: number; readonly attempt: string; readonly cleanUp: boolean }
+  /** Remove the leftovers of earlier tries and driver attempts, enumerate the sources, begin the sinks for this try. */
+  | { readonly kind: "prepare"; readonly try: number; readonly attempt: string }
   | { readonly kind: "commit-sinks"; readonly manifest: CommitManifest; readonly attempt: string }
-  /** Remove what any try left behind and was never committed. */
+  /** Remove what the tries of this driver attempt, and of earlier ones, left behind and was never committed. */
   | { readonly kind: "clean-up" }
   | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string; readonly fields: LogFacts }
   /** The last effect. Connections are to be flushed before the process exits. */
@@ -140,3 +140,9 @@ export interface Ending {
 
 /** How sinks and user code know one try of an application. */
 export const attemptName = (attempt: number, tryNumber: number): string => `${attempt}.${tryNumber}`;
+
+/** Whether the named try belongs to this driver attempt or an earlier one. A name of another form is nobody's. */
+export function isUpTo(attempt: number, name: string): boolean {
+  const match = /^([0-9]+)\.[0-9]+$/.exec(name);
+  return match !== null && Number(match[1]) <= attempt;
+}

@@ -27,7 +27,7 @@ describe("the course of a job", () => {
     world.post({ kind: "started" });
     expect(world.of("prepare")).toEqual([]);
     world.master();
-    expect(world.of("prepare")).toEqual([{ kind: "prepare", try: 1, attempt: "1.1", cleanUp: true }]);
+    expect(world.of("prepare")).toEqual([{ kind: "prepare", try: 1, attempt: "1.1" }]);
   });
 
   test("it deploys when all executors are there and the sources are enumerated, whichever comes last", () => {
@@ -163,6 +163,7 @@ describe("the course of a job", () => {
     const reported = (code: "GRAPH_MISMATCH" | "ARTIFACT_CORRUPT", changes = {}) => {
       const world = new World({ broken: shape(code), application: applicationRecord(changes) });
       world.post({ kind: "started" });
+      world.post({ kind: "cleaned" });
       world.master();
       return world.requests("driver.finished")[0]?.body;
     };
@@ -175,6 +176,7 @@ describe("the course of a job", () => {
   test("an application that was cancelled before its driver started is reported so", () => {
     const world = new World({ application: applicationRecord({ cancelRequested: true }) });
     world.post({ kind: "started" });
+    world.post({ kind: "cleaned" });
     world.master();
     expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "cancelled" });
     expect(world.of("prepare")).toEqual([]);

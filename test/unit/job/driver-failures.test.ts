@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { DRIVER_LIMITS } from "../../../src/job/driver-events.js";
+import { DRIVER_LIMITS, isUpTo } from "../../../src/job/driver-events.js";
 import { applicationRecord, shape, World } from "./driver-world.js";
 
 /** Both executors stop their slices. */
@@ -69,16 +69,12 @@ describe("an executor that dies", () => {
     world.dies(1);
     stopped(world, [2]);
     nextTry(world);
-    expect(world.of("prepare").at(-1)).toEqual({ kind: "prepare", try: 2, attempt: "1.2", cleanUp: true });
+    expect(world.of("prepare").at(-1)).toEqual({ kind: "prepare", try: 2, attempt: "1.2" });
   });
 
-  test("without a master nothing of other tries is removed: this attempt may be superseded without knowing", () => {
-    const world = new World().running();
-    world.post({ kind: "master.lost", link: 100 });
-    world.dies(1);
-    stopped(world, [2]);
-    nextTry(world);
-    expect(world.of("prepare").at(-1)).toMatchObject({ attempt: "1.2", cleanUp: false });
+  test("leftovers are those of this driver attempt and of earlier ones: a superseded driver harms no successor", () => {
+    expect(["1.1", "1.2", "2.7"].map((name) => isUpTo(2, name))).toEqual([true, true, true]);
+    expect(["3.1", "10.1", "other", "2", ""].map((name) => isUpTo(2, name))).toEqual([false, false, false, false, false]);
   });
 
   test("the reason is shown with the restart", () => {
