@@ -35,6 +35,8 @@ export interface ReadLogsOptions extends CallOptions {
   readonly streams: readonly LogStream[];
   /** Goes on until the application has ended and its logs are read; otherwise what is there now. */
   readonly follow: boolean;
+  /** When following: resolves when the application is known to have ended, so that the last look need not wait its turn. */
+  readonly over?: Promise<unknown>;
   /** Only processes for which it returns true. */
   wanted?(processId: string): boolean;
   onChunk(chunk: LogChunk): Promise<void> | void;
@@ -55,6 +57,7 @@ interface Cursor {
 /** Resolves when everything asked for was given out. Rejects with NOT_FOUND, NO_MASTER, the signal's reason, or what `onChunk` threw. */
 export async function readLogs(client: Client, options: ReadLogsOptions): Promise<void> {
   const reading: Reading = { options, links: createWorkerLinks(client), cursors: new Map(), final: false, failure: null };
+  const over = options.over ?? new Promise(() => {});
   const inFlight = () => [...reading.cursors.values()].map((cursor) => cursor.reading).filter((promise) => promise !== null);
   try {
     for (;;) {
@@ -65,7 +68,7 @@ export async function readLogs(client: Client, options: ReadLogsOptions): Promis
           startReading(reading, process.processId, process.address);
       }
       // A log that is waited for may not hold up a process that has just appeared, so this looks again in between.
-      if (options.follow && !located.final) await sleep(client.env.clock, LOCATE_EVERY_MS, options.signal);
+      if (options.follow && !located.final) await Promise.race([sleep(client.env.clock, LOCATE_EVERY_MS, options.signal), over]);
       else await Promise.all(inFlight());
       if (reading.failure !== null) throw reading.failure.thrown;
       options.signal.throwIfAborted();

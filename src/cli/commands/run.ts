@@ -104,17 +104,19 @@ async function follow(
   if (interrupt.signal.aborted) cancel();
   else interrupt.signal.addEventListener("abort", cancel, { once: true });
   const view = progressView(process.stderr, () => performance.now());
+  const ending = client.waitForEnd(id, (seen) => {
+    if (options.json !== true && process.stderr.isTTY) view.show(seen);
+  });
   const logs = client.readLogs({
     application: id,
     streams: ["stdout"],
     follow: true,
+    over: ending.catch(() => null),
     // What user code prints (console sinks, console.log) belongs to the command's own output.
     wanted: () => options.json !== true,
     onChunk: ({ bytes }) => void process.stdout.write(bytes),
   });
-  const application = await client.waitForEnd(id, (seen) => {
-    if (options.json !== true && process.stderr.isTTY) view.show(seen);
-  });
+  const application = await ending;
   view.end();
   await logs.catch(() => {});
   const exitCode = report(application, options, null);
