@@ -43,6 +43,8 @@ export class SmallMaster {
   readonly drivers: StartedProcess[] = [];
   /** What to say to a commit: undefined, to accept it. */
   refuseCommit: (() => CodedError | undefined) | null = null;
+  /** Executors are made of spares. */
+  spares = false;
   /** Told of a commit after it is "durable", before the driver hears of it. */
   onCommit: () => void = () => undefined;
   private readonly env: Env;
@@ -115,6 +117,21 @@ export class SmallMaster {
     this.application = { ...this.application, attempt: this.application.attempt + 1, restarts: this.application.restarts + 1 };
   }
 
+  startClientDriver(): StartedProcess {
+    const processId = driverProcessId(this.application.id, this.application.attempt);
+    const started = this.spawn(processId, path.join(this.folder, processId), ["client-driver"]);
+    const start = this.startOf("driver", processId, null, `holdfast://${this.address}`);
+    started.child.stdin?.write(`${JSON.stringify(start)}\n`);
+    this.drivers.push(started);
+    return started;
+  }
+
+  unusedSpare(): StartedProcess["ended"] {
+    const { child, ended } = this.spawn("spare", path.join(this.folder, "spare"), ["spare"]);
+    child.stdin?.end();
+    return ended;
+  }
+
   async stopAll(): Promise<void> {
     this.wanted = 0;
     const all = [...this.drivers, ...this.executors.values()];
@@ -174,7 +191,17 @@ export class SmallMaster {
   private launch(role: "driver" | "executor", processId: string, driverAddress: string | null, masterUrl: string): StartedProcess {
     const folder = path.join(this.folder, processId);
     mkdirSync(folder, { recursive: true });
-    const start: RunnerStart = {
+    const start = this.startOf(role, processId, driverAddress, masterUrl);
+    const startFile = path.join(folder, "start.json");
+    writeFileSync(startFile, JSON.stringify(start), { mode: 0o600 });
+    const isSpare = role === "executor" && this.spares;
+    const started = this.spawn(processId, folder, isSpare ? ["spare"] : [role, startFile]);
+    if (isSpare) started.child.stdin?.end(`${JSON.stringify({ role, startFile })}\n`);
+    return started;
+  }
+
+  private startOf(role: "driver" | "executor", processId: string, driverAddress: string | null, masterUrl: string): RunnerStart {
+    return {
       role,
       processId,
       application: this.application,
@@ -186,12 +213,15 @@ export class SmallMaster {
       workerId: "w",
       epoch: 0,
     };
-    const startFile = path.join(folder, "start.json");
-    writeFileSync(startFile, JSON.stringify(start), { mode: 0o600 });
+  }
+
+  /** Its input, a pipe, is the caller's. */
+  private spawn(processId: string, folder: string, args: readonly string[]): StartedProcess {
+    mkdirSync(folder, { recursive: true });
     const log = (stream: string) => path.join(folder, `${stream}.log`);
-    const child = spawn(process.execPath, [programPath("runner"), role, startFile], {
+    const child = spawn(process.execPath, [programPath("runner"), ...args], {
       cwd: folder,
-      stdio: ["ignore", openSync(log("stdout"), "a"), openSync(log("stderr"), "a")],
+      stdio: ["pipe", openSync(log("stdout"), "a"), openSync(log("stderr"), "a")],
     });
     const ended = new Promise<{ exitCode: number | null; signal: string | null }>((resolve) => {
       child.on("exit", (exitCode, signal) => resolve({ exitCode, signal }));
