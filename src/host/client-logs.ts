@@ -135,6 +135,8 @@ async function readSome(reading: Reading, cursor: Cursor, address: string | null
     }
     cursor.unreachable = false;
     const bytes = base64ToBytes(answer.base64);
+    // What lay before this offset was removed meanwhile (a log that grew too large): reading goes on behind the gap.
+    cursor.offset = answer.offset ?? cursor.offset;
     if (bytes.length > 0)
       await options.onChunk({ processId: cursor.processId, stream: cursor.stream, offset: cursor.offset, bytes });
     cursor.offset += bytes.length;
