@@ -9,14 +9,13 @@
  */
 import type { z } from "zod";
 import { bytesToHex, equalInConstantTime, hexToBytes } from "../base/bytes.js";
-import type { ErrorCode } from "../base/errors.js";
-import { CodedError, isErrorCode } from "../base/errors.js";
+import { CodedError } from "../base/errors.js";
 import type { Env } from "../env/env.js";
 import type { Connection } from "../env/transport.js";
 import { parseControlJson } from "../wire/control-json.js";
 import type { Role } from "../wire/envelope.js";
 import { MAX_HANDSHAKE_FRAME_BYTES, PROTOCOL_VERSION } from "../wire/envelope.js";
-import type { Facts, Hello, refused, Welcome } from "../wire/handshake.js";
+import type { Facts, Hello, Welcome } from "../wire/handshake.js";
 import {
   challengeOrRefused,
   HANDSHAKE_TIMEOUT_MS,
@@ -30,8 +29,9 @@ import {
 } from "../wire/handshake.js";
 import type { Link, LinkPeer, LinkSettings } from "./link.js";
 import type { Channel } from "./link-channel.js";
-import { createChannel, decodeText, encodeText, shorten } from "./link-channel.js";
+import { createChannel, decodeText, encodeText } from "./link-channel.js";
 import type { KeyFor } from "./link-keys.js";
+import { malformed, otherVersion, refusal, unauthenticated, wrongCluster } from "./link-refusals.js";
 import { createLink } from "./link-session.js";
 
 export interface AcceptorSettings {
@@ -292,55 +292,3 @@ const prove = (env: Env, key: Uint8Array, text: string): string => bytesToHex(en
 
 const proves = (env: Env, key: Uint8Array, text: string, proof: string): boolean =>
   equalInConstantTime(env.digest.hmacSha256(key, encodeText(text)), hexToBytes(proof));
-
-const malformed = () => new CodedError("PROTOCOL_VIOLATION", "a frame of the handshake is malformed");
-
-function otherVersion(theirs: number): CodedError {
-  return new CodedError(
-    "PROTOCOL_VERSION",
-    `the other side speaks protocol version ${theirs}, this side version ${PROTOCOL_VERSION}`,
-    {
-      hint: "Run the same release of Holdfast on both sides.",
-      details: { theirs, ours: PROTOCOL_VERSION },
-    },
-  );
-}
-
-function unauthenticated(remote: string | null): CodedError {
-  return new CodedError(
-    "UNAUTHENTICATED",
-    `${remote === null ? "the connecting process" : remote} did not prove that it knows the cluster secret`,
-    {
-      hint: "Give both sides the same --secret-file.",
-    },
-  );
-}
-
-function wrongCluster(dialer: string, acceptor: string): CodedError {
-  return new CodedError(
-    "WRONG_CLUSTER",
-    `the connecting process belongs to cluster ${dialer}, the one that it reached to cluster ${acceptor}`,
-    {
-      hint: "Check the address, or the directory that keeps the identity of the cluster.",
-    },
-  );
-}
-
-/** Codes that a stranger may make us report; another one in a refusal is none of ours. */
-const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
-  "UNAUTHENTICATED",
-  "FORBIDDEN",
-  "WRONG_CLUSTER",
-  "PROTOCOL_VERSION",
-  "PROTOCOL_VIOLATION",
-  "LIMIT_EXCEEDED",
-]);
-
-function refusal(connection: Connection, error: z.infer<typeof refused>["error"]): CodedError {
-  const code = REFUSALS.has(error.code) && isErrorCode(error.code) ? error.code : "PROTOCOL_VIOLATION";
-  return new CodedError(
-    code,
-    `${connection.remote} refused the connection: ${shorten(error.message, 500)}`,
-    error.hint === null ? {} : { hint: shorten(error.hint, 500) },
-  );
-}

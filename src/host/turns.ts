@@ -6,8 +6,9 @@
  *   2. Effects run in order, after the commit of their turn and of all earlier turns, and never after a failed one.
  *   3. After `close`, a failed commit or an exception of the core, nothing is stepped or acted on again.
  */
-import { CodedError } from "../base/errors.js";
+
 import type { Core, RecordChange, Turn } from "../base/core.js";
+import { CodedError } from "../base/errors.js";
 import type { Clock, Timer } from "../env/clock.js";
 
 export const MAX_TURN_EVENTS = 4096;
@@ -93,7 +94,8 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
         const turn: Turn<Effect> = { writes: [], effects: [] };
         gather(turn);
         if (turn.writes.length > 0) {
-          if (options.commit === null) throw new CodedError("INTERNAL", "invariant broken: a role without records asked to persist");
+          if (options.commit === null)
+            throw new CodedError("INTERNAL", "invariant broken: a role without records asked to persist");
           await options.commit(turn.writes);
         }
         for (const effect of turn.effects) {
