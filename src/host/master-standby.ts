@@ -7,7 +7,7 @@
 import { CodedError, hasCode } from "../base/errors.js";
 import type { Link } from "./link.js";
 
-const MIN_PAUSE_MS = 20;
+const MIN_PAUSE_MS = 5;
 const MAX_PAUSE_MS = 1_000;
 const STABLE_LINK_MS = 200;
 

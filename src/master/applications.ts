@@ -13,7 +13,7 @@ import { applicationId } from "../wire/ids.js";
 import type { OperationInput } from "../wire/operations.js";
 import { applicationKey, encodeApplicationRecord } from "../wire/records.js";
 import { newDriverRun } from "./attempts.js";
-import { emit, endWait, tell } from "./events.js";
+import { emit, tell } from "./events.js";
 import { stopProcesses } from "./processes.js";
 import { enqueue } from "./scheduling.js";
 import {
@@ -170,7 +170,6 @@ export function remember(state: MasterState, app: Application): void {
 }
 
 function forget(state: MasterState, app: Application): void {
-  for (const waiter of [...app.waiters]) endWait(state, waiter);
   state.finished.delete(app.id);
   state.applications.delete(app.id);
   if (state.byKey.get(app.record.submissionKey) === app.id) state.byKey.delete(app.record.submissionKey);

@@ -149,4 +149,11 @@ export function waiterDeadline(state: MasterState, step: Step, waiter: Waiter): 
   }
   const app = state.applications.get(waiter.what.applicationId);
   if (app !== undefined) replyStatus(state, step, waiter.linkId, waiter.requestId, app);
+  else
+    replyError(
+      step,
+      waiter.linkId,
+      waiter.requestId,
+      shape("NOT_FOUND", `${waiter.what.applicationId} ended long ago and is forgotten`),
+    );
 }

@@ -1,5 +1,5 @@
 /**
- * From records to a working master (docs/recovery.md):
+ * From records to a working master:
  *
  *   1. load        records become nouns; drivers that were running count on their recorded workers until these have spoken
  *   2. elected     deadlines start; RECOVERING; submissions are taken; workers that come back are scheduled on at once
