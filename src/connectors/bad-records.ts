@@ -46,53 +46,60 @@ export class BadRecords {
   }
 }
 
+/** Knows one place and its line, and moves on from there: a file full of bad records is counted once, not once for each. */
 export class LineNumbers {
   private readonly path: string;
-  /** Unpacked bytes can't be read again. */
+  /** Unpacked bytes can't be read again, so chunks are counted as they go by. */
   private readonly countsAsItGoes: boolean;
   private at = 0;
   private line: number | null;
   private chunk: { readonly buffer: Buffer; readonly start: number; readonly end: number; readonly offset: number } | null = null;
-  private chunkLines = 0;
+  /** Where the present chunk (or oversized line) ends, when chunks are counted. */
+  private lineAtEnd: number | null;
 
   constructor(path: string, startsAt: number) {
     this.path = path;
     this.countsAsItGoes = path.endsWith(".gz");
     this.line = this.countsAsItGoes && startsAt > 0 ? null : 1;
+    this.lineAtEnd = this.line;
   }
 
   /** A chunk is in use from now on. */
   pass(buffer: Buffer, start: number, end: number, offset: number): void {
     this.chunk = { buffer, start, end, offset };
-    if (!this.countsAsItGoes) return;
-    if (this.line !== null) this.line += this.chunkLines;
-    this.chunkLines = countLines(buffer, start, end);
-    this.at = offset;
+    if (this.countsAsItGoes) this.moveTo(offset, countLines(buffer, start, end));
   }
 
   /** An oversized line stands at `offset`; no chunk holds it. */
   passOversized(offset: number): void {
     this.chunk = null;
-    if (!this.countsAsItGoes) return;
-    if (this.line !== null) this.line += this.chunkLines;
-    this.chunkLines = 1;
-    this.at = offset;
+    if (this.countsAsItGoes) this.moveTo(offset, 1);
   }
 
+  /** Offsets only grow from call to call. Null: not known, or not without reading more than `recountBytes` again. */
   lineAt(offset: number, recountBytes: number): number | null {
     const { chunk } = this;
-    // A CSV row may have begun before the present chunk. What is unpacked can't be looked at again.
-    const before = chunk === null || offset < chunk.offset;
-    if (this.countsAsItGoes && chunk !== null && before) return null;
-    if (!this.countsAsItGoes) this.recount(before ? offset : chunk.offset, recountBytes);
-    if (this.line === null || before) return this.line;
-    return this.line + countLines(chunk.buffer, chunk.start, Math.min(chunk.end, chunk.start + offset - chunk.offset));
+    // A CSV row may have begun before the present chunk.
+    const chunkOffset = chunk === null || offset < chunk.offset ? offset : chunk.offset;
+    if (this.at < chunkOffset) this.recount(chunkOffset, recountBytes);
+    if (this.line === null || offset < this.at) return null;
+    if (chunk === null || offset === this.at) return this.line;
+    const base = chunk.start - chunk.offset;
+    this.line += countLines(chunk.buffer, base + this.at, Math.min(chunk.end, base + offset));
+    this.at = offset;
+    return this.line;
+  }
+
+  private moveTo(offset: number, lines: number): void {
+    this.at = offset;
+    this.line = this.lineAtEnd;
+    this.lineAtEnd = this.line === null ? null : this.line + lines;
   }
 
   /** Moves `at` and `line` on to `offset`. */
   private recount(offset: number, recountBytes: number): void {
-    if (this.line === null || offset === this.at) return;
-    if (offset < this.at || offset - this.at > recountBytes) {
+    if (this.line === null) return;
+    if (this.countsAsItGoes || offset - this.at > recountBytes) {
       this.line = null;
       return;
     }
@@ -106,6 +113,8 @@ export class LineNumbers {
         this.line += countLines(buffer, 0, count);
         this.at += count;
       }
+      // The file has become shorter.
+      if (this.at < offset) this.line = null;
     } catch {
       // The line number is a courtesy: the byte offset is told in any case.
       this.line = null;

@@ -5,7 +5,7 @@
  *   1. Text always ends with a line feed, so a row is incomplete only within quotes; then it is kept and the next window is put behind it.
  *   2. After a bad row reading goes on with the line after the one in which the row began.
  */
-import { TextWindows } from "./text-windows.js";
+import { detached, TextWindows } from "./text-windows.js";
 
 const CR = 13;
 const LF = 10;
@@ -137,7 +137,7 @@ export class CsvRows {
     for (;;) {
       const found = text.indexOf(delimiter, at);
       const cellEnd = found < 0 || found > end ? end : found;
-      if (wanted === null || wanted[count] === true) cells[count] = text.slice(at, cellEnd);
+      if (wanted === null || wanted[count] === true) cells[count] = detached(text, at, cellEnd);
       count++;
       if (cellEnd === end) break;
       at = cellEnd + 1;
@@ -159,14 +159,14 @@ export class CsvRows {
           if (!this.multiline) return this.bad("a quote is not closed on its line");
           feed = text.indexOf("\n", close);
         }
-        cells[count++] = text.slice(at + 1, close).replaceAll('""', '"');
+        cells[count++] = detached(text, at + 1, close).replaceAll('""', '"');
         at = close + 1;
         const code = text.charCodeAt(at);
         if (code !== this.delimiterCode && !this.endsRow(at, feed)) return this.bad("a closing quote is followed by text");
       } else {
         const found = text.indexOf(delimiter, at);
         const end = found < 0 || found > feed ? (feed > at && text.charCodeAt(feed - 1) === CR ? feed - 1 : feed) : found;
-        cells[count++] = text.slice(at, end);
+        cells[count++] = detached(text, at, end);
         at = end;
       }
       if (text.charCodeAt(at) !== this.delimiterCode) break;

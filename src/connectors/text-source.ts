@@ -1,7 +1,7 @@
 /** Lines of text. Position: `[offset of the window, lines given out of it]`. */
 import type { SourceConnector, TextSourceDescriptor } from "../dataflow/connector.js";
 import { type LineParser, type LinePosition, lineSource } from "./line-source.js";
-import { TextWindows } from "./text-windows.js";
+import { detached, TextWindows } from "./text-windows.js";
 
 const CR = 13;
 
@@ -74,7 +74,7 @@ class TextParser implements LineParser<string> {
     let count = from;
     while (count < limit && at < text.length) {
       const feed = text.indexOf("\n", at);
-      out[count++] = text.slice(at, feed > at && text.charCodeAt(feed - 1) === CR ? feed - 1 : feed);
+      out[count++] = detached(text, at, feed > at && text.charCodeAt(feed - 1) === CR ? feed - 1 : feed);
       at = feed + 1;
     }
     this.at = at;

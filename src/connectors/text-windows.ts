@@ -1,11 +1,22 @@
 /**
- * A chunk of whole lines as strings of moderate size. Strings cut out of a larger one keep all of it alive, so windows are small: whoever
- * keeps one line of a window keeps WINDOW_BYTES at most. They are also faster than large ones, which V8 places outside its young space.
+ * A chunk of whole lines as strings of moderate size: decoding many lines at once is fast, and windows of this size stay in V8's young
+ * space. What is cut out of a window for a record has to be `detached` from it.
  */
 import { isAscii } from "node:buffer";
 
 export const WINDOW_BYTES = 64 * 1024;
 const LF = 10;
+
+/** V8 copies shorter parts of a string; longer ones are views that keep the whole string alive. */
+const COPIED_CHARS = 13;
+
+/**
+ * A part of a window that does not keep the window alive: a job that keeps one line in a thousand (as keys, say) would otherwise hold
+ * its whole input in memory. Cutting from a fresh string keeps that one only, which is one character longer.
+ */
+export function detached(text: string, from: number, to: number): string {
+  return to - from < COPIED_CHARS ? text.slice(from, to) : ` ${text.slice(from, to)}`.slice(1);
+}
 
 export class TextWindows {
   private buffer: Buffer = Buffer.alloc(0);

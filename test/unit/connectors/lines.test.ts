@@ -1,7 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openBytes } from "../../../src/connectors/byte-source.js";
+import { createSource } from "../../../src/connectors/index.js";
 import { LineChunks } from "../../../src/connectors/line-chunks.js";
 import { readDescriptor, signal, temporaryDir, writeFile } from "./reading.js";
 
@@ -148,7 +151,6 @@ describe("text", () => {
   test("that became shorter since it was enumerated is refused", async () => {
     const dir = temporaryDir();
     const path = writeFile(dir, "lines.txt", "one\ntwo\n");
-    const { createSource } = await import("../../../src/connectors/index.js");
     const source = createSource({ kind: "text", path });
     const { splits } = await source.enumerate({ parallelism: 1, signal });
     writeFile(dir, "lines.txt", "one\n");
@@ -166,6 +168,31 @@ describe("text", () => {
       message: expect.stringContaining(`line 2 of ${path}`),
     });
   });
+});
+
+test("keeping a few lines or fields does not keep the input in memory", async () => {
+  const dir = temporaryDir();
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const line = (i: number): string => `a line number ${i} of some length,and a second field ${i}`;
+  const path = writeFile(dir, "lines.csv", `x,y\n${Array.from({ length: 400_000 }, (_, i) => line(i)).join("\n")}`);
+  for (const kind of ["text", "csv"] as const) {
+    const source = createSource({ kind, path });
+    const kept: unknown[] = [];
+    const out: unknown[] = [];
+    const { splits } = await source.enumerate({ parallelism: 1, signal });
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    for (const split of splits) {
+      const reader = await source.open(split, null, { signal, onBadRecord: () => undefined });
+      for (let count = await reader.next(out, 200); count > 0; count = await reader.next(out, 200)) kept.push(out[0]);
+      await reader.close();
+    }
+    out.length = 0;
+    collect();
+    expect(kept.length).toBeGreaterThan(1000);
+    expect((process.memoryUsage().heapUsed - before) / 1e6).toBeLessThan(5);
+  }
 });
 
 test("closing a reader in the middle of a read leaves nothing open", async () => {

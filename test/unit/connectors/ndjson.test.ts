@@ -258,6 +258,16 @@ describe("a bad line", () => {
     ]);
   });
 
+  test("of very many costs no more to number than one", async () => {
+    const dir = temporaryDir();
+    const text = Array.from({ length: 200_000 }, (_, i) => `bad ${i}`).join("\n");
+    for (const path of [writeFile(dir, "all-bad.ndjson", text), writeFile(dir, "all-bad.ndjson.gz", gzipSync(text))]) {
+      const { bad } = await readDescriptor({ kind: "ndjson", path, onError: "skip" });
+      expect(bad.length).toBe(200_000);
+      for (const [i, one] of bad.entries()) if (one.line !== i + 1) expect(one.line).toBe(i + 1);
+    }
+  });
+
   test("is told with at most 200 characters", async () => {
     const path = writeFile(temporaryDir(), "records.ndjson", `[${"x".repeat(5000)}\n{}\n`);
     const { bad, records } = await readDescriptor({ kind: "ndjson", path, onError: "skip" });
