@@ -278,7 +278,7 @@ class Driver implements DriverCore {
   private masterExecutors(event: Of<"master.executors">): void {
     if (!this.master.accepts(event.epoch)) return;
     for (const view of event.executors) {
-      if (view.state !== "ended" && view.state !== "lost") continue;
+      if ((view.state !== "ended" && view.state !== "lost") || !this.isOurs(view.processId)) continue;
       const executor = this.roster.get(view.processId);
       if (executor !== undefined) {
         // A worker that is lost to the master may still run an executor that answers us: this connection judges its life.
@@ -315,8 +315,13 @@ class Driver implements DriverCore {
 
   private cancel(reason: string): void {
     this.cancelReason = reason;
+    const { phase } = this;
     // Once the commit is asked for, the master decides which of the two came first.
     if (this.isUndecided()) this.beginEnding(cancelled(reason));
+    // A worker that stops a cancelled driver may be faster than the master's own word.
+    else if ((phase.kind === "stopping" || phase.kind === "cleaning") && phase.ending?.outcome === "quit") {
+      this.phase = { ...phase, ending: cancelled(reason) };
+    }
   }
 
   private superseded(epoch: number, reason: string, finalState: string | null): void {
@@ -353,9 +358,7 @@ class Driver implements DriverCore {
 
   private executorRegistered(event: Of<"executor.registered">): void {
     const { application, attempt, graphHash, limits } = this.config;
-    const id = parseProcessId(event.processId);
-    const ours = id !== null && id.application === application.id && id.attempt === attempt && id.executor !== null;
-    if (!ours) {
+    if (!this.isOurs(event.processId)) {
       this.dismiss(event.link, `executor ${event.processId} does not belong to attempt ${attempt} of ${application.id}`);
       return;
     }
@@ -381,6 +384,13 @@ class Driver implements DriverCore {
     });
     this.resume(event.processId, event.link);
     this.deployWhenReady();
+  }
+
+  private isOurs(processId: string): boolean {
+    const id = parseProcessId(processId);
+    return (
+      id !== null && id.application === this.config.application.id && id.attempt === this.config.attempt && id.executor !== null
+    );
   }
 
   /** An executor that came back gets the present order again; it knows whether it already follows it. */

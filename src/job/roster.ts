@@ -5,7 +5,7 @@
 import { MAX_PARALLELISM } from "../wire/application.js";
 
 /** The newest are kept; the master has long taken note of older ones. */
-export const MAX_RELEASED = 16 * MAX_PARALLELISM;
+export const MAX_RELEASED = 4 * MAX_PARALLELISM;
 
 export interface Executor {
   readonly processId: string;

@@ -187,6 +187,18 @@ describe("an executor that dies", () => {
     expect(world.view).toMatchObject({ phase: "running", try: 2 });
   });
 
+  test("ends of an earlier driver attempt's executors are none of its business", () => {
+    const world = new World({ application: applicationRecord({ attempt: 2 }) });
+    world.post({ kind: "started" });
+    world.master(1, applicationRecord({ attempt: 2 }));
+    const executors = [1, 2, 3, 4, 5, 6].map((number) => {
+      return { processId: `app-1-1.d1.e${number}`, workerId: "w", pid: null, state: "ended" as const, reason: "exit code 1" };
+    });
+    world.post({ kind: "master.executors", epoch: 1, executors });
+    expect(world.view.phase).toBe("gathering");
+    expect(world.of("tell-master").filter(({ message }) => message === "driver.executors")).toEqual([]);
+  });
+
   test("executors that end before they connect are replaced, but not for ever", () => {
     const world = new World();
     world.post({ kind: "started" });
@@ -300,6 +312,16 @@ describe("cancel, quit and superseded", () => {
     world.post({ kind: "cleaned" });
     expect(world.ending?.outcome).toBe("quit");
     expect(world.requests("driver.finished")).toEqual([]);
+  });
+
+  test("a driver that is stopped because of a cancel reports the cancel, whichever word comes first", () => {
+    const world = new World().running();
+    world.post({ kind: "stop", mode: "quit", reason: "SIGTERM" });
+    world.post({ kind: "master.cancel", epoch: 1, reason: "cancelled by a user" });
+    world.dies(1);
+    world.dies(2);
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "cancelled" });
   });
 
   test("a user's cancel without a master is not waited for for ever", () => {
