@@ -73,7 +73,7 @@ export function registerDriver(
     refuse("SUPERSEDED", `attempt ${attempt} of ${applicationId} is superseded; attempt ${record.attempt} is current`);
     return;
   }
-  const returns = driver.seen && driver.linkId === null;
+  const returns = driver.linkId === null && (driver.address !== null || state.recovery.drivers.has(applicationId));
   attach(state, step, app, driver, link, body);
   if (requestId !== null) {
     const settings = { heartbeatMs: state.settings.heartbeatMs, deadlineMs: state.settings.driverDeadlineMs };

@@ -18,6 +18,8 @@ export interface MasterSettings {
   readonly placement: Placement;
   /** Finished applications that are kept; the oldest are deleted. */
   readonly maxFinished: number;
+  /** Lost workers whose records are kept (so that their incarnations are refused); the ones lost first are forgotten. */
+  readonly maxLostWorkers: number;
   /** Applications that have not ended; further submissions are refused. */
   readonly maxActive: number;
   readonly maxEvents: number;
@@ -37,6 +39,7 @@ export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
   recoveryDeadlineMs: 15_000,
   placement: "spread",
   maxFinished: 1_000,
+  maxLostWorkers: 10_000,
   maxActive: 100_000,
   maxEvents: 10_000,
   maxWaiters: 1_000,

@@ -195,6 +195,8 @@ export interface MasterState {
   readonly byKey: Map<string, string>;
   readonly workers: Map<string, Worker>;
   readonly links: Map<number, LinkState>;
+  /** Lost workers, the one lost first at the front. */
+  readonly lost: Map<string, true>;
   /** Finished applications, the one that ended first at the front. */
   readonly finished: Map<string, true>;
   readonly deadlines: Deadlines<DeadlineKind>;
@@ -311,6 +313,7 @@ export function createState(options: {
     byKey: new Map(),
     workers: new Map(),
     links: new Map(),
+    lost: new Map(),
     finished: new Map(),
     deadlines: new Deadlines(),
     capacity: new Capacity(),

@@ -10,6 +10,7 @@
  */
 import type { WorkerRecord } from "../wire/application.js";
 import { parseProcessId } from "../wire/ids.js";
+import { workerKey } from "../wire/records.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
@@ -54,6 +55,7 @@ export function registerWorker(state: MasterState, step: Step, link: LinkState, 
   }
   const returns = !isNew && (worker.linkId === null || !worker.attached);
   state.workers.set(worker.id, worker);
+  state.lost.delete(worker.id);
   if (isNew) changeWorker(state, worker, { ...recordOf(body, step), state: "alive" });
   else if (differs(worker.record, body)) changeWorker(state, worker, { address: body.address, resources: body.resources });
   if (isNew || differs(worker.record, body) || returns) state.capacityVersion += 1;
@@ -183,6 +185,7 @@ export function workerDeadline(state: MasterState, step: Step, worker: Worker): 
   state.capacityVersion += 1;
   state.passWanted = true;
   refreshCapacity(state, worker);
+  rememberLost(state, worker.id);
   state.recovery.workers.delete(worker.id);
   const count = worker.processes.size;
   tell(
@@ -193,6 +196,17 @@ export function workerDeadline(state: MasterState, step: Step, worker: Worker): 
     `Worker ${worker.id} is lost: nothing heard for ${state.settings.workerDeadlineMs} ms; ${count} ${count === 1 ? "process" : "processes"} on it ${count === 1 ? "is" : "are"} given up.`,
   );
   dropProcesses(state, step, worker, "its worker is lost");
+}
+
+function rememberLost(state: MasterState, id: string): void {
+  state.lost.set(id, true);
+  const [oldest] = state.lost.keys();
+  if (oldest === undefined || state.lost.size <= state.settings.maxLostWorkers) return;
+  const forgotten = state.workers.get(oldest);
+  state.lost.delete(oldest);
+  state.workers.delete(oldest);
+  if (forgotten !== undefined) state.marked.workers.delete(forgotten);
+  state.marked.deleted.add(workerKey(oldest));
 }
 
 /** All that was counted on this incarnation is gone: executors at once, drivers and programs one after the other (each is a record). */

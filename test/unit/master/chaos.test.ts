@@ -85,13 +85,17 @@ class World {
     const attempt = Number(driverKey?.split(" ")[1]);
     switch (what) {
       case "program":
-        return this.submit(programSpec());
+        this.submit(programSpec());
+        return;
       case "supervised":
-        return this.submit(programSpec({ supervise: true, restart }));
+        this.submit(programSpec({ supervise: true, restart }));
+        return;
       case "job":
-        return this.submit(jobSpec(1 + (which % 3), { restart }));
+        this.submit(jobSpec(1 + (which % 3), { restart }));
+        return;
       case "client":
-        return this.submit(jobSpec(1, { deployMode: "client", supervise: false }));
+        this.submit(jobSpec(1, { deployMode: "client", supervise: false }));
+        return;
       case "launch":
         if (connected) worker.launch();
         return;
@@ -107,13 +111,15 @@ class World {
         this.cut.add(worker);
         return;
       case "return":
-        return this.comeBack(worker);
+        this.comeBack(worker);
+        return;
       case "renew":
         if (connected) worker.disconnect();
         worker.incarnation += 1;
         worker.running.clear();
         this.cut.add(worker);
-        return this.comeBack(worker);
+        this.comeBack(worker);
+        return;
       case "driver": {
         const one = this.pick(this.driversToStart(), which);
         if (one !== undefined) this.startDriver(one.id, one.attempt);
@@ -149,11 +155,14 @@ class World {
         if (which % 5 === 0) this.master.try("drain", { worker: worker.id });
         return;
       case "pass":
-        return this.master.pass(which);
+        this.master.pass(which);
+        return;
       case "long-pass":
-        return this.master.pass(12_000);
+        this.master.pass(12_000);
+        return;
       case "failover":
-        return this.failover();
+        this.failover();
+        return;
       default:
         if (this.workers.length < 4) this.workers.push(new TestWorker(this.master, `w${this.workers.length + 1}`, { cores: 2 }));
     }

@@ -101,6 +101,16 @@ describe("a worker", () => {
     expect(states(next)).toEqual(["w1 alive"]);
   });
 
+  test("that was lost is forgotten when many others were lost since", () => {
+    const master = new TestMaster({ settings: { maxLostWorkers: 2 } });
+    for (const id of ["w1", "w2", "w3"]) {
+      new TestWorker(master, id).disconnect();
+      master.pass(10_000);
+    }
+    expect(states(master)).toEqual(["w2 lost", "w3 lost"]);
+    expect([...master.store.keys()]).toEqual(["workers/w2", "workers/w3"]);
+  });
+
   test("that starts anew has lost what it ran", () => {
     const master = new TestMaster();
     const worker = new TestWorker(master, "w1");
