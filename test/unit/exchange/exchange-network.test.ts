@@ -218,6 +218,21 @@ describe("credits", () => {
     expect(networks[1].waiting().peakBytes).toBeGreaterThan(maxPayloadBytes);
   });
 
+  test("large batches are stopped by their bytes before the credits are used up, and go on", async () => {
+    const { output, input, networks } = await openPair({ creditsPerChannel: 64, windowBytesPerChannel: 10_000 });
+    const large = (number: number) => [new Uint8Array(6_000).fill(number)];
+    const { sent, blocked } = fill(output, large);
+    expect(sent).toBe(3);
+    await settle();
+    expect(networks[1].waiting().waitingBytes).toBeLessThan(10_000 + 7_000);
+    expect(await drain(input)).toEqual([large(0), large(1), large(2)]);
+    await blocked;
+    for (let number = 0; number < 20; number++) {
+      await output.send(large(number), 0, 1);
+      expect(await drain(input)).toEqual([large(number)]);
+    }
+  });
+
   test("while the connection takes nothing, a channel with credits waits as well", async () => {
     const { output, input, env, at } = await openPair({ creditsPerChannel: 8 });
     env.transport.freeze(at(1).dataAddress);

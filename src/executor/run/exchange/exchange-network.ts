@@ -12,19 +12,20 @@ import { assert, present } from "../../../base/assert.js";
 import { CodedError } from "../../../base/errors.js";
 import { MAX_PAYLOAD_BYTES, type TextCodec } from "../codec/index.js";
 import { createLocalNetwork } from "../local-network.js";
-import {
-  type BatchInput,
-  type BatchOutput,
-  type ChannelId,
-  CREDITS_PER_CHANNEL,
-  channelKey,
-  type ExchangeNetwork,
-} from "../network.js";
+import { type BatchInput, type BatchOutput, type ChannelId, channelKey, type ExchangeNetwork } from "../network.js";
 import { ExchangeInput } from "./exchange-input.js";
 import { Inbox, type WaitingBytes } from "./inbox.js";
 import type { DataConnection, ExchangePeer, PeerTransport, TryName } from "./peer-transport.js";
 import { ReceivingPeer } from "./receiving-peer.js";
 import { SendingPeer } from "./sending-peer.js";
+
+/**
+ * Batches of a channel on the way. More than in one process (CREDITS_PER_CHANNEL): a round trip takes a turn of two event loops, and what
+ * waits are bytes, not objects.
+ */
+export const EXCHANGE_CREDITS = 32;
+/** Bytes of a channel on the way: large batches are stopped sooner than by the credits. */
+export const EXCHANGE_WINDOW_BYTES = 4 * 1024 * 1024;
 
 export interface ExchangeNetworkOptions extends TryName {
   /** Of this executor. */
@@ -34,6 +35,7 @@ export interface ExchangeNetworkOptions extends TryName {
   readonly transport: PeerTransport;
   readonly text: TextCodec;
   readonly creditsPerChannel?: number;
+  readonly windowBytesPerChannel?: number;
   /** Bound of one encoded batch; larger ones are cut. */
   readonly maxPayloadBytes?: number;
 }
@@ -47,6 +49,7 @@ export class PeerExchangeNetwork implements PeerNetwork {
   readonly name: TryName;
   private readonly options: ExchangeNetworkOptions;
   private readonly credits: number;
+  private readonly windowBytes: number;
   private readonly local;
   private readonly senders = new Map<number, SendingPeer>();
   private readonly receivers = new Map<number, ReceivingPeer>();
@@ -63,8 +66,11 @@ export class PeerExchangeNetwork implements PeerNetwork {
   constructor(options: ExchangeNetworkOptions) {
     this.options = options;
     this.name = { attempt: options.attempt, try: options.try };
-    this.credits = options.creditsPerChannel ?? CREDITS_PER_CHANNEL;
-    this.local = createLocalNetwork({ creditsPerChannel: this.credits });
+    this.credits = options.creditsPerChannel ?? EXCHANGE_CREDITS;
+    this.windowBytes = options.windowBytesPerChannel ?? EXCHANGE_WINDOW_BYTES;
+    this.local = createLocalNetwork(
+      options.creditsPerChannel === undefined ? {} : { creditsPerChannel: options.creditsPerChannel },
+    );
   }
 
   waiting(): Readonly<WaitingBytes> {
@@ -179,7 +185,12 @@ export class PeerExchangeNetwork implements PeerNetwork {
     const key = channelKey(id);
     const known = this.inboxes.get(key);
     if (known !== undefined) return known;
-    const inbox = new Inbox(id, { credits: this.credits, text: this.options.text, memory: this.memory });
+    const inbox = new Inbox(id, {
+      credits: this.credits,
+      windowBytes: this.windowBytes,
+      text: this.options.text,
+      memory: this.memory,
+    });
     this.inboxes.set(key, inbox);
     return inbox;
   }
@@ -195,6 +206,7 @@ export class PeerExchangeNetwork implements PeerNetwork {
       transport,
       text,
       credits: this.credits,
+      windowBytes: this.windowBytes,
       maxPayloadBytes: maxPayloadBytes ?? MAX_PAYLOAD_BYTES,
       onFailed: (cause) => void this.lost(subtask, `The exchange with executor ${peer.processId} broke`, cause),
       onPeerFailed: (cause) => void this.lost(subtask, `Executor ${peer.processId} has stopped`, cause),

@@ -1,7 +1,8 @@
 /**
  * The receiving end of a channel from another process: keeps payloads as the bytes that arrived, and decodes them when they are polled.
  *
- * Invariant: it holds at most `credits` payloads that were not polled; credits go back in halves, as a frame of its own is dear.
+ * Invariant: it holds at most `credits` payloads that were not polled. Credits go back when they are half of all credits, or of the window's
+ * bytes: a frame for each would be dear, and a sender that is out of one of the two has always some coming.
  */
 import type { CodedError } from "../../../base/errors.js";
 import { BatchDecoder, type TextCodec } from "../codec/index.js";
@@ -21,9 +22,23 @@ export interface WaitingBytes {
   peakBytes: number;
 }
 
+export interface InboxOptions {
+  readonly credits: number;
+  readonly windowBytes: number;
+  readonly text: TextCodec;
+  readonly memory: WaitingBytes;
+}
+
+/** A frame is a view of what the socket read, often of far more bytes than its own: those would wait with it, uncounted. */
+const PINS_AT_MOST = 4;
+
+const unpinned = (payload: Uint8Array): Uint8Array =>
+  payload.length * PINS_AT_MOST < payload.buffer.byteLength ? payload.slice() : payload;
+
 export class Inbox {
   readonly id: ChannelId;
   private readonly credits: number;
+  private readonly windowBytes: number;
   private readonly text: TextCodec;
   private readonly memory: WaitingBytes;
   private readonly waiting: Uint8Array[] = [];
@@ -33,12 +48,14 @@ export class Inbox {
   private received = 0;
   /** Batches that were polled, and whose credits have not gone back yet. */
   private owed = 0;
+  private owedBytes = 0;
   private state: "open" | "ended" | "taken" = "open";
   private listener: (() => void) | null = null;
 
-  constructor(id: ChannelId, options: { readonly credits: number; readonly text: TextCodec; readonly memory: WaitingBytes }) {
+  constructor(id: ChannelId, options: InboxOptions) {
     this.id = id;
     this.credits = options.credits;
+    this.windowBytes = options.windowBytes;
     this.text = options.text;
     this.memory = options.memory;
   }
@@ -78,7 +95,7 @@ export class Inbox {
     if (sequence !== this.received) throw protocolViolation("a batch is missing or came twice");
     if (this.waiting.length + this.owed >= this.credits) throw protocolViolation("it sent more batches than it has credits");
     this.received = (this.received + 1) >>> 0;
-    this.waiting.push(payload);
+    this.waiting.push(unpinned(payload));
     this.memory.waitingBytes += payload.length;
     this.memory.peakBytes = Math.max(this.memory.peakBytes, this.memory.waitingBytes);
     if (this.waiting.length === 1) this.listener?.();
@@ -101,9 +118,11 @@ export class Inbox {
     }
     this.memory.waitingBytes -= payload.length;
     this.owed++;
-    if (this.owed * 2 >= this.credits && this.state === "open") {
+    this.owedBytes += payload.length;
+    if (this.state === "open" && (this.owed * 2 >= this.credits || this.owedBytes * 2 >= this.windowBytes)) {
       this.source?.giveCredit(this.number, this.owed);
       this.owed = 0;
+      this.owedBytes = 0;
     }
     this.decoder ??= new BatchDecoder({ text: this.text });
     try {

@@ -2,7 +2,8 @@
  * The sending end of a channel to another process.
  *
  * Invariants:
- *   1. Frames on the way or waiting at the receiver never exceed the credits; what exceeds them is held as records, one batch at most.
+ *   1. Frames on the way or waiting at the receiver never exceed the credits, nor `windowBytes` by more than one frame; what exceeds them is
+ *      held as records, one batch at most.
  *   2. A frame is encoded only when it can be handed to the connection at once, so that nothing encoded waits here.
  *   3. Batches of large records are cut to about TARGET_FRAME_BYTES each, and never exceed `maxPayloadBytes`.
  */
@@ -30,6 +31,7 @@ export interface OutputChannelOptions {
   readonly sink: FrameSink;
   readonly text: TextCodec;
   readonly credits: number;
+  readonly windowBytes: number;
   readonly maxPayloadBytes: number;
 }
 
@@ -45,6 +47,9 @@ export class OutputChannel implements BatchOutput {
   private readonly options: OutputChannelOptions;
   private readonly encoder: BatchEncoder;
   private credits: number;
+  /** Sizes of the batches whose credit has not come back, oldest first, and their sum. */
+  private readonly underway: number[] = [];
+  private underwayBytes = 0;
   private sequence = 0;
   private bytesPerRecord = 0;
   private held: Held | null = null;
@@ -92,8 +97,9 @@ export class OutputChannel implements BatchOutput {
   }
 
   credit(count: number): void {
+    if (count > this.underway.length) throw protocolViolation("it gave back more credits than it had");
     this.credits += count;
-    if (this.credits > this.options.credits) throw protocolViolation("it gave back more credits than it had");
+    for (const bytes of this.underway.splice(0, count)) this.underwayBytes -= bytes;
     this.pump();
   }
 
@@ -126,15 +132,17 @@ export class OutputChannel implements BatchOutput {
 
   /** Sends what may be sent now; returns the number of records. */
   private transmit(records: readonly unknown[], start: number, count: number): number {
-    const { sink, number } = this.options;
+    const { sink, number, windowBytes } = this.options;
     let sent = 0;
-    while (sent < count && this.credits > 0 && sink.isReady()) {
+    while (sent < count && this.credits > 0 && this.underwayBytes < windowBytes && sink.isReady()) {
       const most = Math.max(1, Math.floor(TARGET_FRAME_BYTES / Math.max(1, this.bytesPerRecord)));
       const { bytes, consumed } = this.encoder.encode(records, start + sent, Math.min(count - sent, most));
       this.bytesPerRecord = bytes.length / consumed;
       writeHeader(bytes, FrameKind.BATCH, number, this.sequence);
       this.sequence = (this.sequence + 1) >>> 0;
       this.credits--;
+      this.underway.push(bytes.length - FRAME_HEADER_BYTES);
+      this.underwayBytes += bytes.length - FRAME_HEADER_BYTES;
       sent += consumed;
       sink.send(bytes);
     }

@@ -26,6 +26,7 @@ export interface SendingPeerOptions {
   readonly transport: PeerTransport;
   readonly text: TextCodec;
   readonly credits: number;
+  readonly windowBytes: number;
   readonly maxPayloadBytes: number;
   /** The connection, or what came from it, is broken. */
   readonly onFailed: (cause: CodedError) => void;
@@ -56,13 +57,13 @@ export class SendingPeer {
   open(id: ChannelId): OutputChannel {
     const number = this.channels.length;
     if (number >= MAX_CHANNELS) throw new CodedError("LIMIT_EXCEEDED", `more than ${MAX_CHANNELS} channels to one executor`);
-    const { text, credits, maxPayloadBytes } = this.options;
+    const { text, credits, windowBytes, maxPayloadBytes } = this.options;
     const sink = {
       isReady: () => this.connection !== null && !this.congested,
       send: (frame: Uint8Array) => this.send(frame),
       ended: () => this.sayGoodbye(),
     };
-    const channel = new OutputChannel({ id, number, sink, text, credits, maxPayloadBytes });
+    const channel = new OutputChannel({ id, number, sink, text, credits, windowBytes, maxPayloadBytes });
     this.channels.push(channel);
     if (this.state === "idle") void this.dial();
     else if (this.connection !== null) this.send(openFrame(number, id));
