@@ -93,9 +93,11 @@ class Driver implements DriverCore {
     if (this.phase.kind === "ended") return;
     this.out = turn.effects;
     this.now = now.instant;
-    const { kind } = this.phase;
+    const phase = this.progressPhase();
     this.handle(event);
-    if (event.kind !== "wake-up" || this.phase.kind !== kind) this.master.report(() => this.progress());
+    const isNewPhase = this.progressPhase() !== phase;
+    if (event.kind !== "wake-up" || isNewPhase) this.master.report(() => this.progress());
+    if (isNewPhase) this.master.tellProgress(this.now, this.out);
     this.master.flush(this.now, this.out);
   }
 
@@ -745,7 +747,7 @@ class Driver implements DriverCore {
 
 /** Masters say with SUPERSEDED when it is because the application has ended. */
 export function finalStateOf(error: ErrorShape): string | null {
-  const state = error.details?.["state"];
+  const state = error.details?.state;
   return typeof state === "string" ? state : null;
 }
 

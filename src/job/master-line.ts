@@ -92,11 +92,15 @@ export class MasterLine {
       this.retryAt = null;
       out.push(this.request);
     }
-    if (this.progress !== null && now >= this.progressAt + this.limits.progressMs) {
-      out.push({ kind: "tell-master", message: "driver.progress", body: this.progress() });
-      this.progress = null;
-      this.progressAt = now;
-    }
+    if (now >= this.progressAt + this.limits.progressMs) this.tellProgress(now, out);
+  }
+
+  /** Without waiting for its turn: something has changed that people look at. */
+  tellProgress(now: number, out: DriverEffect[]): void {
+    if (!this.registered || this.progress === null) return;
+    out.push({ kind: "tell-master", message: "driver.progress", body: this.progress() });
+    this.progress = null;
+    this.progressAt = now;
   }
 
   nextDeadline(): number {
