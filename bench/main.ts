@@ -1,0 +1,75 @@
+/**
+ * `npm run bench [name ...]`: measures, and prints beside each figure the aim, and the limit or peer that it is held against.
+ * Times are never asserted: the exit code is 1 only when a result was wrong. Options: --quick, --ci, --json.
+ */
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command } from "commander";
+import type { Benchmark, Context, Size } from "./benchmark.js";
+import { engine } from "./engine.js";
+import { failover } from "./failover.js";
+import { jobs } from "./jobs.js";
+import { machineName, machineRows } from "./machine.js";
+import { createReport } from "./report.js";
+
+const BENCHMARKS: readonly Benchmark[] = [failover, engine, jobs];
+
+interface Options {
+  readonly quick?: boolean;
+  readonly ci?: boolean;
+  readonly json?: boolean;
+}
+
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
+
+async function bench(names: readonly string[], options: Options): Promise<number> {
+  const unknown = names.find((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
+  if (unknown !== undefined) {
+    process.stderr.write(`There is no benchmark ${unknown}. There are: ${BENCHMARKS.map(({ name }) => name).join(", ")}.\n`);
+    return 2;
+  }
+  const size: Size = options.ci === true ? "ci" : options.quick === true ? "quick" : "full";
+  const machine = machineName();
+  const report = createReport({ json: options.json === true, showTimes: size !== "ci", machine });
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort(new Error("interrupted")));
+  const cache = path.join(root, ".bench");
+  mkdirSync(cache, { recursive: true });
+  const context: Context = {
+    size,
+    root,
+    cache,
+    program: path.join(root, "dist/bin/holdfast.mjs"),
+    signal: interrupt.signal,
+    pick: (full, quick, ci) => (size === "full" ? full : size === "quick" ? quick : ci),
+    row: report.row,
+    note: report.note,
+    wrong: report.wrong,
+  };
+  report.begin("machine", machine);
+  for (const row of machineRows(cache, size !== "full")) report.row(row);
+  for (const benchmark of BENCHMARKS) {
+    if (names.length > 0 && !names.includes(benchmark.name)) continue;
+    interrupt.signal.throwIfAborted();
+    report.begin(benchmark.name, benchmark.summary);
+    await benchmark.run(context);
+  }
+  return report.end() ? 0 : 1;
+}
+
+const list = BENCHMARKS.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join("\n");
+const program = new Command("bench")
+  .description("Measures Holdfast on this machine; each figure stands beside its aim and the limit or peer it is held against.")
+  .argument("[names...]", "which benchmarks; default: all")
+  .option("--quick", "fewer runs")
+  .option("--ci", "a short fixed part of each; checks that results are right and says nothing of times")
+  .option("--json", "one JSON object")
+  .addHelpText(
+    "after",
+    `\nBenchmarks:\n${list}\n\nSingle parts, each a script of its own: node bench/{codec,chains,exchange,connectors}.mjs`,
+  )
+  .action(async (names: readonly string[], options: Options) => {
+    process.exitCode = await bench(names, options);
+  });
+await program.parseAsync();
