@@ -43,7 +43,8 @@ export async function prepareDirectory(paths: StorePaths): Promise<boolean> {
     const files = await readdir(paths.database);
     const hasDatabase = files.includes("CURRENT");
     if (marker !== undefined) checkMarker(paths, marker);
-    const hasTables = files.some((file) => /^MANIFEST-|\.(ldb|sst|log)$/.test(file));
+    // A first manifest alone is a database that another process is making at this moment, or was killed while it did.
+    const hasTables = files.some((file) => /^MANIFEST-(?!000001$)|\.(ldb|sst|log)$/.test(file));
     if (!hasDatabase && (marker !== undefined || hasTables)) {
       throw new CodedError(
         "STORE_UNUSABLE",

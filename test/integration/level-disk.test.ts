@@ -97,6 +97,16 @@ describe("a directory that cannot be used", () => {
       expect(await keysIn(directory)).toEqual([]);
     }));
 
+  test("a database that was interrupted in its first moments (or is being made by another master) is no damage", () =>
+    inDirectory(async (directory) => {
+      await mkdir(path.join(directory, "db"), { recursive: true });
+      // What LevelDB has written before its CURRENT file names it.
+      for (const file of ["LOCK", "LOG", "000001.dbtmp"]) await writeFile(path.join(directory, "db", file), "");
+      await writeFile(path.join(directory, "db", "MANIFEST-000001"), "begun");
+      await fill(directory, 1);
+      expect(await keysIn(directory)).toEqual(["r/1000"]);
+    }));
+
   test("a store that was interrupted before its marker was written is completed", () =>
     inDirectory(async (directory) => {
       await fill(directory, 3);

@@ -53,13 +53,19 @@ export interface ProcessCluster {
   processes(): readonly ClusterProcess[];
   /** Processes of this cluster that still live (by the directory in their command line, environment or working directory), with their pids. */
   leftovers(): readonly string[];
-  /** Polite ends, workers first; then everything that is left is killed, and its directory removed. */
-  close(): Promise<void>;
+  /** What lies in the directory that its processes use for temporary files. */
+  temporaryFiles(): readonly string[];
+  /** Polite ends of all masters and workers, workers first. */
+  stop(): Promise<void>;
+  /** As `stop`; then everything that is left is killed (and named in the answer), and its directory removed. */
+  close(): Promise<readonly string[]>;
 }
 
 export async function processCluster(program: string): Promise<ProcessCluster> {
   const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-cluster-"));
   await mkdir(path.join(directory, "logs"));
+  const temporary = path.join(directory, "tmp");
+  await mkdir(temporary);
   const masters = path.join(directory, "masters");
   const living = new Map<number, { readonly process: ClusterProcess; readonly child: ChildProcess }>();
 
@@ -69,7 +75,7 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
     const child = spawn(process.execPath, [program, ...argv], {
       stdio: ["ignore", log, log],
       cwd: directory,
-      env: { ...process.env, ...env },
+      env: { ...process.env, TMPDIR: temporary, ...env },
     });
     closeSync(log);
     const { pid } = child;
@@ -89,6 +95,19 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
     };
     living.set(pid, { process: started, child });
     return started;
+  };
+
+  const stop = async () => {
+    const entries = [...living.values()];
+    const workers = entries.filter((entry) => entry.process.name.startsWith("worker"));
+    // Workers first: they stop what they started while a master still listens to them.
+    for (const group of [workers, entries.filter((entry) => !workers.includes(entry))]) {
+      for (const entry of group) {
+        entry.child.kill("SIGCONT");
+        entry.child.kill("SIGTERM");
+      }
+      await endedWithin(group, STOP_GRACE_MS);
+    }
   };
 
   return {
@@ -117,20 +136,15 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
     },
     processes: () => [...living.values()].map((entry) => entry.process),
     leftovers: () => processesOf(directory),
+    temporaryFiles: () => readdirSync(temporary),
+    stop,
     close: async () => {
-      const entries = [...living.values()];
-      const workers = entries.filter((entry) => entry.process.name.startsWith("worker"));
-      // Workers first: they stop what they started while a master still listens to them.
-      for (const group of [workers, entries.filter((entry) => !workers.includes(entry))]) {
-        for (const entry of group) {
-          entry.child.kill("SIGCONT");
-          entry.child.kill("SIGTERM");
-        }
-        await endedWithin(group, STOP_GRACE_MS);
-      }
+      await stop();
       // What a killed worker left running on purpose (its processes outlive it) ends with the cluster.
-      for (const line of processesOf(directory)) process.kill(Number(line.split(" ")[0]), "SIGKILL");
+      const left = processesOf(directory);
+      for (const line of left) endAtOnce(Number(line.split(" ")[0]));
       await rm(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      return left;
     },
   };
 }
@@ -147,6 +161,15 @@ async function endedWithin(
     }),
   );
   for (const timer of timers) clearTimeout(timer);
+}
+
+/** It may have ended meanwhile. */
+function endAtOnce(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
+  }
 }
 
 /** `PID COMMAND` of every living process that has the directory in its command line, environment or working directory; zombies excluded. */

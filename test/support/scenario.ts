@@ -1,0 +1,373 @@
+/**
+ * A scenario: real processes, a cluster in a directory of its own, and a client that follows every failover.
+ *
+ * Boundary: what scenario tests share. Starting and ending processes is process-cluster.ts.
+ * After each scenario: every process ended by itself when it was asked to (but what the test says may be left), no process of the cluster
+ * lives, and no temporary file is left.
+ */
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { type ClusterClient, openClient } from "../../src/cli/cluster-client.js";
+import type { ApplicationSpec } from "../../src/wire/application.js";
+import type { ApplicationView, ClusterView, WorkerView } from "../../src/wire/views.js";
+import { holdfast, PROGRAM, type Ran, ROOT, type Running, type RunOptions, startHoldfast, until } from "./holdfast.js";
+import { type ClusterProcess, type ProcessCluster, processCluster } from "./process-cluster.js";
+
+/** Short deadlines, so that what follows from them is seen soon. */
+export const FAST = [
+  ...["--worker-deadline", "2s", "--driver-deadline", "2s"],
+  ...["--recovery-deadline", "3s", "--stop-grace", "500ms"],
+] as const;
+const CLIENT_TIMEOUT = "40s";
+const LOG_TAIL_CHARACTERS = 6_000;
+
+export interface ScenarioOptions {
+  readonly timeoutMs?: number;
+  /** Processes that may outlive the polite end of the cluster, because their worker was killed for good. */
+  readonly mayLeave?: (process: string) => boolean;
+  /** Names of temporary files that may be left, with the reason in the test. */
+  readonly mayLeaveFile?: (name: string) => boolean;
+  readonly skip?: boolean;
+}
+
+export function scenario(sentence: string, body: (stage: Stage) => Promise<void>, options: ScenarioOptions = {}): void {
+  test.skipIf(options.skip === true)(sentence, { timeout: (options.timeoutMs ?? 60_000) + 30_000 }, () => play(body, options));
+}
+
+async function play(body: (stage: Stage) => Promise<void>, options: ScenarioOptions): Promise<void> {
+  const cluster = await processCluster(PROGRAM);
+  const stage = new Stage(cluster);
+  try {
+    await body(stage);
+  } catch (thrown) {
+    stage.showLogs();
+    await stage.close();
+    await cluster.close();
+    throw thrown;
+  }
+  await stage.close();
+  const { mayLeave = () => false, mayLeaveFile = () => false } = options;
+  const files = await filesAfterEnd(cluster, mayLeaveFile);
+  const left = (await cluster.close()).filter((process) => !mayLeave(process));
+  expect(left, "processes that outlived their cluster").toEqual([]);
+  expect(cluster.leftovers(), "processes after the end").toEqual([]);
+  expect(existsSync(cluster.directory)).toBe(false);
+  expect(files, "temporary files").toEqual([]);
+}
+
+/** The directory goes with the cluster, so everything is ended before it is looked at. */
+async function filesAfterEnd(cluster: ProcessCluster, mayLeave: (name: string) => boolean): Promise<readonly string[]> {
+  await cluster.stop();
+  return cluster.temporaryFiles().filter((name) => !mayLeave(name));
+}
+
+/** What of an application must not change when only masters die. */
+export interface Footprint {
+  readonly attempt: number;
+  readonly jobRestarts: number;
+  /** `PID@START` of the driver and of running executors: a pid that is used again is another process. */
+  readonly processes: readonly string[];
+}
+
+export interface JobStart {
+  readonly params: Readonly<Record<string, string | number>>;
+  readonly parallelism?: number;
+  readonly args?: readonly string[];
+}
+
+export class Stage {
+  readonly cluster: ProcessCluster;
+  readonly signal: AbortSignal;
+  private readonly control = new AbortController();
+  private opened: Promise<ClusterClient> | null = null;
+  private readonly all: ClusterProcess[] = [];
+  private readonly commands: Running[] = [];
+  private count = { master: 0, worker: 0, key: 0 };
+
+  constructor(cluster: ProcessCluster) {
+    this.cluster = cluster;
+    this.signal = this.control.signal;
+  }
+
+  master(
+    options: { readonly listen?: string; readonly recovery?: string; readonly args?: readonly string[] } = {},
+  ): ClusterProcess {
+    this.count.master += 1;
+    const started = this.cluster.startMaster(`master-${this.count.master}`, {
+      ...options,
+      args: [...FAST, ...(options.args ?? [])],
+    });
+    this.all.push(started);
+    return started;
+  }
+
+  masters(count: number): readonly ClusterProcess[] {
+    return Array.from({ length: count }, () => this.master());
+  }
+
+  worker(options: Parameters<ProcessCluster["startWorker"]>[1] = {}): ClusterProcess {
+    this.count.worker += 1;
+    const started = this.cluster.startWorker(`worker-${this.count.worker}`, options);
+    this.all.push(started);
+    return started;
+  }
+
+  workers(count: number, options: Parameters<ProcessCluster["startWorker"]>[1] = {}): readonly ClusterProcess[] {
+    return Array.from({ length: count }, () => this.worker(options));
+  }
+
+  /** A client in this process. */
+  client(): Promise<ClusterClient> {
+    this.opened ??= openClient({ master: this.cluster.masterUrl, timeout: CLIENT_TIMEOUT, json: true }, this.signal).catch(
+      (thrown) => {
+        this.opened = null;
+        throw thrown;
+      },
+    );
+    return this.opened;
+  }
+
+  async status(application: string): Promise<ApplicationView> {
+    return (await (await this.client()).call("status", { application, after: null, waitMs: 0 })).application;
+  }
+
+  async view(): Promise<ClusterView> {
+    return (await this.client()).call("cluster", {});
+  }
+
+  async workerViews(): Promise<readonly WorkerView[]> {
+    return (await (await this.client()).call("workers", {})).workers;
+  }
+
+  async ended(application: string, timeoutMs = 30_000): Promise<ApplicationView> {
+    let view = await this.status(application);
+    await until(
+      `the end of ${application}`,
+      async () => {
+        view = await this.status(application);
+        return ["finished", "failed", "cancelled"].includes(view.state);
+      },
+      timeoutMs,
+    );
+    return view;
+  }
+
+  /** `holdfast` with this cluster's master. */
+  command(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    return this.start(args, options).ended;
+  }
+
+  start(args: readonly string[], options: RunOptions = {}): Running {
+    const env = { HOLDFAST_MASTER: this.cluster.masterUrl, TMPDIR: this.cluster.file("tmp"), ...options.env };
+    const running = startHoldfast(args, { ...options, env });
+    this.commands.push(running);
+    return running;
+  }
+
+  /** Submits a program; the answer is its id. */
+  async program(argv: readonly string[], spec: Partial<ApplicationSpec> = {}, key?: string): Promise<string> {
+    const client = await this.client();
+    const submitted = await client.call("submit", { key: key ?? client.newSubmissionKey(), spec: programSpec(argv, spec) });
+    return submitted.id;
+  }
+
+  /** A supervised program that runs for ever; the answer is its id, when it runs. */
+  async ticker(): Promise<string> {
+    const id = await this.program(["sh", "-c", "while :; do echo tick; sleep 0.2; done"], { name: "ticker", supervise: true });
+    await this.runs(id);
+    return id;
+  }
+
+  async runs(application: string, attempt = 1): Promise<void> {
+    await until(`${application} to run, attempt ${attempt}`, async () => {
+      const view = await this.status(application);
+      return view.state === "running" && view.attempt === attempt && view.driver?.pid != null;
+    });
+  }
+
+  /** Submits test/integration/jobs/buckets.job.ts; the answer is its id. */
+  async job(start: JobStart): Promise<string> {
+    const ran = await this.command(["submit", jobFile("buckets"), "--json", ...jobWords(start)]);
+    expect(ran, ran.stderr).toMatchObject({ exitCode: 0 });
+    return (JSON.parse(ran.stdout) as { id: string }).id;
+  }
+
+  /** A job that reads with `rate` records a second, until it does. */
+  async slowJob(name: string, count: number, rate: number): Promise<string> {
+    const id = await this.job({ params: { count, rate, output: this.cluster.file(name) } });
+    await this.reads(id);
+    return id;
+  }
+
+  /** All executors of the job run and records flow. */
+  async reads(id: string, parallelism = 2): Promise<void> {
+    await until(`${id} to read`, async () => {
+      const view = await this.status(id);
+      const running = view.executors.filter((executor) => executor.state === "running" && executor.pid !== null);
+      return view.state === "running" && running.length === parallelism && (view.progress?.recordsIn ?? 0) > 0;
+    });
+  }
+
+  async footprint(application: string): Promise<Footprint> {
+    const view = await this.status(application);
+    const pids = [
+      view.driver?.pid ?? null,
+      ...view.executors.filter((executor) => executor.state === "running").map((executor) => executor.pid),
+    ].flatMap((pid) => (pid === null ? [] : [pid]));
+    return {
+      attempt: view.attempt,
+      jobRestarts: view.progress?.jobRestarts ?? 0,
+      processes: pids.map((pid) => `${pid}@${startTicks(pid)}`).sort(),
+    };
+  }
+
+  /** Waits until a later leader knows all of the application again, and compares: same attempt, same processes. */
+  async undisturbed(application: string, before: Footprint): Promise<void> {
+    await until(`${application} to be known again`, async () => {
+      const view = await this.status(application);
+      return view.state === "running" && (await this.footprint(application)).processes.length === before.processes.length;
+    }).catch(() => {});
+    expect(await this.footprint(application)).toEqual(before);
+  }
+
+  /** Exactly one master ALIVE, the others STANDBY, all workers alive. */
+  async valid(masters: number, workers: number, timeoutMs = 20_000): Promise<ClusterView> {
+    let view = await this.view();
+    await until(
+      `${masters} masters, ${workers} workers`,
+      async () => {
+        view = await this.view();
+        return view.state === "ALIVE" && view.masters.length === masters && view.workers.alive === workers;
+      },
+      timeoutMs,
+    ).catch((thrown) => {
+      throw new Error(`${thrown instanceof Error ? thrown.message : thrown}; seen: ${JSON.stringify(view)}`);
+    });
+    expect(view.masters.filter((master) => master.state === "ALIVE").map((master) => master.pid)).toEqual([view.leader?.pid]);
+    expect(view.masters.filter((master) => master.state === "STANDBY")).toHaveLength(masters - 1);
+    expect((await this.workerViews()).filter((worker) => worker.state === "alive")).toHaveLength(workers);
+    return view;
+  }
+
+  async leader(): Promise<ClusterProcess> {
+    const { leader } = await this.view();
+    return this.process(leader?.pid);
+  }
+
+  process(pid: number | undefined): ClusterProcess {
+    const found = this.all.find((process) => process.pid === pid);
+    if (found === undefined) throw new Error(`no process ${pid} of this cluster`);
+    return found;
+  }
+
+  async killLeader(): Promise<ClusterProcess> {
+    const leader = await this.leader();
+    await kill(leader);
+    return leader;
+  }
+
+  /** A new job, small and without disturbance, gives the right answer. */
+  async usable(name: string): Promise<void> {
+    const output = this.cluster.file(name);
+    const id = await this.job({ params: { count: 1000, output } });
+    expect(await this.ended(id)).toMatchObject({ state: "finished", attempt: 1 });
+    expectBuckets(output, 1000);
+  }
+
+  async close(): Promise<void> {
+    for (const command of this.commands) command.signal("SIGKILL");
+    await Promise.all(this.commands.map((command) => command.ended));
+    const client = await this.opened?.catch(() => null);
+    await client?.[Symbol.asyncDispose]();
+    this.control.abort(new Error("the scenario is over"));
+  }
+
+  showLogs(): void {
+    for (const process of this.all) {
+      const log = process.log();
+      console.error(`--- ${process.name} (pid ${process.pid})\n${log.slice(-LOG_TAIL_CHARACTERS)}`);
+    }
+  }
+}
+
+export const jobFile = (name: string): string => path.join(ROOT, "test/integration/jobs", `${name}.job.ts`);
+
+export const jobWords = ({ params, parallelism = 2, args = [] }: JobStart): readonly string[] => [
+  ...Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]),
+  ...["--parallelism", String(parallelism), "--executor-memory", "256m", ...args],
+];
+
+export function programSpec(argv: readonly string[], spec: Partial<ApplicationSpec> = {}): ApplicationSpec {
+  return {
+    name: "program",
+    kind: "process",
+    deployMode: "cluster",
+    supervise: false,
+    restart: { maxRestarts: 5, windowMs: 60_000, minBackoffMs: 50, maxBackoffMs: 500 },
+    driver: { cores: 0, memoryBytes: 64 * 1024 * 1024 },
+    job: null,
+    process: { argv: [...argv], env: {}, cwd: null },
+    ...spec,
+  };
+}
+
+export async function kill(process: ClusterProcess): Promise<void> {
+  process.signal("SIGKILL");
+  await process.exited;
+}
+
+/** Of a process in clock ticks since boot, with its state; undefined when it is gone. Zombies count as gone. */
+function statOf(pid: number): { readonly state: string; readonly startTicks: string } | undefined {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    if (fields[0] === "Z" || fields[0] === "X") return undefined;
+    return { state: fields[0] ?? "", startTicks: fields[19] ?? "" };
+  } catch {
+    return undefined;
+  }
+}
+
+export const startTicks = (pid: number): string => statOf(pid)?.startTicks ?? "gone";
+export const isAlive = (pid: number): boolean => statOf(pid) !== undefined;
+
+/** All records of an NDJSON output: one file, or a directory of parts. */
+export function readRows(output: string): unknown[] {
+  if (!existsSync(output)) return [];
+  const files = statSync(output).isDirectory()
+    ? readdirSync(output)
+        .filter((name) => name.startsWith("part-"))
+        .map((name) => path.join(output, name))
+    : [output];
+  return files
+    .flatMap((file) =>
+      readFileSync(file, "utf8")
+        .split("\n")
+        .filter((line) => line !== ""),
+    )
+    .map((line) => JSON.parse(line));
+}
+
+/** The exact answer of buckets.job.ts, and nothing beside it: no staged file, no part too many. */
+export function expectBuckets(output: string, count: number, buckets = 10): void {
+  const sums = new Map<string, { count: number; sum: number }>();
+  for (let n = 0; n < count; n++) {
+    const key = `bucket-${n % buckets}`;
+    const { count: seen, sum } = sums.get(key) ?? { count: 0, sum: 0 };
+    sums.set(key, { count: seen + 1, sum: sum + n });
+  }
+  const byKey = (rows: { key: string }[]) => rows.sort((a, b) => (a.key < b.key ? -1 : 1));
+  expect(byKey(readRows(output) as { key: string }[])).toEqual(byKey([...sums].map(([key, value]) => ({ key, value }))));
+  expectNoTraces(output);
+}
+
+/** Nothing staged is left, in the output or beside it. */
+export function expectNoTraces(output: string): void {
+  const hidden = (directory: string) => readdirSync(directory).filter((name) => name.startsWith(".") && name !== "._SUCCESS");
+  expect(hidden(path.dirname(output))).toEqual([]);
+  if (statSync(output).isDirectory()) expect(hidden(output)).toEqual([]);
+}
+
+export { holdfast, until };
