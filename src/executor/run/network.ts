@@ -36,7 +36,7 @@ export interface BatchOutput {
   /**
    * Sends `records[start] .. records[start + count - 1]`, which the network copies or encodes before it returns: the array stays the
    * caller's. The batch is always accepted. True: the next one may be sent at once. A promise: the channel is out of credit; nothing may be
-   * sent on it before the promise resolves. It rejects when the network fails or is closed.
+   * sent on it before the promise resolves. It rejects when the network fails or is closed, and when a record can't be encoded.
    */
   send(records: readonly unknown[], start: number, count: number): true | Promise<void>;
   /** No batch follows. The receiver learns it after the last batch. */
@@ -64,7 +64,10 @@ export interface ExchangeNetwork {
   output(channel: ChannelId): BatchOutput;
   /** ... and once by its receiver. All these channels lead to the same subtask. */
   input(channels: readonly ChannelId[]): BatchInput;
-  /** Drops what is under way. Pending sends reject with CLOSED (or the given reason). May be called twice. */
+  /**
+   * Drops what is under way. Pending sends reject with CLOSED (or the given reason). May be called twice. Between processes, when no reason
+   * is given and every channel has ended: resolves once the receivers have everything, and rejects with EXECUTOR_LOST when that fails.
+   */
   close(reason?: CodedError): Promise<void>;
 }
 
