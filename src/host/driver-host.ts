@@ -9,8 +9,9 @@
 import { CodedError, type ErrorShape } from "../base/errors.js";
 import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
-import { createDriverCore, type DriverView, finalStateOf } from "../job/driver-core.js";
+import { createDriverCore, type DriverView } from "../job/driver-core.js";
 import { DRIVER_LIMITS, type DriverEffect, type DriverEvent, type DriverLimits, type Ending } from "../job/driver-events.js";
+import { finalStateOf } from "../job/endings.js";
 import type { RestartRules } from "../job/restart-strategy.js";
 import type { ApplicationRecord } from "../wire/application.js";
 import { driverRegistered, masterToDriver } from "../wire/driver-messages.js";

@@ -95,6 +95,8 @@ export type DriverEvent =
   | { readonly kind: "sinks.commit-failed"; readonly error: ErrorShape }
   | { readonly kind: "cleaned" };
 
+export type EventOf<K extends DriverEvent["kind"]> = Extract<DriverEvent, { kind: K }>;
+
 export type MasterRequest = "driver.commit" | "driver.finished";
 
 type ToExecutor = {

@@ -19,6 +19,8 @@ export class MasterLine {
   private registered = false;
   private request: Request | null = null;
   private retryAt: number | null = null;
+  /** Executors have changed since the registration was sent. */
+  private unsaid = false;
   private progress: (() => Progress) | null = null;
   private progressAt = Number.NEGATIVE_INFINITY;
   private readonly limits: { readonly retryMs: number; readonly progressMs: number };
@@ -42,6 +44,7 @@ export class MasterLine {
   found(link: number, body: BodyOf<typeof driverToMaster, "driver.register">, out: DriverEffect[]): void {
     this.link = link;
     this.registered = false;
+    this.unsaid = false;
     out.push({ kind: "register", link, body });
   }
 
@@ -62,7 +65,12 @@ export class MasterLine {
   }
 
   executors(wanted: number, released: string[], out: DriverEffect[]): void {
+    this.unsaid = !this.registered;
     if (this.registered) out.push({ kind: "tell-master", message: "driver.executors", body: { wanted, released } });
+  }
+
+  get hasUnsaid(): boolean {
+    return this.unsaid;
   }
 
   /** There is something new to tell; asked for when it is due. */

@@ -361,6 +361,20 @@ describe("masters that come and go", () => {
     });
   });
 
+  test("an executor that is given up while the registration is under way is told of afterwards", () => {
+    const world = new World().running();
+    world.post({ kind: "master.found", link: 200, epoch: 2 });
+    world.effects.length = 0;
+    world.dies(1);
+    expect(world.of("tell-master")).toEqual([]);
+    world.post({ kind: "master.registered", link: 200, epoch: 2, application: applicationRecord() });
+    expect(world.of("tell-master")).toContainEqual({
+      kind: "tell-master",
+      message: "driver.executors",
+      body: { wanted: 2, released: ["app-1-1.d1.e1"] },
+    });
+  });
+
   test("a leader of a lower epoch is left, and its orders are ignored", () => {
     const world = new World().running();
     world.master(5);

@@ -1,0 +1,128 @@
+/** What executors say, and what becomes of their connections. */
+import type { ErrorShape } from "../base/errors.js";
+import { decide } from "./driver-end.js";
+import type { EventOf } from "./driver-events.js";
+import { type DriverState, dismiss, isOurs, memberOf, release, wanted } from "./driver-state.js";
+import { deployWhenReady, fail, gone, resume, stoppedWhenSettled } from "./driver-tries.js";
+import { shape } from "./endings.js";
+import { failureOf } from "./failures.js";
+import type { Executor } from "./roster.js";
+
+export function executorRegistered(driver: DriverState, event: EventOf<"executor.registered">): void {
+  const { application, attempt, graphHash, limits } = driver.config;
+  if (!isOurs(driver, event.processId)) {
+    dismiss(driver, event.link, `executor ${event.processId} does not belong to attempt ${attempt} of ${application.id}`);
+    return;
+  }
+  if (driver.roster.isReleased(event.processId)) {
+    dismiss(driver, event.link, "its place was given to another executor");
+    return;
+  }
+  if (wanted(driver) === 0) {
+    dismiss(driver, event.link, "the job needs no executors any more");
+    return;
+  }
+  if (event.graphHash !== graphHash) {
+    otherGraph(driver, event);
+    return;
+  }
+  driver.startFailures = 0;
+  driver.roster.connect(event.processId, event.pid, event.dataAddress, event.link);
+  driver.out.push({
+    kind: "tell-executor",
+    link: event.link,
+    message: "executor.registered",
+    body: { driverDeadlineMs: limits.driverDeadlineMs, heartbeatMs: limits.heartbeatMs },
+  });
+  resume(driver, event.processId, event.link);
+  deployWhenReady(driver);
+}
+
+export function otherGraph(driver: DriverState, event: EventOf<"executor.registered">): void {
+  const message = `Executor ${event.processId} built the job graph ${event.graphHash}, the driver ${driver.config.graphHash}.`;
+  dismiss(driver, event.link, message);
+  release(driver, event.processId);
+  const hint = "The graph depends on the clock, on chance or on the machine: let `build` depend on its params only.";
+  fail(driver, { kind: "fatal", error: { code: "GRAPH_MISMATCH", message, hint }, processId: event.processId, symptom: false });
+}
+
+export function executorUnlinked(driver: DriverState, link: number): void {
+  const executor = driver.roster.byLink(link);
+  if (executor === undefined) return;
+  const { reconnectMs, unresponsiveMs } = driver.config.limits;
+  if (wanted(driver) === 0) {
+    gone(driver, executor, null);
+    return;
+  }
+  driver.roster.disconnect(executor, driver.now, reconnectMs);
+  driver.out.push({ kind: "probe", processId: executor.processId, address: executor.dataAddress, forMs: unresponsiveMs });
+}
+
+/** It lives, and is busy or slow: it gets more time, but not for ever. */
+export function executorReachable(driver: DriverState, processId: string): void {
+  const executor = driver.roster.get(processId);
+  if (executor === undefined || executor.link !== null) return;
+  const { reconnectMs, unresponsiveMs } = driver.config.limits;
+  executor.reconnectUntil = Math.min(driver.now + reconnectMs, executor.disconnectedAt + unresponsiveMs);
+}
+
+export function executorUnreachable(driver: DriverState, processId: string): void {
+  const executor = driver.roster.get(processId);
+  if (executor !== undefined && executor.link === null)
+    gone(driver, executor, "its connection broke and it can not be reached any more");
+}
+
+export function executorSplit(driver: DriverState, event: EventOf<"executor.split">): void {
+  const member = memberOf(driver, event);
+  const split = member === null ? undefined : driver.current.splits?.answer(event.source, member.processId, event.ask);
+  if (split === undefined) {
+    const error = shape("ABORTED", `Try ${event.try} of the job has no such source any more: ${event.source}.`);
+    driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
+  } else driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split } });
+}
+
+export function executorCollected(driver: DriverState, event: EventOf<"executor.collected">): void {
+  const member = memberOf(driver, event);
+  if (member === null) {
+    const error = shape("ABORTED", `Try ${event.try} of the job is over.`);
+    driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
+    return;
+  }
+  if (driver.current.collected.add(event.sink, member.processId, event.batch, event.records)) {
+    driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: {} });
+    return;
+  }
+  const error: ErrorShape = {
+    code: "LIMIT_EXCEEDED",
+    message: `The sink ${event.sink} collected more than the 256 KiB that a result may have.`,
+    hint: "Write large outputs to files (sinks.ndjson, sinks.parquet), collect only a summary.",
+  };
+  driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
+  fail(driver, { kind: "fatal", error, processId: member.processId, symptom: false });
+}
+
+export function executorDone(driver: DriverState, member: Executor, event: EventOf<"executor.done">): void {
+  driver.current.report(member.processId, event.progress);
+  driver.current.done(member.processId, event.committables);
+  if (driver.phase.kind === "running" && driver.current.isComplete()) decide(driver);
+}
+
+export function executorFailed(driver: DriverState, member: Executor, error: ErrorShape): void {
+  driver.current.stopped(member.processId);
+  fail(driver, failureOf(error, member.processId));
+}
+
+export function executorStopped(driver: DriverState, member: Executor): void {
+  if (driver.phase.kind !== "stopping") return;
+  driver.current.stopped(member.processId);
+  stoppedWhenSettled(driver);
+}
+
+export function fromMember(
+  driver: DriverState,
+  event: { readonly link: number; readonly try: number },
+  then: (member: Executor) => void,
+): void {
+  const member = memberOf(driver, event);
+  if (member !== null) then(member);
+}

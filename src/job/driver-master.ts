@@ -1,0 +1,124 @@
+/** What masters say: registration, executors that ended elsewhere, cancel, superseded, answers to requests. */
+import { adoptCommit, beginCommit, end } from "./driver-end.js";
+import type { EventOf } from "./driver-events.js";
+import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
+import { beginEnding, gone, prepare, settleFailure } from "./driver-tries.js";
+import { cancelled, exhausted, failed, finalStateOf, shape } from "./endings.js";
+import { cause, executorGone } from "./failures.js";
+
+export function masterFound(driver: DriverState, event: EventOf<"master.found">): void {
+  if (!driver.master.accepts(event.epoch)) {
+    driver.out.push({
+      kind: "leave-master",
+      link: event.link,
+      reason: `its epoch ${event.epoch} is over, epoch ${driver.master.highestEpoch} leads`,
+    });
+    return;
+  }
+  const { config } = driver;
+  driver.master.found(
+    event.link,
+    {
+      applicationId: config.application.id,
+      attempt: config.attempt,
+      pid: config.pid,
+      address: config.address,
+      highestEpoch: driver.master.highestEpoch,
+      application: driver.application,
+      wanted: wanted(driver),
+      executors: driver.roster.connected().map((executor) => executor.processId),
+      released: driver.roster.releasedIds(),
+    },
+    driver.out,
+  );
+}
+
+export function masterRegistered(driver: DriverState, event: EventOf<"master.registered">): void {
+  if (!driver.master.accepts(event.epoch) || !driver.master.answered(event.link, driver.out)) return;
+  const { application } = event;
+  driver.application = application;
+  if (driver.master.hasUnsaid) driver.master.executors(wanted(driver), driver.roster.releasedIds(), driver.out);
+  if (application.commit !== null && isUndecided(driver)) adoptCommit(driver, application.commit);
+  else if (application.cancelRequested) cancel(driver, "It was cancelled.");
+  else if (driver.phase.kind === "gathering") prepare(driver);
+}
+
+export function masterExecutors(driver: DriverState, event: EventOf<"master.executors">): void {
+  if (!driver.master.accepts(event.epoch)) return;
+  for (const view of event.executors) {
+    if ((view.state !== "ended" && view.state !== "lost") || !isOurs(driver, view.processId)) continue;
+    const executor = driver.roster.get(view.processId);
+    if (executor !== undefined) {
+      // A worker that is lost to the master may still run an executor that answers us: this connection judges its life.
+      if (view.state === "ended" || executor.link === null) gone(driver, executor, view.reason ?? "its process ended");
+    } else if (driver.roster.isReleased(view.processId)) learnReason(driver, view.processId, view.reason);
+    else neverConnected(driver, view.processId, view.state === "ended", view.reason);
+  }
+}
+
+/** How a process ended is often known only after the connection's break was acted upon. */
+export function learnReason(driver: DriverState, processId: string, reason: string | null): void {
+  const known = driver.lastFailure;
+  if (known === null || known.processId !== processId || (driver.phase.kind !== "backing-off" && driver.phase.kind !== "gathering"))
+    return;
+  const better = executorGone(processId, reason);
+  if (cause(known, better) === known) return;
+  settleFailure(driver, better);
+}
+
+export function neverConnected(driver: DriverState, processId: string, ended: boolean, reason: string | null): void {
+  release(driver, processId);
+  if (!ended || wanted(driver) === 0) return;
+  driver.startFailures += 1;
+  if (driver.startFailures < driver.config.limits.maxStartFailures || driver.phase.kind !== "gathering") return;
+  const failure = executorGone(processId, reason ?? "it ended before it connected to its driver");
+  beginEnding(
+    driver,
+    failed(exhausted(`${driver.startFailures} executors in a row ended before they connected to the driver`, failure.error)),
+  );
+}
+
+export function masterCancel(driver: DriverState, event: EventOf<"master.cancel">): void {
+  if (driver.master.accepts(event.epoch)) cancel(driver, event.reason);
+}
+
+export function cancel(driver: DriverState, reason: string): void {
+  driver.cancelReason = reason;
+  const { phase } = driver;
+  // Once the commit is asked for, the master decides which of the two came first.
+  if (isUndecided(driver)) beginEnding(driver, cancelled(reason));
+  // A worker that stops a cancelled driver may be faster than the master's own word.
+  else if ((phase.kind === "stopping" || phase.kind === "cleaning") && phase.ending?.outcome === "quit") {
+    driver.phase = { ...phase, ending: cancelled(reason) };
+  }
+}
+
+export function superseded(driver: DriverState, epoch: number, reason: string, finalState: string | null): void {
+  if (!driver.master.accepts(epoch)) return;
+  // The answer to the last report was lost with its master, the report was not.
+  if (driver.phase.kind === "reporting" && driver.phase.ending.outcome === finalState) {
+    end(driver, driver.phase.ending);
+    return;
+  }
+  end(driver, { outcome: "superseded", reason: shape("SUPERSEDED", reason), result: null, restart: false });
+}
+
+export function requestAnswered(driver: DriverState, event: EventOf<"request.answered">): void {
+  if (event.error?.code === "SUPERSEDED") {
+    superseded(driver, driver.master.highestEpoch, event.error.message, finalStateOf(event.error));
+    return;
+  }
+  const settled = driver.master.settle(event.request, event.error, driver.now);
+  if (settled === "again") return;
+  const { phase } = driver;
+  if (event.request === "driver.finished" && phase.kind === "reporting") {
+    end(driver, phase.ending);
+    return;
+  }
+  if (event.request !== "driver.commit" || phase.kind !== "deciding") return;
+  if (settled === "done") {
+    driver.application = { ...driver.application, commit: phase.manifest };
+    beginCommit(driver, phase.manifest);
+  } else if (driver.cancelReason !== null) beginEnding(driver, cancelled(driver.cancelReason));
+  else beginEnding(driver, failed(event.error));
+}

@@ -1,0 +1,149 @@
+/** The state of a driver, what is read of it, and the few things that all its handlers say. */
+import { assert } from "../base/assert.js";
+import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
+import { parseProcessId } from "../wire/ids.js";
+import type { Progress } from "../wire/progress.js";
+import type { DriverConfig, DriverEffect, Ending } from "./driver-events.js";
+import type { Failure } from "./failures.js";
+import { jobProgress } from "./job-progress.js";
+import { JobTry } from "./job-try.js";
+import { MasterLine } from "./master-line.js";
+import { NO_FAILURES, type RestartHistory } from "./restart-strategy.js";
+import { type Executor, Roster } from "./roster.js";
+
+export type Phase =
+  | { readonly kind: "gathering" }
+  | { readonly kind: "running" }
+  /** `ending` null: another try follows when the strategy allows it. */
+  | { readonly kind: "stopping"; readonly until: number; readonly ending: Ending | null }
+  | { readonly kind: "backing-off"; readonly until: number }
+  | { readonly kind: "deciding"; readonly manifest: CommitManifest }
+  | { readonly kind: "committing"; readonly manifest: CommitManifest; readonly repeats: number; readonly repeatAt: number | null }
+  | { readonly kind: "cleaning"; readonly until: number; readonly ending: Ending }
+  /** `giveUpAt`: this process was told to go; it does not wait for a master for ever. */
+  | { readonly kind: "reporting"; readonly giveUpAt: number | null; readonly ending: Ending }
+  | { readonly kind: "ended" };
+
+/** Everything that a driver knows. Handlers in the driver-*.ts files change it and append to `out`. */
+export interface DriverState {
+  readonly config: DriverConfig;
+  /** As the last master to be registered with knew it. */
+  application: ApplicationRecord;
+  readonly roster: Roster;
+  readonly master: MasterLine;
+  phase: Phase;
+  current: JobTry;
+  preparing: boolean;
+  readonly histories: { lost: RestartHistory; user: RestartHistory };
+  lastFailure: Failure | null;
+  startFailures: number;
+  toldToGo: boolean;
+  cancelReason: string | null;
+  /** Of the step that is under way. */
+  out: DriverEffect[];
+  now: number;
+}
+
+export function createDriverState(config: DriverConfig): DriverState {
+  return {
+    config,
+    application: config.application,
+    roster: new Roster(),
+    master: new MasterLine(config.limits, config.highestEpoch),
+    phase: { kind: "gathering" },
+    current: new JobTry(1),
+    preparing: false,
+    histories: { lost: NO_FAILURES, user: NO_FAILURES },
+    lastFailure: null,
+    startFailures: 0,
+    toldToGo: false,
+    cancelReason: null,
+    out: [],
+    now: 0,
+  };
+}
+
+export function release(driver: DriverState, processId: string): void {
+  driver.roster.release(processId);
+  driver.master.executors(wanted(driver), driver.roster.releasedIds(), driver.out);
+}
+
+export function dismiss(driver: DriverState, link: number, reason: string): void {
+  driver.out.push({ kind: "tell-executor", link, message: "executor.finish", body: { reason } });
+}
+
+export function dismissAll(driver: DriverState, reason: string): void {
+  for (const { link } of driver.roster.connected()) if (link !== null) dismiss(driver, link, reason);
+  driver.master.executors(0, driver.roster.releasedIds(), driver.out);
+}
+
+export function isOurs(driver: DriverState, processId: string): boolean {
+  const id = parseProcessId(processId);
+  return (
+    id !== null && id.application === driver.config.application.id && id.attempt === driver.config.attempt && id.executor !== null
+  );
+}
+
+export function memberOf(driver: DriverState, event: { readonly link: number; readonly try: number }): Executor | null {
+  const executor = driver.roster.byLink(event.link);
+  const isMember =
+    executor !== undefined && event.try === driver.current.number && driver.current.state(executor.processId) !== null;
+  return isMember ? executor : null;
+}
+
+export function isUndecided(driver: DriverState): boolean {
+  const { phase } = driver;
+  if (phase.kind === "stopping") return phase.ending === null;
+  return phase.kind === "gathering" || phase.kind === "running" || phase.kind === "backing-off";
+}
+
+/** Whether a failure still makes a difference to the present try. */
+export function tryMayFail(driver: DriverState): boolean {
+  return isUndecided(driver);
+}
+
+export function wanted(driver: DriverState): number {
+  return isUndecided(driver) ? jobSpec(driver).parallelism : 0;
+}
+
+export function jobSpec(driver: DriverState) {
+  const { job } = driver.config.application.spec;
+  assert(job !== null, `${driver.config.application.id} is a job`);
+  return job;
+}
+
+export function progress(driver: DriverState): Progress {
+  return jobProgress(driver.current.reports(), {
+    phase: progressPhase(driver),
+    totalRecords: driver.current.splits?.totalRecords ?? null,
+    jobRestarts: driver.current.number - 1,
+    lastRestartReason: driver.lastFailure === null ? null : driver.lastFailure.error.message,
+  });
+}
+
+export function progressPhase(driver: DriverState): Progress["phase"] {
+  const { phase } = driver;
+  if (phase.kind === "gathering") return driver.current.number === 1 ? "waiting" : "restarting";
+  if (phase.kind === "running") return "running";
+  if (phase.kind === "backing-off" || (phase.kind === "stopping" && phase.ending === null)) return "restarting";
+  if (phase.kind === "deciding" || phase.kind === "committing") return "committing";
+  return "done";
+}
+
+export function log(
+  driver: DriverState,
+  level: "info" | "warn",
+  message: string,
+  fields: Readonly<Record<string, string | number | boolean | null>> = {},
+): void {
+  const { application, attempt } = driver.config;
+  driver.out.push({ kind: "log", level, message, fields: { app: application.id, attempt, ...fields } });
+}
+
+export function phaseDeadline(driver: DriverState): number {
+  const { phase } = driver;
+  if (phase.kind === "stopping" || phase.kind === "backing-off" || phase.kind === "cleaning") return phase.until;
+  if (phase.kind === "committing") return phase.repeatAt ?? Number.POSITIVE_INFINITY;
+  if (phase.kind === "reporting") return phase.giveUpAt ?? Number.POSITIVE_INFINITY;
+  return Number.POSITIVE_INFINITY;
+}
