@@ -10,6 +10,7 @@ import type { Timer } from "../env/clock.js";
 import { parseControlJson } from "../wire/control-json.js";
 import type { Envelope, MessageTable } from "../wire/envelope.js";
 import { envelope, MAX_CONTROL_FRAME_BYTES, MAX_OPEN_REQUESTS } from "../wire/envelope.js";
+import { factsSchema } from "../wire/handshake.js";
 import type { Link, LinkMessage, LinkPeer, LinkSettings, RequestOptions, TableFor } from "./link.js";
 import type { Channel } from "./link-channel.js";
 import { decodeText, encodeText, shorten } from "./link-channel.js";
@@ -21,6 +22,8 @@ export const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 
 const HEARTBEAT = "link.heartbeat";
 const REPLY = "link.reply";
+/** What its sender is has changed: the facts of the handshake anew. */
+const FACTS = "link.facts";
 /** The last word of a side that ends the link: why. */
 const BYE = "link.bye";
 
@@ -35,7 +38,6 @@ const tableOf = (table: TableFor | undefined, peer: LinkPeer): MessageTable =>
 
 class LinkSession implements Link {
   readonly id = nextLinkId++;
-  readonly peer: LinkPeer;
   readonly remote: string;
   readonly ended: Promise<CodedError>;
   readonly #settings: LinkSettings;
@@ -45,7 +47,9 @@ class LinkSession implements Link {
   readonly #requests;
   /** Requests of the other side that we have not answered. */
   readonly #unanswered = new Set<number>();
+  #peer: LinkPeer;
   #listener: ((message: LinkMessage) => void) | null = null;
+  #onAnnounced: () => void = () => {};
   #kept: LinkMessage[] = [];
   #keptBytes = 0;
   #over: CodedError | null = null;
@@ -59,7 +63,7 @@ class LinkSession implements Link {
   constructor(channel: Channel, peer: LinkPeer, settings: LinkSettings) {
     this.#channel = channel;
     this.#settings = settings;
-    this.peer = peer;
+    this.#peer = peer;
     this.remote = channel.connection.remote;
     this.#incoming = tableOf(settings.incoming, peer);
     this.#onlyRequests = tableOf(settings.requests, peer);
@@ -74,6 +78,10 @@ class LinkSession implements Link {
     channel.connection.ended.then((reason) => this.#end(reason));
     this.#armTimer();
     channel.listen((frame) => this.#receive(frame));
+  }
+
+  get peer(): LinkPeer {
+    return this.#peer;
   }
 
   lastHeardAt(): number {
@@ -115,6 +123,14 @@ class LinkSession implements Link {
       if (this.#over !== null) return;
       listener(message);
     }
+  }
+
+  announce(facts: LinkPeer["facts"]): void {
+    this.#transmit({ kind: FACTS, body: facts });
+  }
+
+  onAnnounced(listener: () => void): void {
+    this.#onAnnounced = listener;
   }
 
   close(): void {
@@ -170,6 +186,11 @@ class LinkSession implements Link {
       return;
     }
     if (message.kind === HEARTBEAT) return;
+    if (message.kind === FACTS) {
+      this.#peer = { ...this.#peer, facts: factsSchema.parse(message.body), epoch: message.epoch };
+      this.#onAnnounced();
+      return;
+    }
     if (message.kind === BYE) {
       const why = message.error === undefined ? "" : `: ${shorten(message.error.message)}`;
       const details = message.error === undefined ? {} : { details: { code: message.error.code } };

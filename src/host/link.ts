@@ -50,6 +50,7 @@ export interface LinkMessage {
 export interface Link {
   /** Unique among the links of this process; for cores, which name links by it. */
   readonly id: number;
+  /** Facts and epoch are those of the handshake until the other side announces others. */
   readonly peer: LinkPeer;
   readonly remote: string;
   /** Stamped with `options.epoch()` at the time of the call. Never throws; dropped after the end. */
@@ -63,6 +64,10 @@ export interface Link {
   replyError(requestId: number, error: ErrorShape): void;
   /** One listener; messages that came before it is set are kept (bounded) and delivered in order. */
   onMessage(listener: (message: LinkMessage) => void): void;
+  /** Tells the other side facts that have changed since the handshake (a standby that leads now), with the present epoch. */
+  announce(facts: LinkPeer["facts"]): void;
+  /** One listener, called after `peer` has taken what the other side announced. */
+  onAnnounced(listener: () => void): void;
   readonly ended: Promise<CodedError>;
   /** Instant (env clock) of the last frame from the other side. */
   lastHeardAt(): number;
@@ -85,7 +90,7 @@ export interface LinkPeer {
   readonly scope: string;
   /** Null: it did not know its cluster yet. */
   readonly clusterId: string | null;
-  /** Its epoch at the time of the handshake. */
+  /** Its epoch at the time of the handshake, or of its last announcement. */
   readonly epoch: number;
   /** Free facts of the welcome or hello (address, pid, state), bounded. */
   readonly facts: Readonly<Record<string, string | number | null>>;

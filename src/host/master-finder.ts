@@ -5,6 +5,7 @@
  * Rules:
  *   1. All addresses are dialled at once, and again after a growing, jittered, bounded pause; one that hangs delays no other.
  *   2. A standby's hint at the leader is followed at once. Both are only hints: the link's own epoch tells the truth.
+ *      The link to a standby is held until the search is over: when that standby takes over it says so, and is found at that moment.
  *   3. It never gives up by itself; whoever waits decides by the signal. While it looks it says so: since when, tried what, last error.
  *   4. A link that breaks soon after it was made does not reset the pause, so that a master that turns everybody away is not stormed.
  */
@@ -19,6 +20,8 @@ export { parseMasterUrl } from "./master-url.js";
 
 export const MIN_LOOK_PAUSE_MS = 5;
 export const MAX_LOOK_PAUSE_MS = 1_000;
+/** Where a standby's link is held, which will tell, looking again is only for the others. */
+const HELD_LOOK_PAUSE_MS = 50;
 /** A link that lived this long was a working one. */
 const STABLE_LINK_MS = 1_000;
 /** Without any outcome (every address hangs) it is called for the first time after this. */
@@ -103,6 +106,8 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   const since = env.clock.now();
   const inFlight = new Map<string, AbortController>();
   const outcomes = new Map<string, CodedError>();
+  /** Links to standbys, by their address. */
+  const held = new Map<string, Link>();
   let attempts = 0;
   let urlError: CodedError | null = null;
   let found: Link | null = null;
@@ -122,16 +127,30 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     if (found !== null || signal.aborted) {
       link.close();
     } else if (state === "STANDBY") {
-      link.close();
+      hold(address, link);
       const where = typeof leader === "string" ? `the leader is said to be ${leader}` : "it knows no leader";
       failed(address, new CodedError("NOT_LEADER", `${address} is a standby; ${where}`));
       if (typeof leader === "string" && leader !== address && !inFlight.has(leader) && !outcomes.has(leader)) {
         start(leader);
       }
     } else {
+      held.delete(address);
       found = link;
       wake();
     }
+  };
+
+  const hold = (address: string, link: Link) => {
+    const earlier = held.get(address);
+    if (earlier === link) return;
+    held.set(address, link);
+    earlier?.close();
+    link.onAnnounced(() => {
+      if (held.get(address) === link) judge(address, link);
+    });
+    void link.ended.then(() => {
+      if (held.get(address) === link) held.delete(address);
+    });
   };
 
   const start = (address: string) => {
@@ -182,9 +201,16 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     }
   };
 
+  const pauseNow = (): number => {
+    const pause = pauseMs(env, failuresBefore + attempts - 1);
+    return held.size === 0 ? pause : Math.max(pause, HELD_LOOK_PAUSE_MS * (0.5 + env.random.fraction() / 2));
+  };
+
   const end = () => {
     for (const control of inFlight.values())
       control.abort(new CodedError("ABORTED", "another master was found, or nobody waits any more"));
+    for (const link of held.values()) link.close();
+    held.clear();
     if (found === null || !signal.aborted) return;
     found.close();
     found = null;
@@ -196,7 +222,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
         for (;;) {
           await round();
           attempts += 1;
-          if (found === null) await pause(env, pauseMs(env, failuresBefore + attempts - 1), signal, (end) => (wake = end));
+          if (found === null) await pause(env, pauseNow(), signal, (end) => (wake = end));
           signal.throwIfAborted();
           if (found !== null) return found;
           report();

@@ -308,7 +308,7 @@ class Master implements MasterHost {
       },
     });
     this.#leading = leading;
-    for (const link of this.#links.values()) this.#introduce(leading, link);
+    for (const link of this.#links.values()) this.#leadOn(leading, link);
     const aborted = new Promise<CodedError>((resolve) => {
       const onAbort = () => resolve(CodedError.from(this.#stop.signal.reason));
       if (this.#stop.signal.aborted) onAbort();
@@ -363,6 +363,18 @@ class Master implements MasterHost {
       this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
       if (link.peer.role === "master") this.#tellStandbys();
     });
+  }
+
+  /** A link from the time of standing by: whoever waits at its other end learns at once that this master leads now. */
+  #leadOn(leading: Leading, link: Link): void {
+    const { clusterId } = link.peer;
+    // While it stood by it may not have known its cluster, and could not refuse strangers to it.
+    if (clusterId !== null && clusterId !== this.#clusterId) {
+      link.close();
+      return;
+    }
+    this.#introduce(leading, link);
+    link.announce(this.#facts());
   }
 
   #introduce(leading: Leading, link: Link): void {

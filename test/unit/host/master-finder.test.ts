@@ -115,6 +115,22 @@ describe("the master finder", () => {
     expect(env.clock.timers()).toBe(0);
   });
 
+  test("finds a standby that takes over at the moment when it says so, without looking again", async () => {
+    const { env, options, dials } = world("a:1,b:1");
+    const standby = await startFakeMaster(env, "a:1", { state: "STANDBY" });
+    const other = await startFakeMaster(env, "b:1", { state: "STANDBY" });
+    const finding = findLeader(options);
+    await settle();
+    for (const link of standby.links) link.announce({ state: "RECOVERING", leader: "a:1" });
+    expect((await finding).remote).toBe("a:1");
+    expect((await finding).peer.facts.state).toBe("RECOVERING");
+    expect(dials).toEqual(["a:1", "b:1"]);
+    expect(env.clock.now()).toBe(1_000);
+    await settle();
+    expect(other.links.length).toBe(1);
+    expect((await (other.links[0] as Link).ended).code).toBe("CONNECTION_LOST");
+  });
+
   test("waits for a leader that takes over a little later, looking often at first", async () => {
     const { env, options, looking } = world("a:1,b:1");
     const first = await startFakeMaster(env, "a:1");
