@@ -11,7 +11,7 @@ import type { Ending } from "../job/driver-events.js";
 import { restartRules } from "../job/restart-strategy.js";
 import { applicationScope } from "../wire/handshake.js";
 import type { RunnerStart } from "../wire/runner-start.js";
-import { inputsOf, loadJob } from "./runner-job.js";
+import { checkGraph, inputsOf, loadJob } from "./runner-job.js";
 
 const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -50,6 +50,7 @@ type DriverJob = Pick<DriverHostOptions, "graphHash" | "restart" | "job" | "brok
 async function driverJob({ application, artifactPath }: RunnerStart): Promise<DriverJob> {
   try {
     const loaded = await loadJob(application, artifactPath);
+    checkGraph(loaded, application);
     return { graphHash: loaded.built.graph.hash, restart: restartRules(loaded.restart), job: inputsOf(loaded) };
   } catch (thrown) {
     const broken = CodedError.from(thrown, "PLAN_FAILED").toShape();

@@ -1,6 +1,5 @@
 /**
- * A submitted job, loaded in a driver or an executor: its bundle checked by hash and imported, planned again, and the graph compared with
- * the one that was submitted.
+ * A submitted job, loaded in a driver or an executor: its bundle checked by hash, imported and planned again.
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -27,23 +26,22 @@ export interface LoadedJob {
 
 const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
-/** Rejects with ARTIFACT_CORRUPT, GRAPH_MISMATCH, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED. */
+/** Rejects with ARTIFACT_CORRUPT, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED. */
 export async function loadJob(application: ApplicationRecord, artifactPath: string): Promise<LoadedJob> {
   const { job } = application.spec;
   if (job === null) throw new CodedError("INVALID_JOB", `${application.id} is not a job, but a process application`);
   await checkArtifact(artifactPath, job.artifact);
   const module = await importBundle(artifactPath);
   const { built, settings } = await planJob(module.default, job.params, { sha256Hex, verify: false });
-  if (built.graph.hash !== job.graphHash) {
-    throw new CodedError(
-      "GRAPH_MISMATCH",
-      `This process built the job graph ${built.graph.hash}, submitted was ${job.graphHash}.`,
-      {
-        hint: "The graph depends on the clock, on chance, on the environment or on the machine: let `build` depend on its params only.",
-      },
-    );
-  }
   return { built, restart: strategyOf(settings.restart), parallelism: job.parallelism, baseDir: job.baseDir ?? process.cwd() };
+}
+
+/** Throws GRAPH_MISMATCH when this process built another graph than the one that was submitted. An executor's is judged by its driver. */
+export function checkGraph({ built }: LoadedJob, { spec: { job } }: ApplicationRecord): void {
+  if (job === null || built.graph.hash === job.graphHash) return;
+  throw new CodedError("GRAPH_MISMATCH", `The driver built the job graph ${built.graph.hash}, submitted was ${job.graphHash}.`, {
+    hint: "The graph depends on the clock, on chance, on the environment or on the machine: let `build` depend on its params only.",
+  });
 }
 
 async function checkArtifact(file: string, sha256: string): Promise<void> {
