@@ -64,6 +64,8 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
       artifact: bundle.sha256,
       graphHash: plan.graph.hash,
       params: plan.params,
+      // Relative paths mean on the cluster what they mean here.
+      baseDir: process.cwd(),
       parallelism,
       executor: {
         cores: plan.settings.cores ?? settings.executor.cores,
