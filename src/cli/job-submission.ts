@@ -5,6 +5,7 @@
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
+import type { JobGraph } from "../dataflow/graph.js";
 import { bundleJob, type JobBundle } from "../node/bundle.js";
 import { openPlanner, type Plan } from "../node/plan-in-child.js";
 import type { ApplicationSpec, Resources, RestartPolicy } from "../wire/application.js";
@@ -42,6 +43,14 @@ export async function prepareJob(file: string, settings: JobSettings, signal: Ab
   }
 }
 
+/** Only then does it matter where a job is submitted from: the same job with absolute paths is the same everywhere. */
+function hasRelativePath({ operators }: JobGraph): boolean {
+  return operators.some(({ config }) => {
+    const paths = (config as { readonly descriptor?: { readonly path?: string | readonly string[] } } | null)?.descriptor?.path ?? [];
+    return [paths].flat().some((each) => !path.isAbsolute(each));
+  });
+}
+
 function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): ApplicationSpec {
   const parallelism = settings.parallelism ?? plan.settings.parallelism ?? DEFAULT_PARALLELISM;
   if (parallelism > plan.graph.maxParallelism) {
@@ -49,7 +58,7 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
       "INVALID_ARGUMENT",
       `--parallelism ${parallelism} is above the job's maximum of ${plan.graph.maxParallelism}.`,
       {
-        hint: "Ask for less, or set maxParallelism in the job.",
+        hint: "State is spread over so many key groups; ask for less.",
       },
     );
   }
@@ -64,6 +73,7 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
       artifact: bundle.sha256,
       graphHash: plan.graph.hash,
       params: plan.params,
+      ...(hasRelativePath(plan.graph) ? { baseDir: process.cwd() } : {}),
       // Relative paths mean on the cluster what they mean here.
       baseDir: process.cwd(),
       parallelism,

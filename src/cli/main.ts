@@ -67,7 +67,14 @@ function fromCommander(error: CommanderError): CodedError {
   );
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** `help COMMAND` is `COMMAND --help`; only the named command's module is loaded. */
+function withoutHelpWord(argv: readonly string[]): readonly string[] {
+  const [node = "", program = "", first, second] = argv;
+  return first === "help" && second !== undefined ? [node, program, second, "--help"] : argv;
+}
+
+async function main(given: readonly string[]): Promise<number> {
+  const argv = withoutHelpWord(given);
   const program = await programFor(argv.slice(2).find((word) => !word.startsWith("-")));
   prepare(program);
   const json = argv.includes("--json") && !(argv.includes("--") && argv.indexOf("--") < argv.indexOf("--json"));
@@ -86,6 +93,12 @@ async function main(argv: readonly string[]): Promise<number> {
     return showError(thrown, json);
   }
 }
+
+// Whoever read the output has gone (`holdfast list | head`): that is no failure of the command.
+process.stdout.on("error", (thrown: NodeJS.ErrnoException) => {
+  if (thrown.code === "EPIPE") process.exit(0);
+  throw thrown;
+});
 
 // Timers of ours never keep a process alive, so a command that only waits would end with them.
 const keepAlive = setInterval(() => {}, 60_000);

@@ -45,7 +45,7 @@ export function parseChoice<T extends string>(option: string, text: string, choi
 }
 
 /** `--param a=1 --param b=x`: values that read as JSON numbers, booleans, null, arrays or objects are those, everything else is text. */
-export function parseParams(option: string, pairs: readonly string[]): Record<string, JsonValue> {
+export function parseParams(option: string, pairs: readonly string[] = []): Record<string, JsonValue> {
   const params: Record<string, JsonValue> = Object.create(null) as Record<string, JsonValue>;
   for (const pair of pairs) {
     const at = pair.indexOf("=");
@@ -70,7 +70,7 @@ function paramValue(text: string): JsonValue {
   }
 }
 
-export function parseEnvironment(option: string, pairs: readonly string[]): Record<string, string> {
+export function parseEnvironment(option: string, pairs: readonly string[] = []): Record<string, string> {
   const env: Record<string, string> = {};
   for (const pair of pairs) {
     const match = /^([A-Za-z_][A-Za-z0-9_]*)=([\s\S]*)$/.exec(pair);
@@ -81,4 +81,4 @@ export function parseEnvironment(option: string, pairs: readonly string[]): Reco
 }
 
 /** For options that may be given several times. */
-export const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
+export const collect = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value];

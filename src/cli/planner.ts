@@ -7,6 +7,7 @@ import { readFileSync, writeSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { planJob } from "../api/plan.js";
 import { CodedError, type ErrorShape } from "../base/errors.js";
+import { withDisturbedWorld } from "../testing/disturbed-world.js";
 
 const ANSWER = 3;
 
@@ -26,7 +27,7 @@ async function plan({ file, fileName, params }: Request): Promise<unknown> {
     });
   }
   try {
-    const { graph, settings } = await planJob(module.default, params, { sha256Hex, disturb });
+    const { graph, settings } = await planJob(module.default, params, { sha256Hex, disturb: withDisturbedWorld });
     return { graph, params: params ?? {}, settings };
   } catch (thrown) {
     throw CodedError.from(thrown, "PLAN_FAILED");
@@ -40,31 +41,6 @@ async function load(file: string, fileName: string): Promise<{ readonly default?
     const stack = thrown instanceof Error ? (thrown.stack ?? null) : null;
     const { message } = CodedError.from(thrown);
     throw new CodedError("PLAN_FAILED", `${fileName} could not be loaded: ${message}`, { cause: thrown, details: { stack } });
-  }
-}
-
-/** The clock and chance of another world: a graph that depends on them becomes another graph. */
-function disturb(run: () => void): void {
-  const { Date: RealDate } = globalThis;
-  const random = Math.random;
-  const hour = 3_600_000;
-  const later = () => RealDate.now() + 30 * 24 * hour;
-  const OtherDate = class extends RealDate {
-    constructor(...values: readonly [] | readonly [number]) {
-      if (values.length === 0) super(later());
-      else super(...(values as readonly [number]));
-    }
-    static override now(): number {
-      return later();
-    }
-  };
-  globalThis.Date = OtherDate as DateConstructor;
-  Math.random = () => (random() + 0.5) % 1;
-  try {
-    run();
-  } finally {
-    globalThis.Date = RealDate;
-    Math.random = random;
   }
 }
 

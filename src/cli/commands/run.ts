@@ -13,7 +13,7 @@ import { progressView } from "../progress-view.js";
 import { report } from "./submit.js";
 
 interface RunOptions {
-  readonly param: readonly string[];
+  readonly param?: readonly string[];
   readonly parallelism?: string;
   readonly memory: string;
   readonly executorMemory: string;
@@ -33,7 +33,7 @@ export function command(): Command {
   );
   return withJson(base)
     .argument("<job>", "the job file (default export: defineJob({...}))")
-    .option("--param <name=value>", "a parameter of the job (repeatable)", collect, [])
+    .option("--param <name=value>", "a parameter of the job (repeatable)", collect)
     .option("--parallelism <n>", "number of executors; default: the cores of this machine")
     .option("--memory <size>", "memory of the driver", "256m")
     .option("--executor-memory <size>", "memory of each executor", "1g")

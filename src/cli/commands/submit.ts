@@ -16,7 +16,7 @@ import { operatorLines, progressView } from "../progress-view.js";
 import { harmless } from "../terminal.js";
 
 export interface SubmitOptions extends ClusterOptions {
-  readonly param: readonly string[];
+  readonly param?: readonly string[];
   readonly id?: string;
   readonly name?: string;
   readonly parallelism?: string;
@@ -28,7 +28,7 @@ export interface SubmitOptions extends ClusterOptions {
   readonly memory?: string;
   readonly executorCores: string;
   readonly executorMemory: string;
-  readonly env: readonly string[];
+  readonly env?: readonly string[];
   readonly cwd?: string;
   readonly wait?: boolean;
 }
@@ -44,7 +44,7 @@ export function command(): Command {
     .usage("[options] JOB.ts | [options] -- COMMAND ARGS...")
     .argument("[job]", "the job file (default export: defineJob({...}))")
     .argument("[command...]")
-    .option("--param <name=value>", "a parameter of the job (repeatable)", collect, [])
+    .option("--param <name=value>", "a parameter of the job (repeatable)", collect)
     .option("--id <key>", "name of this submission: the same id again gives the same application")
     .option("--name <name>", "a name for people; default: the job's id, or the program")
     .option("--parallelism <n>", "number of executors of a job; default: the job's own, or 1")
@@ -57,7 +57,7 @@ export function command(): Command {
     .option("--memory <size>", "memory of the program (512m) or of a job's driver (256m)")
     .option("--executor-cores <n>", "cores of each executor", "1")
     .option("--executor-memory <size>", "memory of each executor", "512m")
-    .option("--env <NAME=value>", "environment of the program (repeatable)", collect, [])
+    .option("--env <NAME=value>", "environment of the program (repeatable)", collect)
     .option("--cwd <path>", "working directory of the program on the worker")
     .option("--wait", "follow it to its end and exit with its exit code")
     .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
@@ -167,7 +167,7 @@ const restartPolicyOf = (options: SubmitOptions) =>
     : { ...DEFAULT_RESTART_POLICY, maxRestarts: parseCount("--max-restarts", options.maxRestarts, { min: 0, max: 1000 }) };
 
 function programSpec(argv: readonly string[], options: SubmitOptions): ApplicationSpec {
-  if (options.param.length > 0)
+  if (options.param !== undefined)
     throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", {
       hint: "Give a program its arguments after --, or use --env.",
     });
