@@ -11,6 +11,7 @@ import { GraphBuilder, planFailed } from "./builder.js";
 import type { BuiltJob } from "./built.js";
 import { firstDifference } from "./graph-difference.js";
 import { checkJob, type Job, JobBuilder } from "./job.js";
+import { plainPath } from "./plain-path.js";
 import { withProbeModes } from "./probe-modes.js";
 import { issueLines, type StandardSchemaV1 } from "./schema.js";
 import { type JobSettings, settingsOf } from "./settings.js";
@@ -125,6 +126,27 @@ function checkGraph(builder: GraphBuilder): void {
       "End its stream with .to(uid, sink), or leave it out.",
       "no sink",
     );
+  }
+  checkOutputs(operators);
+}
+
+/** Two sinks at one place would replace each other's output, whatever their formats. */
+function checkOutputs(operators: readonly OperatorSpec[]): void {
+  const sinkAt = new Map<string, string>();
+  for (const { uid, kind, config } of operators) {
+    const path = kind === "sink" ? (config as { readonly descriptor?: { readonly path?: unknown } }).descriptor?.path : undefined;
+    if (typeof path !== "string") continue;
+    const place = plainPath(path);
+    const other = sinkAt.get(place);
+    if (other !== undefined) {
+      throw planFailed(
+        uid,
+        `writes to ${path}, as the sink '${other}' does`,
+        "Give each sink a path of its own; several streams become one output with union.",
+        "same output",
+      );
+    }
+    sinkAt.set(place, uid);
   }
 }
 

@@ -158,13 +158,26 @@ export class Stream<T, Sides = NoSides> {
   /** All records in order, from one subtask. For bounded input that fits in memory, or with a `limit`. */
   sort(uid: string, options: SortOptions<T>): Stream<T> {
     if (!this.ref.bounded) throw planFailed(uid, "sorts an input that never ends", "Only a bounded input can be sorted.");
-    const config = { limit: options.limit ?? null, maxRecords: options.maxRecords ?? DEFAULT_SORT_LIMIT };
+    const limit = options.limit ?? null;
+    if (limit !== null && !(Number.isInteger(limit) && limit >= 0))
+      throw planFailed(uid, `has a limit of ${limit}`, "A limit is a whole number of records.");
+    const config = { limit, maxRecords: options.maxRecords ?? DEFAULT_SORT_LIMIT };
     const compare = comparator(options.by, options.order) as (left: unknown, right: unknown) => number;
-    const inputs: readonly InputRef[] = [{ from: this.ref, exchange: "rebalance" }];
-    return new Stream(
-      this.builder,
-      this.builder.add({ uid, kind: "sort", config, functions: { kind: "sort", compare }, inputs, parallelism: 1 }),
-    );
+    const functions = { kind: "sort", compare } as const;
+    // With a limit each subtask keeps its own first ones, so that only these cross the network.
+    const from =
+      limit === null || this.ref.parallelism === 1
+        ? this.ref
+        : this.builder.add({
+            uid: `${uid}.first`,
+            kind: "sort",
+            config,
+            functions,
+            inputs: [{ from: this.ref, exchange: "forward" }],
+            parallelism: this.ref.parallelism,
+          });
+    const inputs: readonly InputRef[] = [{ from, exchange: "rebalance" }];
+    return new Stream(this.builder, this.builder.add({ uid, kind: "sort", config, functions, inputs, parallelism: 1 }));
   }
 
   /** Handles records one by one, with side outputs; without keyed state (for that: `keyBy(...).process`). */

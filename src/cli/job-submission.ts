@@ -46,7 +46,8 @@ export async function prepareJob(file: string, settings: JobSettings, signal: Ab
 /** Only then does it matter where a job is submitted from: the same job with absolute paths is the same everywhere. */
 function hasRelativePath({ operators }: JobGraph): boolean {
   return operators.some(({ config }) => {
-    const paths = (config as { readonly descriptor?: { readonly path?: string | readonly string[] } } | null)?.descriptor?.path ?? [];
+    const paths =
+      (config as { readonly descriptor?: { readonly path?: string | readonly string[] } } | null)?.descriptor?.path ?? [];
     return [paths].flat().some((each) => !path.isAbsolute(each));
   });
 }

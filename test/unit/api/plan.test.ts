@@ -251,6 +251,24 @@ describe("errors of the plan name the operator and the cause", () => {
       { code: "INVALID_JOB", message: /build function of job 'test' is async/ },
     ],
     [
+      "two sinks with one path, however it is spelt, also of different kinds",
+      (job) => {
+        numbers(job).to("rows", sinks.ndjson("out/data"));
+        numbers(job, "m")
+          .map((n) => ({ n }))
+          .to("table", sinks.parquet("./out//x/../data/"));
+      },
+      { code: "PLAN_FAILED", message: /'table' writes to .\/out\/\/x\/..\/data\/, as the sink 'rows' does/, operator: "table" },
+    ],
+    [
+      "a sort with a limit that is no number of records",
+      (job) =>
+        numbers(job)
+          .sort("s", { by: (n) => n, limit: 1.5 })
+          .to("out", sinks.collect()),
+      { code: "PLAN_FAILED", message: /'s' has a limit of 1.5/, operator: "s" },
+    ],
+    [
       "a parallelism of 0",
       (job) => job.from("n", sources.numbers({ to: 1 }), { parallelism: 0 }).to("out", sinks.collect()),
       { code: "PLAN_FAILED", message: /'n' has a parallelism of 0/ },

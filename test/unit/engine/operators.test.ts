@@ -289,6 +289,19 @@ describe("sort", () => {
     expect(await collect(build(25), { parallelism })).toEqual(expected.slice(0, 25));
   });
 
+  test("with a limit, each subtask sends only its own first ones over the network", async () => {
+    const job = jobOf((builder) =>
+      builder
+        .from("n", sources.numbers({ to: 5_000 }))
+        .sort("top", { by: (n) => -n, limit: 3 })
+        .to("out", sinks.collect()),
+    );
+    const { collected, progress } = await runJob(job, {}, { parallelism: 4 });
+    expect(collected.out).toEqual([4_999, 4_998, 4_997]);
+    expect(progress.operators["top.first"]).toEqual({ in: 5_000, out: 12 });
+    expect(progress.operators.top).toEqual({ in: 12, out: 3 });
+  });
+
   test("fails with its limit in words when it would hold too much", async () => {
     const run = collect((job) =>
       job
