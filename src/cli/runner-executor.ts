@@ -1,6 +1,7 @@
 /** The runner as an executor: loads the job, listens for the exchanges of its neighbours, and follows its driver's orders. */
 import { hexToBytes } from "../base/bytes.js";
 import { CodedError } from "../base/errors.js";
+import { jsonText } from "../connectors/json-text.js";
 import type { JobGraph } from "../dataflow/graph.js";
 import type { Env } from "../env/env.js";
 import type { Log } from "../env/log.js";
@@ -9,7 +10,9 @@ import type { ExchangeNetwork } from "../executor/run/network.js";
 import { runSlice } from "../executor/run/run-slice.js";
 import type { SliceProgress } from "../executor/run/slice.js";
 import { type RunningExecutor, type SliceCalls, type StartedSlice, startExecutor } from "../host/executor-host.js";
+import { resultTooLarge } from "../job/collected.js";
 import { attemptName } from "../job/driver-events.js";
+import { MAX_RESULT_BYTES } from "../wire/application.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { Progress } from "../wire/progress.js";
 import type { RunnerStart } from "../wire/runner-start.js";
@@ -72,13 +75,13 @@ function startSlice({ loaded, start, env, hooks, order, calls, network, attempt 
     attempt,
     subtask: order.subtask,
     parallelism: order.parallelism,
-    splits: { next: (source, signal) => calls.nextSplit(source, signal) },
+    splits: { next: (source, signal) => calls.nextSplit(source, signal), readers: (source) => calls.readers(source) },
     network,
     connectors: connectorsOf(loaded),
     clock: env.clock,
     log: hooks.userLog,
     yieldToLoop,
-    onCollect: (sink, records) => calls.collect(sink, records),
+    onCollect: (sink, records) => calls.collect(sink, asJson(sink, records)),
   });
   const done = slice.done.then(
     async ({ committables, progress }) => {
@@ -100,6 +103,13 @@ function startSlice({ loaded, start, env, hooks, order, calls, network, attempt 
       await done.catch(() => undefined);
     },
   };
+}
+
+/** Collected records travel as JSON, and all of them together have to fit into the result of the job. */
+function asJson(sink: string, records: readonly unknown[]): readonly unknown[] {
+  const text = jsonText(records);
+  if (text.length > MAX_RESULT_BYTES) throw resultTooLarge(sink);
+  return JSON.parse(text) as unknown[];
 }
 
 function wireProgress(progress: SliceProgress, graph: JobGraph): Progress {

@@ -105,5 +105,9 @@ export function inputsOf(loaded: LoadedJob): JobInputs {
     const connector = sinkConnectorOf(built, uid, factory);
     return connector === null ? [] : [[uid, place(uid, connector)] as const];
   });
-  return { sources: new Map(sources), sinks: new Map(sinks) };
+  const collectLimits = built.graph.operators.flatMap(({ uid, kind, config }) => {
+    const limit = kind === "sink" ? (config as { readonly maxRecords?: number }).maxRecords : undefined;
+    return limit === undefined ? [] : [[uid, limit] as const];
+  });
+  return { sources: new Map(sources), sinks: new Map(sinks), collectLimits: new Map(collectLimits) };
 }

@@ -144,7 +144,7 @@ class DriverHost {
   }
 
   private start(): void {
-    const { env, application, attempt, pid, graphHash, restart } = this.options;
+    const { env, application, attempt, pid, graphHash, restart, job } = this.options;
     const broken = this.options.broken ?? null;
     const core = createDriverCore({
       broken,
@@ -155,6 +155,7 @@ class DriverHost {
       graphHash,
       highestEpoch: this.epoch,
       restart,
+      ...(job.collectLimits === undefined ? {} : { collectLimits: job.collectLimits }),
       limits: this.limits,
     });
     this.core = core;

@@ -21,6 +21,8 @@ interface Placed<C> {
 export interface JobInputs {
   readonly sources: ReadonlyMap<string, Placed<SourceConnector<unknown>>>;
   readonly sinks: ReadonlyMap<string, Placed<SinkConnector<unknown>>>;
+  /** By `collect` sink: the most records of all subtasks together. */
+  readonly collectLimits?: ReadonlyMap<string, number>;
 }
 
 export interface InputsOptions {
@@ -92,7 +94,7 @@ async function beginSink(
 async function enumerate(options: InputsOptions, uid: string, source: Placed<SourceConnector<unknown>>): Promise<EnumeratedSource> {
   try {
     const { splits, totalRecords } = await source.connector.enumerate({ parallelism: source.parallelism, signal: options.signal });
-    return { uid, splits, totalRecords };
+    return { uid, subtasks: source.parallelism, splits, totalRecords };
   } catch (thrown) {
     throw named(thrown, "SOURCE_FAILED", `The source ${uid} could not be read`);
   }

@@ -34,6 +34,8 @@ const FLUSH_MS = 1_000;
 export interface SliceCalls {
   /** The next split for this source, null at its end. Rejects when the signal aborts, or when the try is over. */
   nextSplit(source: string, signal: AbortSignal): Promise<Split | null>;
+  /** How many subtasks read the source now, as far as the driver has said; null: it has not yet. */
+  readers(source: string): number | null;
   /** Records of a `collect` sink; resolves when the driver has them. */
   collect(sink: string, records: readonly unknown[]): Promise<void>;
 }
@@ -93,6 +95,8 @@ class ExecutorHost {
   /** The same once the driver has answered the registration: before that it would not know who asks. */
   private ready: Link | null = null;
   private running: Running | null = null;
+  /** Of the newest try, by source. */
+  private readers: { readonly try: number; readonly bySource: Map<string, number> } = { try: 0, bySource: new Map() };
   /** Calls that wait for a link to the driver. */
   private waiting: Array<(link: Link) => void> = [];
   private settle: (end: ExecutorEnd) => void = () => undefined;
@@ -188,8 +192,18 @@ class ExecutorHost {
       this.waiting = [];
       for (const go of waiting) go(link);
     }
+    if (kind === "executor.readers") {
+      const said = body as { readonly try: number; readonly source: string; readonly readers: number };
+      this.sawReaders(said.try, said.source, said.readers);
+      return;
+    }
     const event = { ...(body as object), kind: kind.replace("executor.", "driver."), link: link.id };
     this.post(event as unknown as ExecutorEvent);
+  }
+
+  private sawReaders(tryNumber: number, source: string, readers: number): void {
+    if (tryNumber > this.readers.try) this.readers = { try: tryNumber, bySource: new Map() };
+    if (tryNumber === this.readers.try) this.readers.bySource.set(source, readers);
   }
 
   /** The link to a driver that knows this executor: now, or when it is back. */
@@ -276,8 +290,10 @@ class ExecutorHost {
           (link) => link.request("executor.split", body, { signal, timeoutMs: REQUEST_TIMEOUT_MS, reply: splitReply }),
           signal,
         );
+        this.sawReaders(tryNumber, source, answer.readers);
         return answer.split as Split | null;
       },
+      readers: (source) => (this.readers.try === tryNumber ? (this.readers.bySource.get(source) ?? null) : null),
       collect: async (sink, records) => {
         const body = { try: tryNumber, sink, batch: next(batches, sink), records: [...records] };
         const { signal } = this.work;

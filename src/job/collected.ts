@@ -1,26 +1,39 @@
 /**
- * Records of `collect` sinks, gathered in the driver: the result of the job. Bounded by MAX_RESULT_BYTES of JSON text.
+ * Records of `collect` sinks, gathered in the driver: the result of the job. Bounded by MAX_RESULT_BYTES of JSON text, and each sink by its own
+ * `maxRecords` over all subtasks.
  * Invariant: a batch counts once, however often it arrives.
  */
+import { CodedError, type ErrorShape } from "../base/errors.js";
 import { MAX_RESULT_BYTES } from "../wire/application.js";
 
 export class Collected {
   private readonly bySink = new Map<string, Map<string, { last: number; readonly records: unknown[] }>>();
+  private readonly counts = new Map<string, number>();
   private bytes = 0;
+  /** By sink: the most records it may collect. */
+  private readonly limits: ReadonlyMap<string, number>;
 
-  /** False: the result has become too large, and the batch was not added. */
-  add(sink: string, processId: string, batch: number, records: readonly unknown[]): boolean {
+  constructor(limits: ReadonlyMap<string, number> = new Map()) {
+    this.limits = limits;
+  }
+
+  /** Null: added, now or before. Otherwise the limit that it would exceed; it was not added. */
+  add(sink: string, processId: string, batch: number, records: readonly unknown[]): ErrorShape | null {
     const perExecutor = this.bySink.get(sink) ?? new Map();
     this.bySink.set(sink, perExecutor);
     const state = perExecutor.get(processId) ?? { last: 0, records: [] };
     perExecutor.set(processId, state);
-    if (batch <= state.last) return true;
+    if (batch <= state.last) return null;
+    const count = (this.counts.get(sink) ?? 0) + records.length;
+    const limit = this.limits.get(sink) ?? Number.POSITIVE_INFINITY;
+    if (count > limit) return tooMany(sink, limit);
     const size = JSON.stringify(records).length;
-    if (this.bytes + size > MAX_RESULT_BYTES) return false;
+    if (this.bytes + size > MAX_RESULT_BYTES) return resultTooLarge(sink).toShape();
     this.bytes += size;
+    this.counts.set(sink, count);
     state.last = batch;
     state.records.push(...records);
-    return true;
+    return null;
   }
 
   /** `{ sink uid: records }`, those of an executor together, executors in the given order; null when nothing was collected. */
@@ -32,4 +45,21 @@ export class Collected {
     }
     return result;
   }
+}
+
+function tooMany(sink: string, maxRecords: number): ErrorShape {
+  return {
+    code: "LIMIT_EXCEEDED",
+    message: `Sink '${sink}' collects more than ${maxRecords} records.`,
+    hint: "Write large results to files, or raise maxRecords of sinks.collect.",
+    details: { operator: sink, maxRecords },
+  };
+}
+
+export function resultTooLarge(sink: string): CodedError {
+  const limit = `${MAX_RESULT_BYTES / 1024} KiB of JSON`;
+  return new CodedError("LIMIT_EXCEEDED", `Sink '${sink}' collects more than the ${limit} that the result of a job may have.`, {
+    hint: "Write large outputs to files (sinks.ndjson, sinks.parquet), collect only a summary.",
+    details: { operator: sink, maxBytes: MAX_RESULT_BYTES },
+  });
 }

@@ -21,6 +21,8 @@ export interface DriverConfig {
   /** Of a master that whoever started this process has seen; 0: none. */
   readonly highestEpoch: number;
   readonly restart: RestartRules;
+  /** By `collect` sink: the most records of all subtasks together. Absent: bounded by their size only. */
+  readonly collectLimits?: ReadonlyMap<string, number>;
   readonly limits: DriverLimits;
 }
 

@@ -74,11 +74,19 @@ export function executorUnreachable(driver: DriverState, processId: string): voi
 
 export function executorSplit(driver: DriverState, event: EventOf<"executor.split">): void {
   const member = memberOf(driver, event);
-  const split = member === null ? undefined : driver.current.splits?.answer(event.source, member.processId, event.ask);
-  if (split === undefined) {
+  const answer = member === null ? undefined : driver.current.splits?.answer(event.source, member.processId, event.ask);
+  if (answer === undefined) {
     const error = shape("ABORTED", `Try ${event.try} of the job has no such source any more: ${event.source}.`);
     driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
-  } else driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split } });
+    return;
+  }
+  const { split, readers, isNews } = answer;
+  driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, readers } });
+  if (!isNews) return;
+  const body = { try: event.try, source: event.source, readers };
+  for (const { link } of driver.roster.connected()) {
+    if (link !== null && link !== event.link) driver.out.push({ kind: "tell-executor", link, message: "executor.readers", body });
+  }
 }
 
 export function executorCollected(driver: DriverState, event: EventOf<"executor.collected">): void {
@@ -88,15 +96,11 @@ export function executorCollected(driver: DriverState, event: EventOf<"executor.
     driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
     return;
   }
-  if (driver.current.collected.add(event.sink, member.processId, event.batch, event.records)) {
+  const error = driver.current.collected.add(event.sink, member.processId, event.batch, event.records);
+  if (error === null) {
     driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: {} });
     return;
   }
-  const error: ErrorShape = {
-    code: "LIMIT_EXCEEDED",
-    message: `The sink ${event.sink} collected more than the 256 KiB that a result may have.`,
-    hint: "Write large outputs to files (sinks.ndjson, sinks.parquet), collect only a summary.",
-  };
   driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
   fail(driver, { kind: "fatal", error, processId: member.processId, symptom: false });
 }

@@ -51,7 +51,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     roster: new Roster(),
     master: new MasterLine(config.limits, config.highestEpoch),
     phase: { kind: "gathering" },
-    current: new JobTry(1),
+    current: new JobTry(1, config.collectLimits),
     preparing: false,
     histories: { lost: NO_FAILURES, user: NO_FAILURES },
     lastFailure: null,

@@ -11,7 +11,7 @@ import type { Executor } from "./roster.js";
 import { SplitAssignment } from "./splits.js";
 
 export function beginTry(driver: DriverState, number: number): void {
-  driver.current = new JobTry(number);
+  driver.current = new JobTry(number, driver.config.collectLimits);
   driver.preparing = false;
   driver.phase = { kind: "gathering" };
   prepare(driver);

@@ -32,13 +32,14 @@ export class JobTry {
   /** Null until the host has enumerated the sources. */
   splits: SplitAssignment | null = null;
   failure: Failure | null = null;
-  readonly collected = new Collected();
+  readonly collected: Collected;
   /** By sub-task; empty until it is deployed. */
   private members: readonly Member[] = [];
   private readonly progress = new Map<string, Progress>();
 
-  constructor(number: number) {
+  constructor(number: number, collectLimits?: ReadonlyMap<string, number>) {
     this.number = number;
+    this.collected = new Collected(collectLimits);
   }
 
   deploy(executors: readonly Executor[]): void {

@@ -14,6 +14,7 @@ import { executionPlan } from "../dataflow/chains.js";
 import type { SinkConnector, Split } from "../dataflow/connector.js";
 import type { JobGraph } from "../dataflow/graph.js";
 import type { Log } from "../env/log.js";
+import { collectsTooMuch } from "../executor/run/collect-writer.js";
 import { sinkConnectorOf, sinksOf, sourceConnectorOf, sourcesOf } from "../executor/run/connectors-of.js";
 import { createLocalNetwork } from "../executor/run/local-network.js";
 import { mergeProgress } from "../executor/run/progress.js";
@@ -143,7 +144,7 @@ class TestRun {
         log: options.log ?? silent,
         yieldToLoop: () => new Promise((resolve) => setImmediate(resolve)),
         onCollect: (uid, records) => {
-          for (const record of records) this.collected[uid]?.push(record);
+          this.collect(uid, records);
           return options.onCollect?.(uid, records);
         },
       }),
@@ -154,6 +155,15 @@ class TestRun {
     if (options.signal?.aborted === true) drain();
     else options.signal?.addEventListener("abort", drain, { once: true });
     return { slices, network };
+  }
+
+  /** The limit of a sink holds for all its subtasks together; each of them has looked at its own. */
+  private collect(uid: string, records: readonly unknown[]): void {
+    const collected = this.collected[uid] ?? [];
+    const operator = this.built.graph.operators.find((candidate) => candidate.uid === uid);
+    const { maxRecords } = operator?.config as { readonly maxRecords: number };
+    if (collected.length + records.length > maxRecords) throw collectsTooMuch(uid, maxRecords);
+    for (const record of records) collected.push(record);
   }
 
   /** Splits are dealt out beforehand, split by split in turn, so that who reads what does not depend on time. */

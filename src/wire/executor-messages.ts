@@ -12,7 +12,12 @@ import { idText } from "./ids.js";
 import { progress } from "./progress.js";
 
 export const executorToDriver = {
-  "executor.register": z.object({ processId: idText, pid: z.number().int().positive(), dataAddress: z.string().max(256), graphHash: z.string() }),
+  "executor.register": z.object({
+    processId: idText,
+    pid: z.number().int().positive(),
+    dataAddress: z.string().max(256),
+    graphHash: z.string(),
+  }),
   /** Request; the answer has a split (JSON) or null when the source has no more. */
   "executor.split": z.object({
     try: z.number().int().positive(),
@@ -29,13 +34,18 @@ export const executorToDriver = {
     batch: z.number().int().positive(),
     records: z.array(z.unknown()),
   }),
-  "executor.done": z.object({ try: z.number().int().positive(), committables: z.record(z.string(), z.array(z.unknown())), progress }),
+  "executor.done": z.object({
+    try: z.number().int().positive(),
+    committables: z.record(z.string(), z.array(z.unknown())),
+    progress,
+  }),
   "executor.failed": z.object({ try: z.number().int().positive(), error: errorShape }),
   /** The slice of this try has stopped and left nothing open. */
   "executor.cancelled": z.object({ try: z.number().int().positive() }),
 } as const;
 
-export const splitReply = z.object({ split: z.unknown().nullable() });
+/** `readers`: how many subtasks read the source now; a rate limit is shared between them. */
+export const splitReply = z.object({ split: z.unknown().nullable(), readers: z.number().int().nonnegative() });
 
 export const driverToExecutor = {
   "executor.registered": z.object({ driverDeadlineMs: z.number().int().positive(), heartbeatMs: z.number().int().positive() }),
@@ -46,6 +56,8 @@ export const driverToExecutor = {
     /** Data addresses of all executors by subtask. */
     peers: z.array(z.object({ processId: idText, dataAddress: z.string() })),
   }),
+  /** Another number of subtasks reads the source than the last split said. */
+  "executor.readers": z.object({ try: z.number().int().positive(), source: z.string(), readers: z.number().int().nonnegative() }),
   "executor.cancel": z.object({ try: z.number().int().positive() }),
   /** Nothing more to do: end. */
   "executor.finish": z.object({ reason: z.string() }),

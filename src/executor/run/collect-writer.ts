@@ -10,16 +10,18 @@ export function collectWriter(operator: OperatorSpec, onCollect: SliceOptions["o
   return {
     write: (records, count) => {
       total += count;
-      if (total > maxRecords) {
-        throw new CodedError("LIMIT_EXCEEDED", `Sink '${operator.uid}' collects more than ${maxRecords} records.`, {
-          hint: "Write large results to files, or raise maxRecords of sinks.collect.",
-          details: { operator: operator.uid, maxRecords },
-        });
-      }
+      if (total > maxRecords) throw collectsTooMuch(operator.uid, maxRecords);
       return onCollect?.(operator.uid, records.slice(0, count));
     },
     prepare: () => Promise.resolve(null),
     abort: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
+}
+
+export function collectsTooMuch(operator: string, maxRecords: number): CodedError {
+  return new CodedError("LIMIT_EXCEEDED", `Sink '${operator}' collects more than ${maxRecords} records.`, {
+    hint: "Write large results to files, or raise maxRecords of sinks.collect.",
+    details: { operator, maxRecords },
+  });
 }

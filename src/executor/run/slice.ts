@@ -27,8 +27,8 @@ import type { ExchangeNetwork } from "./network.js";
 export interface SplitProvider {
   /** The next split that this executor shall read for the source, or null when there is none left. Rejects when the signal aborts. */
   next(sourceUid: string, signal: AbortSignal): Promise<Split | null>;
-  /** How many subtasks read this source now; a rate limit is shared between them. Absent: all subtasks of the source. */
-  readers?(sourceUid: string): number;
+  /** How many subtasks read this source now; a rate limit is shared between them. Absent or null: all subtasks of the source. */
+  readers?(sourceUid: string): number | null;
 }
 
 /** Makes the built-in connectors from their descriptors; `src/connectors` in production. */

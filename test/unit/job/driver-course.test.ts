@@ -101,6 +101,36 @@ describe("the course of a job", () => {
     ).toEqual(["s0", "s1", "s2", undefined, undefined]);
   });
 
+  test("who reads a rated source knows with how many others, also when that changes later", () => {
+    const world = new World({ application: applicationRecord({}, 2) });
+    world.post({ kind: "started" });
+    world.master();
+    world.prepared(1, 1);
+    world.executor(1);
+    world.executor(2);
+    const ask = (link: number, ask: number) =>
+      world.post({ kind: "executor.split", link, requestId: 9, try: 1, source: "in", ask });
+    // One split: whoever gets it is the only reader from the beginning.
+    expect(ask(1, 1)).toMatchObject([{ kind: "reply", body: { split: { id: "s0" }, readers: 1 } }]);
+    expect(ask(2, 1)).toMatchObject([{ kind: "reply", body: { split: null, readers: 1 } }]);
+
+    const other = new World().running();
+    const asked = (link: number, ask: number) =>
+      other.post({ kind: "executor.split", link, requestId: 9, try: 1, source: "in", ask });
+    for (const [link, number] of [
+      [1, 1],
+      [2, 1],
+      [1, 2],
+    ] as const) {
+      expect(asked(link, number)).toMatchObject([{ kind: "reply", body: { readers: 2 } }]);
+    }
+    // The second one finds nothing more: the first, which reads the last split, is told.
+    expect(asked(2, 2)).toMatchObject([
+      { kind: "reply", link: 2, body: { split: null, readers: 1 } },
+      { kind: "tell-executor", link: 1, message: "executor.readers", body: { try: 1, source: "in", readers: 1 } },
+    ]);
+  });
+
   test("the same ask gets the same split again, so that a broken link loses none", () => {
     const world = new World().running();
     const ask = () => world.post({ kind: "executor.split", link: 1, requestId: 9, try: 1, source: "in", ask: 1 })[0];
@@ -123,6 +153,25 @@ describe("the course of a job", () => {
     collect(1, 2, ["b"]);
     world.finish();
     expect(world.ending?.result).toEqual({ all: ["a", "b", "c"] });
+  });
+
+  test("the limit of a collect sink holds for all its sub-tasks together, and is named", () => {
+    const world = new World({ collectLimits: new Map([["all", 3]]) }).running();
+    const collect = (link: number, batch: number, records: unknown[]) =>
+      world.post({ kind: "executor.collected", link, requestId: 1, try: 1, sink: "all", batch, records })[0];
+    expect(collect(1, 1, ["a", "b"])).toMatchObject({ kind: "reply" });
+    expect(collect(2, 1, ["c"])).toMatchObject({ kind: "reply" });
+    const message = "Sink 'all' collects more than 3 records.";
+    expect(collect(2, 2, ["d"])).toMatchObject({ kind: "refuse", error: { code: "LIMIT_EXCEEDED", message } });
+    world.post({ kind: "executor.cancelled", link: 1, try: 1 });
+    world.post({ kind: "executor.cancelled", link: 2, try: 1 });
+    world.post({ kind: "executor.unlinked", link: 1 });
+    world.post({ kind: "executor.unlinked", link: 2 });
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({
+      outcome: "failed",
+      reason: { code: "LIMIT_EXCEEDED", message },
+    });
   });
 
   test("a result that grows too large ends the job at once", () => {

@@ -62,6 +62,7 @@ export interface WorldOptions {
   readonly attempt?: number;
   readonly restart?: RestartStrategy | null;
   readonly broken?: ErrorShape;
+  readonly collectLimits?: ReadonlyMap<string, number>;
 }
 
 export class World {
@@ -82,6 +83,7 @@ export class World {
       highestEpoch: 0,
       restart: restartRules(options.restart ?? null),
       limits: DRIVER_LIMITS,
+      ...(options.collectLimits === undefined ? {} : { collectLimits: options.collectLimits }),
     });
   }
 
@@ -149,7 +151,7 @@ export class World {
 
   prepared(tryNumber = this.view.try, splits = 3): void {
     const all = Array.from({ length: splits }, (_, index) => ({ id: `s${index}`, sizeHint: 1 }));
-    this.post({ kind: "prepared", try: tryNumber, sources: [{ uid: "in", splits: all, totalRecords: 30 }] });
+    this.post({ kind: "prepared", try: tryNumber, sources: [{ uid: "in", subtasks: 2, splits: all, totalRecords: 30 }] });
   }
 
   /** Two executors run try 1. */
