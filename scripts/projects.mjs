@@ -26,6 +26,7 @@ export const PROJECTS = {
     kind: "neutral",
     uses: ["base", "wire", "env", "coordination", "scheduler", "dataflow", "master", "worker", "job", "executor/core", "host"],
   },
+  conformance: { kind: "node", uses: ["base", "env"] },
   connectors: { kind: "node", uses: ["base", "dataflow", "env", "api"] },
   node: { kind: "node", uses: ["base", "wire", "env", "coordination", "dataflow", "host"] },
   testing: {

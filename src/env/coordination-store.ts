@@ -1,6 +1,6 @@
 /**
  * The coordination store: sessions, versioned records, guarded transactions, watches, paged reads. Memory, LevelDB, and later
- * ZooKeeper and etcd implement it; `test/conformance/coordination-store.ts` is its executable definition.
+ * ZooKeeper and etcd implement it; `src/conformance/coordination-store.ts` is its executable definition.
  *
  * Contract:
  *   1. A record has a key, bytes and a version. A created record has version 0 (a real version, never "any"); every put adds 1.

@@ -1,5 +1,5 @@
 /** LevelDB as coordination store: the conformance suite on real files. Processes and disks: level-processes.test.ts, level-disk.test.ts. */
-import { coordinationStoreSuite } from "../conformance/coordination-store.js";
+import { coordinationStoreSuite } from "../../src/conformance/coordination-store.js";
 import { openedFaulty } from "../unit/coordination/opened-stores.js";
 import { openLevel, temporaryDirectory, testLevelStore } from "./level-support.js";
 

@@ -75,6 +75,17 @@ describe("the package, installed from its tarball in an empty project", () => {
     expect(JSON.parse(stdout)).toEqual({ out: [0, 1, 4, 9] });
   });
 
+  test("gives the client library and the conformance suite of coordination stores", async () => {
+    await writeFile(
+      path.join(project, "exports.mjs"),
+      `import { connect } from "holdfast/client"; import { readFileSync } from "node:fs";
+       const failed = await connect({ master: "127.0.0.1:1", timeoutMs: 50 }).catch((thrown) => thrown.code);
+       console.log(typeof connect, failed, readFileSync(new URL(import.meta.resolve("holdfast/conformance"))).includes("coordinationStoreSuite"));`,
+    );
+    const { stdout } = await run(process.execPath, ["exports.mjs"], { cwd: project });
+    expect(stdout).toBe("function NO_MASTER true\n");
+  });
+
   test("needs no install script, and its lock names no compiler", async () => {
     const manifest = JSON.parse(await readFile(path.join(project, "node_modules/holdfast/package.json"), "utf8")) as {
       dependencies: Record<string, string>;

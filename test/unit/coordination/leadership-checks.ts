@@ -4,7 +4,7 @@
  */
 import { expect } from "vitest";
 import { EPOCH_KEY } from "../../../src/coordination/keys.js";
-import { codeOf } from "../../conformance/coordination-store-tools.js";
+import { codeOf } from "../../../src/conformance/coordination-store-tools.js";
 import { live, openStage, type Parts, readAll, type Stage, write } from "./leadership-stage.js";
 
 export interface LeadershipCheck {

@@ -7,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
 import type { campaign } from "../../../src/coordination/leadership.js";
 import type { CoordinationStore } from "../../../src/env/coordination-store.js";
-import { runCheck, STORE_CHECKS } from "../../conformance/coordination-store.js";
+import { runCheck, STORE_CHECKS } from "../../../src/conformance/coordination-store.js";
 import {
   acknowledgedIsDurable,
   deposedInFlightIsFenced,

@@ -1,6 +1,6 @@
 /** What the checks of the conformance suite are written with. */
 import { expect } from "vitest";
-import { CodedError, type ErrorCode } from "../../src/base/errors.js";
+import { CodedError, type ErrorCode } from "../base/errors.js";
 import type {
   CommitResult,
   CoordinationSession,
@@ -8,7 +8,7 @@ import type {
   StoredRecord,
   WatchEvent,
   Write,
-} from "../../src/env/coordination-store.js";
+} from "../env/coordination-store.js";
 
 export const live: { readonly signal: AbortSignal } = { signal: new AbortController().signal };
 export const TTL_MS = 6_000;

@@ -6,7 +6,7 @@
  * checks against stores that are broken on purpose. Nothing here but the contract, the errors and vitest is imported.
  */
 import { describe, test } from "vitest";
-import type { CoordinationStore } from "../../src/env/coordination-store.js";
+import type { CoordinationStore } from "../env/coordination-store.js";
 import { FAULT_CHECKS } from "./coordination-store-faults.js";
 import { LIMIT_CHECKS } from "./coordination-store-limits.js";
 import { RECORD_CHECKS } from "./coordination-store-records.js";

@@ -1,6 +1,6 @@
 /** Conformance: limits of size and number, and malformed calls. Whatever is refused has changed nothing. */
 import { expect } from "vitest";
-import type { CoordinationSession, Write } from "../../src/env/coordination-store.js";
+import type { CoordinationSession, Write } from "../env/coordination-store.js";
 import type { StoreCheck } from "./coordination-store.js";
 import { bytes, codeOf, commitAll, keysOf, live, openSession, put, TTL_MS } from "./coordination-store-tools.js";
 
