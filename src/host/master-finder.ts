@@ -20,7 +20,7 @@ export { parseMasterUrl } from "./master-url.js";
 
 export const MIN_LOOK_PAUSE_MS = 5;
 export const MAX_LOOK_PAUSE_MS = 1_000;
-/** Where a standby's link is held, which will tell, looking again is only for the others. */
+/** A standby whose link is held will tell by itself; it is asked again no earlier than this. */
 const HELD_LOOK_PAUSE_MS = 50;
 /** A link that lived this long was a working one. */
 const STABLE_LINK_MS = 1_000;
@@ -107,7 +107,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   const inFlight = new Map<string, AbortController>();
   const outcomes = new Map<string, CodedError>();
   /** Links to standbys, by their address. */
-  const held = new Map<string, Link>();
+  const held = new Map<string, { readonly link: Link; readonly since: number }>();
   let attempts = 0;
   let urlError: CodedError | null = null;
   let found: Link | null = null;
@@ -142,19 +142,20 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
 
   const hold = (address: string, link: Link) => {
     const earlier = held.get(address);
-    if (earlier === link) return;
-    held.set(address, link);
-    earlier?.close();
+    if (earlier?.link === link) return;
+    held.set(address, { link, since: env.clock.now() });
+    earlier?.link.close();
     link.onAnnounced(() => {
-      if (held.get(address) === link) judge(address, link);
+      if (held.get(address)?.link === link) judge(address, link);
     });
     void link.ended.then(() => {
-      if (held.get(address) === link) held.delete(address);
+      if (held.get(address)?.link === link) held.delete(address);
     });
   };
 
   const start = (address: string) => {
     if (inFlight.has(address) || found !== null) return;
+    if (env.clock.now() - (held.get(address)?.since ?? Number.NEGATIVE_INFINITY) < HELD_LOOK_PAUSE_MS) return;
     const control = new AbortController();
     inFlight.set(address, control);
     options
@@ -201,15 +202,10 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     }
   };
 
-  const pauseNow = (): number => {
-    const pause = pauseMs(env, failuresBefore + attempts - 1);
-    return held.size === 0 ? pause : Math.max(pause, HELD_LOOK_PAUSE_MS * (0.5 + env.random.fraction() / 2));
-  };
-
   const end = () => {
     for (const control of inFlight.values())
       control.abort(new CodedError("ABORTED", "another master was found, or nobody waits any more"));
-    for (const link of held.values()) link.close();
+    for (const { link } of held.values()) link.close();
     held.clear();
     if (found === null || !signal.aborted) return;
     found.close();
@@ -222,7 +218,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
         for (;;) {
           await round();
           attempts += 1;
-          if (found === null) await pause(env, pauseNow(), signal, (end) => (wake = end));
+          if (found === null) await pause(env, pauseMs(env, failuresBefore + attempts - 1), signal, (end) => (wake = end));
           signal.throwIfAborted();
           if (found !== null) return found;
           report();

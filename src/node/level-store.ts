@@ -10,8 +10,7 @@
  *   2. One process never opens LevelDB twice in the same directory. (LevelDB closes a descriptor of its LOCK file when it finds that its
  *      own process has the lock already, and closing any descriptor of a file frees a process's fcntl locks on it.)
  */
-import { type FSWatcher, watch } from "node:fs";
-import { stat } from "node:fs/promises";
+import { existsSync, type FSWatcher, statSync, watch } from "node:fs";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import { DEFAULT_LIMITS } from "../coordination/limits.js";
@@ -49,6 +48,8 @@ export interface LevelStoreOptions {
 }
 
 const DEFAULT_RESERVE_BYTES = 16 * 1_048_576;
+/** So long after another process was seen to own a whole store here, its files are not looked at again before the next attempt. */
+const CHECKED_FOR_MS = 1_000;
 
 /** Directories (device and inode) that this process has open or is opening: see invariant 2. A lock is a fact of the process. */
 const openHere = new Set<string>();
@@ -76,6 +77,7 @@ class LevelStore implements CoordinationStore {
   /** The last owner's release: nothing is opened before it is through. */
   private released: Promise<void> = Promise.resolve();
   private openings = 0;
+  private checkedUntil = Number.NEGATIVE_INFINITY;
 
   constructor(options: LevelStoreOptions) {
     this.options = options;
@@ -153,8 +155,10 @@ class LevelStore implements CoordinationStore {
 
   private async tryToOwn(candidate: string): Promise<Owned | "locked"> {
     await this.released;
-    const isStore = await prepareDirectory(this.paths);
-    const { dev, ino } = await stat(this.paths.database);
+    const { clock } = this.options;
+    const isStore = (clock.now() < this.checkedUntil && existsSync(this.paths.database)) || (await prepareDirectory(this.paths));
+    // Synchronous: a thread of the pool costs a take-over more than this does.
+    const { dev, ino } = statSync(this.paths.database);
     const identity = `${dev}:${ino}`;
     if (openHere.has(identity)) return "locked";
     openHere.add(identity);
@@ -163,8 +167,10 @@ class LevelStore implements CoordinationStore {
       const journal = await openJournal(this.paths);
       if (journal === "locked") {
         openHere.delete(identity);
+        if (isStore && clock.now() >= this.checkedUntil) this.checkedUntil = clock.now() + CHECKED_FOR_MS;
         return "locked";
       }
+      this.checkedUntil = Number.NEGATIVE_INFINITY;
       this.owned = await this.take(journal, isStore, candidate, identity);
       return this.owned;
     } catch (thrown) {
