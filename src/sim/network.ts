@@ -12,6 +12,9 @@ import type { Connection, Transport } from "../env/transport.js";
 import type { SeededRandom } from "./seed.js";
 import type { SimProcess, World } from "./world.js";
 
+/** Sees every frame when it is delivered to a running process. */
+export type FrameTap = (from: SimProcess, to: SimProcess, frame: Uint8Array) => void;
+
 export interface NetworkOptions {
   readonly minLatencyMs: number;
   readonly maxLatencyMs: number;
@@ -29,8 +32,14 @@ export interface Network {
   cut(from: string, to: string): void;
   heal(): void;
   isCut(from: string, to: string): boolean;
+  /** Frames are answered by RST and new connections refused, as by a firewall that rejects; what is open breaks now. Both directions. */
+  reject(from: string, to: string): void;
   /** Multiplies latencies of this machine's links. */
   slow(machine: string, factor: number): void;
+  /** The machine lost its power: its processes' deaths are told to nobody, and nobody answers there. */
+  machineDown(machine: string): void;
+  /** Whoever still has a connection to a process of before learns that it is gone. */
+  machineUp(machine: string): void;
   /** For checkers: who listens. */
   listeners(): ReadonlyMap<string, SimProcess>;
 }
@@ -43,12 +52,18 @@ interface Wire {
   readonly slowed: Map<string, number>;
   readonly listening: Map<string, { readonly owner: SimProcess; readonly accept: (connection: Connection) => void }>;
   /** What waits for a heal, by direction. */
-  readonly stuck: Map<string, (() => void)[]>;
+  readonly stuck: Map<string, { readonly go: () => void; readonly owner: SimProcess | null }[]>;
+  readonly rejected: Set<string>;
+  readonly down: Set<string>;
+  /** Ends of connections whose other end died with its machine. */
+  readonly halfOpen: Map<string, Set<Side>>;
+  readonly open: Set<Side>;
+  readonly tap: FrameTap | null;
 }
 
 const direction = (from: string, to: string): string => `${from}>${to}`;
 
-export function createNetwork(world: World, options: NetworkOptions): Network {
+export function createNetwork(world: World, options: NetworkOptions, tap: FrameTap | null = null): Network {
   const wire: Wire = {
     world,
     random: world.random.fork("network"),
@@ -57,6 +72,11 @@ export function createNetwork(world: World, options: NetworkOptions): Network {
     slowed: new Map(),
     listening: new Map(),
     stuck: new Map(),
+    rejected: new Set(),
+    down: new Set(),
+    halfOpen: new Map(),
+    open: new Set(),
+    tap,
   };
   let nextPort = 30_000;
   return {
@@ -81,11 +101,23 @@ export function createNetwork(world: World, options: NetworkOptions): Network {
     isCut: (from, to) => wire.cuts.has(direction(from, to)),
     heal: () => {
       wire.cuts.clear();
+      wire.rejected.clear();
       wire.slowed.clear();
       const waiting = [...wire.stuck.values()].flat();
       wire.stuck.clear();
       // At once and in order, so that nothing sent after the heal overtakes what waited for it.
-      for (const go of waiting) world.schedule(world.now(), "healed", go);
+      for (const { go, owner } of waiting) world.schedule(world.now(), "healed", go, owner);
+    },
+    reject: (from, to) => {
+      wire.rejected.add(direction(from, to)).add(direction(to, from));
+      for (const side of [...wire.open]) side.breakBetween(from, to);
+    },
+    machineDown: (machine) => void wire.down.add(machine),
+    machineUp: (machine) => {
+      wire.down.delete(machine);
+      const ends = wire.halfOpen.get(machine) ?? new Set();
+      wire.halfOpen.delete(machine);
+      for (const side of ends) side.lose();
     },
     slow: (machine, factor) => void wire.slowed.set(machine, factor),
     listeners: () => new Map([...wire.listening].map(([address, entry]) => [address, entry.owner])),
@@ -98,20 +130,28 @@ function latencyMs(wire: Wire, from: string, to: string): number {
   return base * Math.max(wire.slowed.get(from) ?? 1, wire.slowed.get(to) ?? 1);
 }
 
-/** Runs `go` after one latency, or after the heal when the direction is cut by then. */
-function travel(wire: Wire, from: string, to: string, notBefore: number, label: string, go: () => void): number {
+/** Runs `go` in the name of `owner` (null: of the kernels) after one latency, or after the heal when the direction is cut by then. */
+function travel(
+  wire: Wire,
+  from: string,
+  to: string,
+  notBefore: number,
+  label: string,
+  go: () => void,
+  owner: SimProcess | null = null,
+): number {
   const at = Math.max(notBefore, wire.world.now() + latencyMs(wire, from, to));
-  wire.world.schedule(at, label, () => arrive(wire, from, to, go));
+  wire.world.schedule(at, label, () => arrive(wire, from, to, go, owner), owner);
   return at;
 }
 
-function arrive(wire: Wire, from: string, to: string, go: () => void): void {
+function arrive(wire: Wire, from: string, to: string, go: () => void, owner: SimProcess | null): void {
   if (!wire.cuts.has(direction(from, to))) {
     go();
     return;
   }
   const waiting = wire.stuck.get(direction(from, to)) ?? [];
-  waiting.push(go);
+  waiting.push({ go, owner });
   wire.stuck.set(direction(from, to), waiting);
 }
 
@@ -141,33 +181,23 @@ function connect(
     options.signal.addEventListener("abort", onAbort, { once: true });
     const host = address.split(":")[0] ?? "";
     // SYN there, SYN-ACK or RST back; the answer is given to the caller in its own name, so a paused caller gets it later.
-    travel(wire, from.machine, host, 0, `syn ${address}`, () => {
+    travel(wire, from.machine, host, 0, "syn", () => {
+      if (wire.down.has(host)) return;
       const entry = wire.listening.get(address);
       const target = entry?.owner;
-      if (entry === undefined || target === undefined || target.state === "dead") {
-        travel(wire, host, from.machine, 0, `rst ${address}`, () =>
-          wire.world.schedule(
-            wire.world.now(),
-            "refused",
-            () => settle(() => reject(new CodedError("CONNECTION_REFUSED", `nobody listens at ${address}`))),
-            from,
-          ),
-        );
+      const isRejected = wire.rejected.has(direction(from.machine, host));
+      if (entry === undefined || target === undefined || target.state === "dead" || isRejected) {
+        const refuse = () => settle(() => reject(new CodedError("CONNECTION_REFUSED", `nobody listens at ${address}`)));
+        travel(wire, host, from.machine, 0, "rst", refuse, from);
         return;
       }
-      travel(wire, host, from.machine, 0, `syn-ack ${address}`, () => {
-        wire.world.schedule(
-          wire.world.now(),
-          "connected",
-          () => {
-            if (settled) return;
-            const pair = openPair(wire, from, target, address);
-            wire.world.schedule(wire.world.now(), "accepted", () => entry.accept(pair.there), target);
-            settle(() => resolve(pair.here));
-          },
-          from,
-        );
-      });
+      const connected = () => {
+        if (settled) return;
+        const pair = openPair(wire, from, target, address);
+        wire.world.schedule(wire.world.now(), "accepted", () => entry.accept(pair.there), target);
+        settle(() => resolve(pair.here));
+      };
+      travel(wire, host, from.machine, 0, "syn-ack", connected, from);
     });
   });
 }
@@ -202,6 +232,7 @@ class Side implements Connection {
   #inFlightBytes = 0;
   #waiters: (() => void)[] = [];
   #settle: (reason: CodedError) => void = () => {};
+  readonly #forgetDeath: () => void;
 
   constructor(wire: Wire, owner: SimProcess, peerMachine: string, remote: string) {
     this.#wire = wire;
@@ -211,18 +242,21 @@ class Side implements Connection {
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    owner.onDeath(() => this.#die());
+    this.#forgetDeath = owner.onDeath(() => this.#die());
+    wire.open.add(this);
+    if (owner.state === "dead") this.#die();
   }
 
   send(frame: Uint8Array): boolean {
     if (this.#over) return true;
-    const copy = frame.slice();
-    this.#inFlightBytes += copy.length;
+    // It belongs to the transport now, as the contract says.
+    this.#inFlightBytes += frame.length;
     if (this.#inFlightBytes > MAX_QUEUED_BYTES) {
       this.#finish(new CodedError("LIMIT_EXCEEDED", `${this.remote} takes frames too slowly`));
       return false;
     }
-    this.#toOther("frame", (other) => other.#receive(copy));
+    this.#wire.world.mix(frame.length);
+    this.#toOther("frame", (other) => other.#receive(frame));
     return this.#inFlightBytes <= HIGH_WATER_BYTES;
   }
 
@@ -261,9 +295,8 @@ class Side implements Connection {
   #toOther(label: string, act: (other: Side) => void): void {
     const other = this.other;
     if (other === null) return;
-    this.#lastArrival = travel(this.#wire, this.#owner.machine, this.#peerMachine, this.#lastArrival, label, () =>
-      this.#wire.world.schedule(this.#wire.world.now(), label, () => act(other), other.#owner),
-    );
+    const { machine } = this.#owner;
+    this.#lastArrival = travel(this.#wire, machine, this.#peerMachine, this.#lastArrival, label, () => act(other), other.#owner);
   }
 
   #receive(frame: Uint8Array): void {
@@ -281,7 +314,10 @@ class Side implements Connection {
         return;
       }
       const { other } = this;
-      if (other !== null) other.#taken(frame.length);
+      if (other !== null) {
+        other.#taken(frame.length);
+        this.#wire.tap?.(other.#owner, this.#owner, frame);
+      }
       this.#listener(frame);
     }
   }
@@ -291,9 +327,27 @@ class Side implements Connection {
     if (this.#inFlightBytes < HIGH_WATER_BYTES) for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
+  /** A firewall's answer, at both ends, each in its own time. */
+  breakBetween(one: string, another: string): void {
+    const machines = [this.#owner.machine, this.#peerMachine];
+    if (this.#over || !machines.includes(one) || !machines.includes(another) || one === another) return;
+    this.lose();
+  }
+
+  lose(): void {
+    const broken = () => this.#finish(new CodedError("CONNECTION_LOST", `${this.remote} reset the connection`));
+    this.#wire.world.schedule(this.#wire.world.now() + 1, "reset", broken, this.#owner);
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#wire.open.delete(this);
+    this.#forgetDeath();
+  }
+
   #finish(reason: CodedError): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#leave();
     this.#received.length = 0;
     for (const resolve of this.#waiters.splice(0)) resolve();
     this.#settle(reason);
@@ -303,7 +357,13 @@ class Side implements Connection {
   /** The owner is dead: nothing of it runs, but its kernel tells the other side. */
   #die(): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#leave();
+    if (this.#wire.down.has(this.#owner.machine)) {
+      const ends = this.#wire.halfOpen.get(this.#owner.machine) ?? new Set();
+      if (this.other !== null) ends.add(this.other);
+      this.#wire.halfOpen.set(this.#owner.machine, ends);
+      return;
+    }
     this.#toOther("rst", (other) => other.#finish(new CodedError("CONNECTION_LOST", `${other.remote} is gone`)));
   }
 }

@@ -8,11 +8,14 @@
  * Invariants:
  *   1. Time never goes back. An event at an instant that has passed runs now.
  *   2. What belongs to a process runs only while it lives: a killed process runs nothing again, a paused one later.
- *   3. `trace` is a hash over (time, process, label) of every event run; equal seeds give equal hashes.
+ *   3. `trace` is a hash over (time, process, label) of every event run, and over what is mixed in (sizes of frames); equal seeds give equal hashes.
  */
 import { CodedError } from "../base/errors.js";
 import type { Clock, Timer } from "../env/clock.js";
 import { type SeededRandom, seededRandom } from "./seed.js";
+
+/** Instants are multiples of 1/1024 ms, so that sums and differences of them with whole numbers are exact. */
+const TICKS = 1024;
 
 /** Ends one turn of the platform's event loop, so that all microtasks have run (setImmediate in Node). */
 export type Drain = () => Promise<void>;
@@ -33,16 +36,21 @@ export class SimProcess {
   readonly #world: World;
   #state: "running" | "paused" | "dead" = "running";
   readonly #held: { readonly label: string; readonly run: () => void }[] = [];
-  readonly #onDeath: (() => void)[] = [];
+  readonly #onDeath = new Set<() => void>();
+  readonly #onPause: (() => void)[] = [];
+  readonly #onResume: (() => void)[] = [];
+  /** For the trace. */
+  readonly hash: number;
 
   constructor(world: World, id: string, machine: string) {
     this.#world = world;
     this.id = id;
     this.machine = machine;
+    this.hash = hashText(id);
     this.clock = {
       now: () => world.now(),
       wallNow: () => world.wallNow(),
-      at: (instant, run) => world.schedule(instant, `${id} timer`, run, this),
+      at: (instant, run) => world.schedule(instant, "timer", run, this),
     };
   }
 
@@ -50,9 +58,19 @@ export class SimProcess {
     return this.#state;
   }
 
-  /** Runs when the process dies, in the world's name: the kernel closes its sockets, the store learns of it. */
-  onDeath(run: () => void): void {
-    this.#onDeath.push(run);
+  /** Runs when the process dies, in the world's name: the kernel closes its sockets, the store learns of it. The result takes it back. */
+  onDeath(run: () => void): () => void {
+    this.#onDeath.add(run);
+    return () => void this.#onDeath.delete(run);
+  }
+
+  onPause(run: () => void): void {
+    this.#onPause.push(run);
+  }
+
+  /** Before anything that waited for the end of the pause. */
+  onResume(run: () => void): void {
+    this.#onResume.push(run);
   }
 
   /** kill -9. */
@@ -60,18 +78,23 @@ export class SimProcess {
     if (this.#state === "dead") return;
     this.#state = "dead";
     this.#held.length = 0;
-    for (const run of this.#onDeath.splice(0)) run();
+    const hooks = [...this.#onDeath];
+    this.#onDeath.clear();
+    for (const run of hooks) run();
   }
 
   /** SIGSTOP: what comes meanwhile waits, in order. */
   pause(): void {
-    if (this.#state === "running") this.#state = "paused";
+    if (this.#state !== "running") return;
+    this.#state = "paused";
+    for (const run of this.#onPause) run();
   }
 
   /** SIGCONT. */
   resume(): void {
     if (this.#state !== "paused") return;
     this.#state = "running";
+    for (const run of this.#onResume) run();
     for (const { label, run } of this.#held.splice(0)) this.#world.schedule(this.#world.now(), label, run, this);
   }
 
@@ -124,7 +147,7 @@ export class World {
   }
 
   schedule(at: number, label: string, run: () => void, owner: SimProcess | null = null): Timer {
-    const entry: Entry = { at: Math.max(at, this.#now), sequence: this.#sequence++, owner, label, run };
+    const entry: Entry = { at: Math.max(Math.ceil(at * TICKS) / TICKS, this.#now), sequence: this.#sequence++, owner, label, run };
     this.#push(entry);
     return {
       cancel: () => {
@@ -156,7 +179,10 @@ export class World {
       return;
     }
     this.#events += 1;
-    this.#mix(`${entry.at.toFixed(3)} ${owner?.id ?? "world"} ${entry.label}`);
+    (globalThis as {simTrace?: (k: string) => void}).simTrace?.(`${this.#now} ${owner?.id ?? "world"} ${entry.label}`);
+    this.mix(entry.at * TICKS);
+    this.mix(owner?.hash ?? 0);
+    this.mix(labelHash(entry.label));
     try {
       run();
     } catch (thrown) {
@@ -166,10 +192,10 @@ export class World {
     this.check?.();
   }
 
-  #mix(text: string): void {
-    let hash = this.#trace;
-    for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-    this.#trace = hash;
+  /** Makes a number part of the trace. */
+  mix(value: number): void {
+    const mixed = Math.imul(this.#trace ^ (value | 0), 0x9e3779b1);
+    this.#trace = mixed ^ (mixed >>> 15);
   }
 
   #push(entry: Entry): void {
@@ -203,6 +229,23 @@ export class World {
     heap[index] = last;
     return first;
   }
+}
+
+function hashText(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  return hash;
+}
+
+/** Labels are few and repeat; a label that is not constant would make this grow. */
+const labelHashes = new Map<string, number>();
+function labelHash(label: string): number {
+  let hash = labelHashes.get(label);
+  if (hash === undefined) {
+    hash = hashText(label);
+    labelHashes.set(label, hash);
+  }
+  return hash;
 }
 
 function before(left: Entry | undefined, right: Entry | undefined): boolean {

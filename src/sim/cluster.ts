@@ -1,0 +1,340 @@
+/**
+ * A simulated cluster: machines with disks, and on them the product's own hosts, started again by a supervisor when they die.
+ *
+ * Boundary: makes the world that hosts see (env, store, launcher, files) and tells observers what can be seen from outside. It decides nothing about
+ * faults and workloads.
+ */
+import { CodedError } from "../base/errors.js";
+import type { BlobStore } from "../env/blob-store.js";
+import type { CoordinationStore } from "../env/coordination-store.js";
+import type { Env } from "../env/env.js";
+import type { Log, LogFields } from "../env/log.js";
+import { type MasterHost, type MasterHostOptions, runMasterHost } from "../host/master-host.js";
+import { runWorkerHost, type WorkerHost, type WorkerHostOptions } from "../host/worker-host.js";
+import { runnerStart } from "../wire/runner-start.js";
+import type { MasterState } from "../wire/views.js";
+import { simDigest } from "./digest.js";
+import { outside } from "./marshal.js";
+import type { Mutant } from "./mutants.js";
+import { createNetwork, type Network } from "./network.js";
+import type { Observer, RecordSeen } from "./observe.js";
+import type { SimOptions } from "./options.js";
+import { readRecords } from "./record-reading.js";
+import { startJobProcess, startProgram } from "./runners.js";
+import { SinkWorld } from "./sinks.js";
+import { createSimStore, type SimStore } from "./stores.js";
+import { type Running, WorkDirectory } from "./work-directory.js";
+import type { SimProcess, World } from "./world.js";
+
+export interface MasterSlot {
+  readonly name: string;
+  readonly machine: string;
+  readonly address: string;
+  process: SimProcess | null;
+  host: MasterHost | null;
+  state: MasterState;
+  epoch: number;
+  starts: number;
+}
+
+export interface WorkerSlot {
+  readonly name: string;
+  readonly machine: string;
+  readonly disk: WorkDirectory;
+  process: SimProcess | null;
+  host: WorkerHost | null;
+  starts: number;
+}
+
+const MEBIBYTE = 1024 * 1024;
+const GIBIBYTE = 1024 * MEBIBYTE;
+export const MASTER_PORT = 7077;
+/** Where the shared store lives, for cuts. */
+export const STORE_MACHINE = "store";
+
+export class Cluster {
+  readonly world: World;
+  readonly options: SimOptions;
+  readonly network: Network;
+  readonly store: SimStore;
+  readonly sinks: SinkWorld;
+  readonly masters: readonly MasterSlot[];
+  readonly workers: readonly WorkerSlot[];
+  readonly masterUrl: string;
+  readonly secret: Uint8Array | null;
+  readonly downMachines = new Set<string>();
+  readonly blobs = new Map<string, Uint8Array>();
+  /** How long the supervisor takes to start what has died. */
+  restartDelayMs: () => number = () => 1_000;
+  private readonly observers: Observer[] = [];
+  private readonly mutant: Mutant;
+  private readonly byName = new Map<string, SimProcess>();
+  private generation = 0;
+
+  constructor(world: World, options: SimOptions, mutant: Mutant) {
+    this.world = world;
+    this.options = options;
+    this.mutant = mutant;
+    this.secret = options.hasSecret ? world.random.fork("secret").bytes(32) : null;
+    this.network = createNetwork(world, options.network, (from, to, frame) => this.frame(from, to, frame));
+    this.store = createSimStore({
+      world,
+      mode: options.mode,
+      minLatencyMs: options.storeMinLatencyMs,
+      maxLatencyMs: options.storeMaxLatencyMs,
+      committed: (applied, process) => {
+        const records: readonly RecordSeen[] = readRecords(applied.transaction);
+        const seen = { ...applied, at: world.now(), process, records };
+        for (const observer of this.observers) observer.committed?.(seen);
+      },
+      storeReset: (process) => {
+        for (const observer of this.observers) observer.storeReset?.(process);
+      },
+    });
+    this.sinks = new SinkWorld({
+      world,
+      committed: (commit) => {
+        for (const observer of this.observers) observer.sinkCommitted?.(commit);
+      },
+      cleaned: (applicationId, removed, process) => {
+        for (const observer of this.observers) observer.sinkCleaned?.(applicationId, removed, process);
+      },
+    });
+    this.masters = Array.from({ length: options.masters }, (_, index) => this.masterSlot(index));
+    this.workers = Array.from({ length: options.workers }, (_, index) => this.workerSlot(index));
+    this.masterUrl = `holdfast://${this.masters.map(({ address }) => address).join(",")}`;
+  }
+
+  observe(observer: Observer): void {
+    this.observers.push(observer);
+  }
+
+  tell(say: (observer: Observer) => void): void {
+    for (const observer of this.observers) say(observer);
+  }
+
+  start(): void {
+    for (const slot of this.masters) this.startMaster(slot);
+    for (const slot of this.workers) this.startWorker(slot);
+  }
+
+  leader(): MasterSlot | null {
+    return this.masters.find(({ process, state }) => process !== null && state !== "STANDBY") ?? null;
+  }
+
+  /** A new process on a machine; its name is unique in the run. */
+  spawn(name: string, machine: string): SimProcess {
+    this.generation += 1;
+    return this.world.spawn(`${name}#${this.generation}`, machine);
+  }
+
+  env(process: SimProcess): Env {
+    return {
+      clock: process.clock,
+      random: this.world.random.fork(process.id),
+      transport: this.network.transportFor(process),
+      log: this.log(process),
+      digest: simDigest,
+    };
+  }
+
+  readonly readFile = (path: string): Promise<string> =>
+    Promise.reject(new CodedError("DISK_FAILED", `there is no file ${path} in a simulation`));
+
+  /** The machine loses its power: everything on it is gone but its disks. */
+  powerOff(machine: string): void {
+    this.downMachines.add(machine);
+    this.network.machineDown(machine);
+    for (const slot of this.workers) if (slot.machine === machine) slot.disk.powerLost();
+    for (const slot of [...this.masters, ...this.workers]) if (slot.machine === machine) slot.process?.kill();
+  }
+
+  powerOn(machine: string): void {
+    if (!this.downMachines.delete(machine)) return;
+    this.network.machineUp(machine);
+    for (const slot of this.masters) if (slot.machine === machine && slot.process === null) this.startMaster(slot);
+    for (const slot of this.workers) if (slot.machine === machine && slot.process === null) this.startWorker(slot);
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------- masters
+
+  private masterSlot(index: number): MasterSlot {
+    // An exclusive store is a disk, so its masters share a machine.
+    const machine = this.options.mode === "exclusive" ? "m1" : `m${index + 1}`;
+    const address = `${machine}:${MASTER_PORT + index}`;
+    return { name: `master-${index + 1}`, machine, address, process: null, host: null, state: "STANDBY", epoch: 0, starts: 0 };
+  }
+
+  private startMaster(slot: MasterSlot): void {
+    if (slot.process !== null || this.downMachines.has(slot.machine)) return;
+    const process = this.spawn(slot.name, slot.machine);
+    slot.process = process;
+    slot.starts += 1;
+    process.onDeath(() => {
+      slot.process = null;
+      slot.host = null;
+      this.changeState(slot, process, "STANDBY", slot.epoch);
+      this.restartLater(() => this.startMaster(slot));
+    });
+    this.world.schedule(this.world.now(), "start master", () => void this.runMaster(slot, process), process);
+  }
+
+  private async runMaster(slot: MasterSlot, process: SimProcess): Promise<void> {
+    const { options } = this;
+    const store: CoordinationStore = this.store.forMaster(process);
+    const hostOptions: MasterHostOptions = this.mutant.master({
+      env: this.env(process),
+      masterId: `${slot.name}-${slot.starts}`,
+      pid: slot.starts,
+      listen: slot.address,
+      store,
+      mode: options.mode === "none" ? "none" : "store",
+      blobs: this.blobStore(process),
+      secret: this.secret,
+      settings: options.settings,
+      sessionTtlMs: options.sessionTtlMs,
+      onState: (state, epoch) => this.changeState(slot, process, state, epoch),
+    });
+    try {
+      const host = await runMasterHost(hostOptions);
+      slot.host = host;
+      const reason = await host.ended;
+      if (reason !== null) hostOptions.env.log.error(`The master process ends: ${reason.message}`, { code: reason.code });
+    } catch (thrown) {
+      hostOptions.env.log.error(`The master process cannot run: ${CodedError.from(thrown).message}`);
+    }
+    process.kill();
+  }
+
+  private changeState(slot: MasterSlot, process: SimProcess, state: MasterState, epoch: number): void {
+    if (slot.process !== null && slot.process !== process) return;
+    if (slot.state === state && slot.epoch === epoch) return;
+    slot.state = state;
+    slot.epoch = epoch;
+    for (const observer of this.observers) observer.masterState?.(process, slot.name, state, epoch);
+  }
+
+  /** Bytes that all masters reach (`--storage`). */
+  private blobStore(process: SimProcess): BlobStore {
+    const random = this.world.random.fork(`${process.id} blobs`);
+    const disk = <T>(act: () => T) => outside(this.world, process, "blob", random.between(0.2, 3) * this.store.weather.slowness, act);
+    return {
+      put: (bytes) =>
+        disk(() => {
+          if (random.chance(this.store.weather.failShare)) throw new CodedError("DISK_FAILED", "the blob store could not be written");
+          const sha256 = simDigest.sha256Hex(bytes);
+          this.blobs.set(sha256, bytes);
+          return sha256;
+        }),
+      has: (sha256) => disk(() => this.blobs.has(sha256)),
+      get: (sha256) =>
+        disk(() => {
+          const bytes = this.blobs.get(sha256);
+          if (bytes === undefined) throw new CodedError("NOT_FOUND", `there is no blob ${sha256}`);
+          return bytes;
+        }),
+    };
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------- workers
+
+  private workerSlot(index: number): WorkerSlot {
+    const name = `worker-${index + 1}`;
+    const machine = `w${index + 1}`;
+    const disk = new WorkDirectory({
+      world: this.world,
+      machine,
+      workerId: name,
+      random: this.world.random.fork(`${name} disk`),
+      start: (process, spec, exit) => this.startLaunched(process, spec.command, exit),
+      launched: (seen) => {
+        this.byName.set(seen.processId, seen.process);
+        this.tell((observer) => observer.launched?.(seen));
+      },
+      stopAsked: (seen, askedBy, reason) => this.tell((observer) => observer.stopAsked?.(seen, askedBy, reason)),
+      processEnded: (seen, how) => this.tell((observer) => observer.processEnded?.(seen, how)),
+    });
+    return { name, machine, disk, process: null, host: null, starts: 0 };
+  }
+
+  private startLaunched(process: SimProcess, command: Parameters<typeof startProgram>[1] | { readonly kind: "runner"; readonly start: string }, exit: (code: number) => void): Running {
+    const runner = {
+      process,
+      env: this.env(process),
+      random: this.world.random.fork(`${process.id} run`),
+      sinks: this.sinks,
+      heartbeats: this.options.heartbeats,
+      exit,
+      readFile: this.readFile,
+    };
+    if (command.kind === "program") return startProgram(runner, command);
+    return startJobProcess(runner, runnerStart.parse(JSON.parse(command.start)));
+  }
+
+  private startWorker(slot: WorkerSlot): void {
+    if (slot.process !== null || this.downMachines.has(slot.machine)) return;
+    const process = this.spawn(slot.name, slot.machine);
+    slot.process = process;
+    slot.starts += 1;
+    process.onDeath(() => {
+      slot.process = null;
+      slot.host = null;
+      this.restartLater(() => this.startWorker(slot));
+    });
+    this.world.schedule(this.world.now(), "start worker", () => void this.runWorker(slot, process), process);
+  }
+
+  private async runWorker(slot: WorkerSlot, process: SimProcess): Promise<void> {
+    const { heartbeats, workerCores } = this.options;
+    const hostOptions: WorkerHostOptions = this.mutant.worker({
+      env: this.env(process),
+      launcher: slot.disk.launcher(process),
+      files: slot.disk.files(process),
+      masterUrl: this.masterUrl,
+      readFile: this.readFile,
+      listenAddress: `${slot.machine}:0`,
+      secret: this.secret,
+      resources: { cores: workerCores, memoryBytes: 16 * GIBIBYTE },
+      pid: 100 + slot.starts,
+      ...heartbeats,
+    });
+    try {
+      const host = await runWorkerHost(hostOptions);
+      slot.host = host;
+      const reason = await host.ended;
+      if (reason !== null) hostOptions.env.log.error(`The worker process ends: ${reason.message}`, { code: reason.code });
+    } catch (thrown) {
+      hostOptions.env.log.error(`The worker process cannot run: ${CodedError.from(thrown).message}`);
+    }
+    process.kill();
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------ common
+
+  private restartLater(start: () => void): void {
+    this.world.schedule(this.world.now() + this.restartDelayMs(), "supervisor", start);
+  }
+
+  private log(process: SimProcess): Log {
+    const say = (level: "debug" | "info" | "warn" | "error") => (message: string, fields: LogFields = {}) => {
+      const entry = { at: this.world.now(), process, level, message, fields };
+      for (const observer of this.observers) observer.logged?.(entry);
+    };
+    return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
+  }
+
+  private frame(from: SimProcess, to: SimProcess, frame: Uint8Array): void {
+    const kind = kindOf(frame);
+    if (kind === null) return;
+    for (const observer of this.observers) observer.frame?.(from, to, kind, frame);
+  }
+}
+
+/** `{"kind":"worker.launch",...`: of orders only, the others are not worth reading. */
+function kindOf(frame: Uint8Array): string | null {
+  // {"kind":"w
+  if (frame[9] !== 119 || frame[10] !== 111) return null;
+  let kind = "";
+  for (let index = 9; index < 40 && frame[index] !== 34; index += 1) kind += String.fromCharCode(frame[index] ?? 0);
+  return kind;
+}

@@ -1,0 +1,104 @@
+/**
+ * What checkers and coverage see of a run. Product code knows nothing of it: all of it is seen at the edges that the simulator owns (store, network,
+ * launcher, log, clients, sinks).
+ */
+import type { AppliedCommit } from "../coordination/local-store.js";
+import type { LogFields } from "../env/log.js";
+import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
+import type { ClusterView, MasterState } from "../wire/views.js";
+import type { SimProcess } from "./world.js";
+
+export type RecordSeen =
+  | { readonly kind: "application"; readonly id: string; readonly record: ApplicationRecord | null }
+  | { readonly kind: "worker"; readonly id: string; readonly record: WorkerRecord | null };
+
+/** One durable commit, in the order of the store. */
+export interface CommitSeen extends AppliedCommit {
+  readonly at: number;
+  /** Who committed; null: nobody that the simulator knows. */
+  readonly process: SimProcess | null;
+  readonly records: readonly RecordSeen[];
+}
+
+export interface LogSeen {
+  readonly at: number;
+  readonly process: SimProcess;
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+/** A process of an application. */
+export interface LaunchedSeen {
+  readonly processId: string;
+  readonly applicationId: string;
+  readonly attempt: number;
+  readonly role: "driver" | "executor" | "program";
+  readonly workerId: string;
+  readonly incarnation: number;
+  readonly machine: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  /** The worker process that launched it. */
+  readonly launchedBy: SimProcess;
+  readonly process: SimProcess;
+  readonly startedAt: number;
+}
+
+export type ClientSeen =
+  | { readonly kind: "submitting"; readonly key: string }
+  | { readonly kind: "submitted"; readonly key: string; readonly id: string; readonly created: boolean }
+  | { readonly kind: "cancelled"; readonly id: string; readonly state: string }
+  /** `connection` changes when the client has another link or is another client. */
+  | {
+      readonly kind: "read";
+      readonly id: string;
+      readonly epoch: number;
+      readonly version: number;
+      readonly state: string;
+      readonly attempt: number;
+    };
+
+export interface SinkCommitSeen {
+  readonly at: number;
+  readonly applicationId: string;
+  /** `attempt.try` */
+  readonly attempt: string;
+  readonly committables: readonly unknown[];
+  readonly process: SimProcess;
+}
+
+/** Everything optional: a checker names what it wants to see. Called in the middle of the event that made it. */
+export interface Observer {
+  /** A store that forgets began anew (recovery mode none). */
+  storeReset?(process: SimProcess): void;
+  committed?(commit: CommitSeen): void;
+  masterState?(process: SimProcess, masterId: string, state: MasterState, epoch: number): void;
+  logged?(entry: LogSeen): void;
+  launched?(launched: LaunchedSeen): void;
+  processEnded?(launched: LaunchedSeen, how: "exit" | "killed" | "machine"): void;
+  frame?(from: SimProcess, to: SimProcess, kind: string, frame: Uint8Array): void;
+  stopAsked?(launched: LaunchedSeen, askedBy: SimProcess, reason: string): void;
+  client?(process: SimProcess, seen: ClientSeen): void;
+  sinkCommitted?(commit: SinkCommitSeen): void;
+  sinkCleaned?(applicationId: string, removedAttempts: readonly string[], process: SimProcess): void;
+  clusterRead?(process: SimProcess, view: ClusterView): void;
+  fault?(what: string, subject: string): void;
+  /** After each event of the world. */
+  stepped?(): void;
+  /** The safety phase is over, and everything heals. */
+  calm?(): void;
+  /** The run is over, and everything was to be finished. */
+  finished?(): void;
+}
+
+/** An invariant is broken. */
+export class Violation extends Error {
+  readonly invariant: string;
+
+  constructor(invariant: string, message: string) {
+    super(`${invariant}: ${message}`);
+    this.name = "Violation";
+    this.invariant = invariant;
+  }
+}

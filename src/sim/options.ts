@@ -1,0 +1,152 @@
+/**
+ * What one seed draws: the shape of the cluster, its delays, which faults may happen and what users do. Every seed leaves most kinds of faults out,
+ * so that those that are in happen often and together (swarm testing).
+ */
+import type { MasterSettings } from "../master/settings.js";
+import type { NetworkOptions } from "./network.js";
+import { type SeededRandom, seededRandom } from "./seed.js";
+import type { StoreMode } from "./stores.js";
+
+export interface Heartbeats {
+  readonly heartbeatMs: number;
+  readonly silenceMs: number;
+}
+
+export const FAULTS = [
+  "kill-leader",
+  "kill-leader-at-log",
+  "kill-standby",
+  "kill-all-masters",
+  "hand-over",
+  "pause-leader",
+  "pause-standby",
+  "kill-worker",
+  "leave-worker",
+  "pause-worker",
+  "kill-machine",
+  "kill-driver",
+  "kill-executor",
+  "kill-program",
+  "pause-process",
+  "kill-client",
+  "cut-both-ways",
+  "cut-one-way",
+  "reject",
+  "slow-links",
+  "store-cut-off",
+  "store-expire",
+  "store-unknown",
+  "store-slow",
+  "store-fail",
+  "store-blind",
+  "disk-slow",
+  "disk-fail",
+] as const;
+export type FaultKind = (typeof FAULTS)[number];
+
+/** Faults that never touch the leader, its store or the network: with these alone the leader never changes (I22). */
+export const FOLLOWER_FAULTS: readonly FaultKind[] = [
+  "kill-standby",
+  "pause-standby",
+  "kill-worker",
+  "leave-worker",
+  "pause-worker",
+  "kill-driver",
+  "kill-executor",
+  "kill-program",
+  "pause-process",
+  "kill-client",
+  "disk-slow",
+];
+const SHARED_ONLY: ReadonlySet<FaultKind> = new Set(["store-cut-off", "store-expire", "store-unknown", "store-blind"]);
+
+export interface SimOptions {
+  readonly seed: number;
+  readonly mode: StoreMode;
+  readonly masters: number;
+  readonly workers: number;
+  readonly clients: number;
+  readonly hasSecret: boolean;
+  readonly workerCores: number;
+  readonly network: NetworkOptions;
+  readonly storeMinLatencyMs: number;
+  readonly storeMaxLatencyMs: number;
+  readonly sessionTtlMs: number;
+  readonly heartbeats: Heartbeats;
+  readonly settings: Partial<MasterSettings>;
+  readonly safetyMs: number;
+  /** After the last fault everything is finished within this. */
+  readonly livenessMs: number;
+  readonly onlyFollowerFaults: boolean;
+  readonly faults: readonly FaultKind[];
+  readonly meanFaultGapMs: number;
+  /** Applications that each client submits. */
+  readonly submissions: number;
+  readonly meanSubmitGapMs: number;
+  readonly jobShare: number;
+  readonly superviseShare: number;
+  readonly cancelShare: number;
+  readonly clientModeShare: number;
+  readonly drainShare: number;
+}
+
+export interface OptionsOverride {
+  readonly safetyMs?: number;
+  readonly mode?: StoreMode;
+  readonly faults?: readonly FaultKind[];
+}
+
+export function drawOptions(seed: number, override: OptionsOverride = {}): SimOptions {
+  const random = seededRandom(seed).fork("options");
+  const mode = override.mode ?? drawMode(random);
+  const isFollowersOnly = mode !== "none" && random.chance(0.08);
+  const network = drawNetwork(random);
+  const storeMaxLatencyMs = random.pick([0.5, 2, 10]) ?? 1;
+  const pool = FAULTS.filter((kind) => mode === "shared" || !SHARED_ONLY.has(kind));
+  const isQuiet = random.chance(0.05);
+  const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
+  const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));
+  return {
+    seed,
+    mode,
+    masters: mode === "none" ? 1 : 1 + random.below(3),
+    workers: 1 + random.below(5),
+    clients: 1 + random.below(3),
+    hasSecret: random.chance(0.3),
+    workerCores: 2 + random.below(6),
+    network,
+    storeMinLatencyMs: storeMaxLatencyMs / 10,
+    storeMaxLatencyMs,
+    sessionTtlMs: random.pick([4_000, 10_000]) ?? 10_000,
+    heartbeats: { heartbeatMs: 3_000, silenceMs: 10_000 },
+    settings: {
+      heartbeatMs: 3_000,
+      placement: random.chance(0.5) ? "spread" : "pack",
+      recoveryDeadlineMs: random.pick([5_000, 15_000]) ?? 15_000,
+      maxFinished: random.chance(0.1) ? 3 : 1_000,
+    },
+    safetyMs: override.safetyMs ?? random.between(40_000, 90_000),
+    livenessMs: 400_000,
+    onlyFollowerFaults: isFollowersOnly,
+    faults: override.faults ?? (isQuiet ? [] : drawn),
+    meanFaultGapMs: random.pick([1_500, 4_000, 12_000]) ?? 4_000,
+    submissions: 2 + random.below(5),
+    meanSubmitGapMs: random.pick([1_000, 5_000, 10_000]) ?? 5_000,
+    jobShare: random.pick([0.2, 0.5, 0.8]) ?? 0.5,
+    superviseShare: random.pick([0.2, 0.7]) ?? 0.5,
+    cancelShare: random.pick([0, 0.15, 0.4]) ?? 0.15,
+    clientModeShare: random.chance(0.3) ? 0.3 : 0,
+    drainShare: random.chance(0.2) ? 0.2 : 0,
+  };
+}
+
+function drawMode(random: SeededRandom): StoreMode {
+  const draw = random.fraction();
+  if (draw < 0.5) return "shared";
+  return draw < 0.85 ? "exclusive" : "none";
+}
+
+function drawNetwork(random: SeededRandom): NetworkOptions {
+  const maxLatencyMs = random.pick([0.5, 2, 20]) ?? 2;
+  return { minLatencyMs: maxLatencyMs / 5, maxLatencyMs, tailShare: random.pick([0, 0.02]) ?? 0 };
+}

@@ -1,0 +1,72 @@
+/**
+ * One run: a cluster and its users under faults (safety), then everything heals and has to finish (liveness).
+ */
+import { type Account, ClientSlot } from "./clients.js";
+import { Cluster } from "./cluster.js";
+import { HEALTHY, type Mutant } from "./mutants.js";
+import { type Observer, Violation } from "./observe.js";
+import { drawOptions, type OptionsOverride, type SimOptions } from "./options.js";
+import { drawSubmissions } from "./workload.js";
+import { type Drain, World } from "./world.js";
+
+export interface RunResult {
+  readonly seed: number;
+  readonly options: SimOptions;
+  readonly violation: Violation | null;
+  readonly traceHash: string;
+  readonly events: number;
+  readonly virtualMs: number;
+}
+
+export interface RunOptions {
+  readonly drain: Drain;
+  readonly mutant?: Mutant;
+  readonly override?: OptionsOverride;
+  /** For logs. */
+  readonly observers?: (world: World) => readonly Observer[];
+}
+
+export async function runSeed(seed: number, run: RunOptions): Promise<RunResult> {
+  const world = new World(seed, run.drain);
+  const options = drawOptions(seed, run.override);
+  const cluster = new Cluster(world, options, run.mutant ?? HEALTHY);
+  for (const observer of run.observers?.(world) ?? []) cluster.observe(observer);
+  const clients = createClients(cluster);
+  let violation: Violation | null = null;
+  try {
+    cluster.start();
+    for (const client of clients) client.start();
+    await world.runUntil(options.safetyMs);
+    cluster.tell((observer) => observer.calm?.());
+    const isOver = () => clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
+    const isDone = await world.runUntil(options.safetyMs + options.livenessMs, isOver);
+    if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(clients, cluster)}`);
+    cluster.tell((observer) => observer.finished?.());
+  } catch (thrown) {
+    violation = thrown instanceof Violation ? thrown : new Violation("crash", thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
+  }
+  return { seed, options, violation, traceHash: world.traceHash(), events: world.events(), virtualMs: world.now() };
+}
+
+function createClients(cluster: Cluster): readonly ClientSlot[] {
+  const { options, world } = cluster;
+  const random = world.random.fork("workload");
+  const accounts = Array.from({ length: options.clients }, (_, client) =>
+    drawSubmissions(options, random, client).map(
+      (submission): Account => ({ submission, id: null, cancelAcknowledgedAt: null, finalState: null, exitCode: null }),
+    ),
+  );
+  return accounts.map((own, index) => {
+    const others = accounts[(index + 1) % accounts.length] ?? [];
+    const repeated = () => others.filter(({ submission }) => submission.repeatAfterMs !== null);
+    return new ClientSlot(cluster, `c${index + 1}`, own, repeated);
+  });
+}
+
+function unfinished(clients: readonly ClientSlot[], cluster: Cluster): string {
+  const applications = clients.flatMap(({ accounts }) =>
+    accounts.filter(({ finalState }) => finalState === null).map(({ submission, id }) => `${submission.key} (${id ?? "not submitted"})`),
+  );
+  const processes = cluster.workers.flatMap(({ disk }) => disk.living().map(({ processId }) => processId));
+  return `applications ${applications.join(", ") || "none"}; processes ${processes.join(", ") || "none"}`;
+}

@@ -1,0 +1,119 @@
+/**
+ * What users do: a list of submissions drawn from the seed, and client processes that carry them out through the product's client, also again
+ * after a failover, after their own death, and a second time by another client under the same key.
+ */
+import { bytesToHex } from "../base/bytes.js";
+import { canonicalJson, type JsonValue } from "../base/json.js";
+import { utf8Encode } from "../base/utf8.js";
+import type { ApplicationSpec } from "../wire/application.js";
+import { simDigest } from "./digest.js";
+import type { SimOptions } from "./options.js";
+import { type ProgramPlan, programArguments } from "./runners.js";
+import type { SeededRandom } from "./seed.js";
+import type { JobPlan } from "./sinks.js";
+
+export interface Submission {
+  readonly key: string;
+  readonly spec: ApplicationSpec;
+  readonly program: ProgramPlan | null;
+  readonly job: JobPlan | null;
+  /** The job's bundle. */
+  readonly bundle: Uint8Array | null;
+  /** From the beginning. */
+  readonly submitAtMs: number;
+  /** After it was acknowledged; null: never. */
+  readonly cancelAfterMs: number | null;
+  /** Sent twice at once. */
+  readonly isDoubled: boolean;
+  /** Another client sends it again so long afterwards. */
+  readonly repeatAfterMs: number | null;
+  /** No worker could ever hold it; it is cancelled when all else is done. */
+  readonly isImpossible: boolean;
+}
+
+const MEBIBYTE = 1024 * 1024;
+
+export function drawSubmissions(options: SimOptions, random: SeededRandom, client: number): readonly Submission[] {
+  const submissions: Submission[] = [];
+  let at = random.between(0, 2_000);
+  for (let index = 0; index < options.submissions; index += 1) {
+    submissions.push(drawSubmission(options, random, `c${client}-${index}`, Math.min(at, options.safetyMs * 0.9)));
+    at += random.between(0, 2 * options.meanSubmitGapMs);
+  }
+  return submissions;
+}
+
+function drawSubmission(options: SimOptions, random: SeededRandom, key: string, submitAtMs: number): Submission {
+  const isJob = random.chance(options.jobShare);
+  const isImpossible = random.chance(0.04);
+  const isSupervised = random.chance(options.superviseShare) || isJob;
+  const program = isJob ? null : drawProgram(random);
+  const job = isJob ? drawJob(random) : null;
+  const bundle = isJob ? utf8Encode(`the bundle of job ${key}`) : null;
+  const isClientMode = isJob && !isImpossible && random.chance(options.clientModeShare);
+  const spec: ApplicationSpec = {
+    name: key,
+    kind: isJob ? "job" : "process",
+    deployMode: isClientMode ? "client" : "cluster",
+    supervise: isSupervised,
+    restart: {
+      maxRestarts: random.pick([0, 2, 10]) ?? 2,
+      windowMs: random.pick([20_000, 600_000]) ?? 600_000,
+      minBackoffMs: random.pick([100, 500]) ?? 500,
+      maxBackoffMs: 4_000,
+    },
+    driver: { cores: isImpossible ? 1_000 : isJob ? 0 : random.pick([0.5, 1, 2]) ?? 1, memoryBytes: 256 * MEBIBYTE },
+    job:
+      job === null || bundle === null
+        ? null
+        : {
+            artifact: simDigest.sha256Hex(bundle),
+            graphHash: simDigest.sha256Hex(utf8Encode(`graph of ${key}`)),
+            params: job,
+            parallelism: 1 + random.below(maxParallelism(options)),
+            executor: { cores: 1, memoryBytes: 512 * MEBIBYTE },
+          },
+    process: program === null ? null : { argv: programArguments(program), env: {}, cwd: null },
+  };
+  return {
+    key,
+    spec,
+    program,
+    job,
+    bundle,
+    submitAtMs,
+    cancelAfterMs: random.chance(options.cancelShare) ? random.between(0, 15_000) : null,
+    isDoubled: random.chance(0.15),
+    repeatAfterMs: random.chance(0.15) ? random.between(0, 30_000) : null,
+    isImpossible,
+  };
+}
+
+/** A job fits in half of what is there, so that a drained or missing worker does not make it impossible. */
+function maxParallelism({ workers, workerCores, drainShare }: SimOptions): number {
+  const sure = drainShare > 0 ? Math.max(1, workers - 1) : workers;
+  return Math.max(1, Math.min(4, Math.floor((sure * workerCores) / 2)));
+}
+
+function drawProgram(random: SeededRandom): ProgramPlan {
+  const crashes = random.chance(0.5) ? random.below(4) : 0;
+  const exitCodes = [...Array.from({ length: crashes }, () => 1 + random.below(3)), random.chance(0.85) ? 0 : 7];
+  return {
+    durationMs: random.pick([200, 3_000, 20_000]) ?? 3_000,
+    exitCodes,
+    onSignal: random.pick(["exit", "slow", "ignore"]) ?? "exit",
+  };
+}
+
+function drawJob(random: SeededRandom): JobPlan {
+  return {
+    splits: 1 + random.below(8),
+    splitMs: random.pick([100, 1_000, 4_000]) ?? 1_000,
+    failingTries: random.chance(0.3) ? [1] : [],
+    commitFailShare: random.chance(0.3) ? 0.3 : 0,
+  };
+}
+
+export const contentHashOf = (spec: ApplicationSpec): string =>
+  simDigest.sha256Hex(utf8Encode(canonicalJson(spec as unknown as JsonValue)));
+export const keyHex = (key: Uint8Array): string => bytesToHex(key);
