@@ -3,8 +3,7 @@
  * by itself, and goes with its parent. Ctrl-C cancels the job; the child tells the master, cleans up, and ends.
  */
 import { spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import os from "node:os";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { CodedError } from "../base/errors.js";
@@ -13,6 +12,7 @@ import { applicationKeyHex } from "../host/link-keys.js";
 import { createNodeDigest } from "../node/env.js";
 import { programPath } from "../node/programs.js";
 import { readSecretFile } from "../node/secret-file.js";
+import { makeTemporaryDirectory } from "../node/temporary-directory.js";
 import type { ApplicationRecord, ApplicationSpec } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { RunnerStart } from "../wire/runner-start.js";
@@ -35,13 +35,13 @@ const ATTEMPT = 1;
 
 /** Resolves with the driver's exit code: 0 finished, 1 failed or cancelled. */
 export async function runClientDriver(options: ClientDriverOptions): Promise<number> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), "holdfast-driver-"));
+  const { path: folder, remove } = makeTemporaryDirectory("driver");
   try {
     const artifactPath = path.join(folder, "job.mjs");
     await writeFile(artifactPath, options.bundle, { mode: 0o600 });
     return await runChild(await startOf(options, artifactPath), options.signal);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await remove();
   }
 }
 

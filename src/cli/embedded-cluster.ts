@@ -3,8 +3,7 @@
  * Boundary: used by `run`. After `close` nothing of it is left: no process, port or file; when this process is killed, its children end
  * themselves within a few seconds.
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import os from "node:os";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { createMemoryStore } from "../coordination/memory-store.js";
 import type { Env } from "../env/env.js";
@@ -15,6 +14,7 @@ import { createFileBlobStore } from "../node/blob-store.js";
 import { createProcessLauncher } from "../node/process-launcher.js";
 import { openWorkDirectory } from "../node/process-work-directory.js";
 import { programPath } from "../node/programs.js";
+import { makeTemporaryDirectory } from "../node/temporary-directory.js";
 import type { Resources } from "../wire/application.js";
 
 const ENDS_WITHOUT_THIS_MS = 3_000;
@@ -40,8 +40,8 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
   const { env } = options;
   const steps: (() => Promise<void>)[] = [];
   try {
-    const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-run-"));
-    steps.push(() => rm(directory, { recursive: true, force: true }));
+    const { path: directory, remove } = makeTemporaryDirectory("run");
+    steps.push(remove);
     const files = await openWorkDirectory(path.join(directory, "work"));
     steps.push(() => files.close());
     const launcher = createProcessLauncher({

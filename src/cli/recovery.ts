@@ -1,6 +1,4 @@
 /** `--recovery` and `--storage`: which coordination store and which blob store a master uses. */
-import { mkdtemp, rm } from "node:fs/promises";
-import os from "node:os";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import { createMemoryStore } from "../coordination/memory-store.js";
@@ -9,6 +7,7 @@ import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { createFileBlobStore } from "../node/blob-store.js";
 import { createLevelStore } from "../node/level-store.js";
+import { makeTemporaryDirectory } from "../node/temporary-directory.js";
 
 export interface Recovery {
   readonly mode: "none" | "store";
@@ -45,8 +44,8 @@ async function storageDirectory(
   storage: string | undefined,
 ): Promise<{ readonly directory: string; readonly remove: () => Promise<void> }> {
   if (storage !== undefined) return { directory: fileUrl("--storage", storage, '"file:DIRECTORY"'), remove: async () => {} };
-  const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-blobs-"));
-  return { directory, remove: () => rm(directory, { recursive: true, force: true }) };
+  const temporary = makeTemporaryDirectory("blobs");
+  return { directory: temporary.path, remove: temporary.remove };
 }
 
 function fileUrl(option: string, text: string, wanted: string): string {

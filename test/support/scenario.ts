@@ -5,7 +5,7 @@
  * After each scenario: every process ended by itself when it was asked to (but what the test says may be left), no process of the cluster
  * lives, and no temporary file is left.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type ClusterClient, openClient } from "../../src/cli/cluster-client.js";
@@ -71,6 +71,8 @@ export interface Footprint {
 }
 
 export interface JobStart {
+  /** Of test/integration/jobs; default: buckets. */
+  readonly name?: string;
   readonly params: Readonly<Record<string, string | number>>;
   readonly parallelism?: number;
   readonly args?: readonly string[];
@@ -172,6 +174,15 @@ export class Stage {
     return submitted.id;
   }
 
+  /** The command of a program that ends with the exit code as soon as the gate is open. */
+  gated(exitCode: number): readonly string[] {
+    return ["sh", "-c", `while [ ! -e '${this.cluster.file("gate")}' ]; do sleep 0.05; done; exit ${exitCode}`];
+  }
+
+  openGate(): void {
+    writeFileSync(this.cluster.file("gate"), "");
+  }
+
   /** A supervised program that runs for ever; the answer is its id, when it runs. */
   async ticker(): Promise<string> {
     const id = await this.program(["sh", "-c", "while :; do echo tick; sleep 0.2; done"], { name: "ticker", supervise: true });
@@ -186,9 +197,9 @@ export class Stage {
     });
   }
 
-  /** Submits test/integration/jobs/buckets.job.ts; the answer is its id. */
+  /** Submits a job of test/integration/jobs; the answer is its id. */
   async job(start: JobStart): Promise<string> {
-    const ran = await this.command(["submit", jobFile("buckets"), "--json", ...jobWords(start)]);
+    const ran = await this.command(["submit", jobFile(start.name ?? "buckets"), "--json", ...jobWords(start)]);
     expect(ran, ran.stderr).toMatchObject({ exitCode: 0 });
     return (JSON.parse(ran.stdout) as { id: string }).id;
   }
@@ -275,6 +286,12 @@ export class Stage {
     expectBuckets(output, 1000);
   }
 
+  /** A file in the cluster's directory; empty when it is missing. */
+  text(...parts: readonly string[]): string {
+    const file = this.cluster.file(...parts);
+    return existsSync(file) ? readFileSync(file, "utf8") : "";
+  }
+
   async close(): Promise<void> {
     for (const command of this.commands) command.signal("SIGKILL");
     await Promise.all(this.commands.map((command) => command.ended));
@@ -288,6 +305,7 @@ export class Stage {
       const log = process.log();
       console.error(`--- ${process.name} (pid ${process.pid})\n${log.slice(-LOG_TAIL_CHARACTERS)}`);
     }
+    for (const command of this.commands) console.error(`--- command (pid ${command.pid})\n${command.stdout()}${command.stderr()}`);
   }
 }
 
