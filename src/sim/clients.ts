@@ -38,6 +38,8 @@ export class ClientSlot {
   /** A client-mode driver lives in the client's process tree. */
   private readonly children = new Set<SimProcess>();
   private readonly started = new Set<string>();
+  /** Of the present process; nobody aborts it. */
+  private signal = new AbortController().signal;
 
   constructor(cluster: Cluster, name: string, accounts: readonly Account[], repeated: () => readonly Account[]) {
     this.cluster = cluster;
@@ -56,6 +58,7 @@ export class ClientSlot {
     const { world } = this.cluster;
     const process = this.cluster.spawn(this.name, this.machine);
     this.process = process;
+    this.signal = new AbortController().signal;
     process.onDeath(() => {
       for (const child of this.children) child.kill();
       this.children.clear();
@@ -77,7 +80,7 @@ export class ClientSlot {
       masterUrl: this.cluster.masterUrl,
       readFile: this.cluster.readFile,
       secret: this.cluster.secret,
-      signal: never,
+      signal: this.signal,
       timeoutMs: CALL_MS,
     });
     return { ...client, call: (name, input, options) => this.seen(process, name, client.call(name, input, options)) };
@@ -104,7 +107,7 @@ export class ClientSlot {
     const { submission } = account;
     const { clock } = client.env;
     if (account.finalState !== null) return;
-    await sleep(clock, Math.max(0, submission.submitAtMs - clock.now()), never);
+    await sleep(clock, Math.max(0, submission.submitAtMs - clock.now()), this.signal);
     if (submission.isDoubled) void this.submit(process, client, account);
     for (;;) {
       const id = await this.submit(process, client, account);
@@ -128,14 +131,14 @@ export class ClientSlot {
     const { key, spec, bundle } = account.submission;
     for (;;) {
       try {
-        if (bundle !== null) await uploadArtifact(client, bundle, { signal: never, timeoutMs: CALL_MS });
+        if (bundle !== null) await uploadArtifact(client, bundle, { signal: this.signal, timeoutMs: CALL_MS });
         this.cluster.tell((observer) => observer.client?.(process, { kind: "submitting", key }));
-        const { id, created } = await client.call("submit", { key, spec }, { signal: never, timeoutMs: CALL_MS });
+        const { id, created } = await client.call("submit", { key, spec }, { signal: this.signal, timeoutMs: CALL_MS });
         this.cluster.tell((observer) => observer.client?.(process, { kind: "submitted", key, id, created }));
         return id;
       } catch (thrown) {
         this.expect(thrown, ["NO_MASTER", "DISK_FAILED", "NOT_FOUND", "TIMEOUT"]);
-        await sleep(client.env.clock, RETRY_MS, never);
+        await sleep(client.env.clock, RETRY_MS, this.signal);
       }
     }
   }
@@ -143,7 +146,7 @@ export class ClientSlot {
   private async repeat(process: SimProcess, client: Client, account: Account): Promise<void> {
     const { submitAtMs, repeatAfterMs } = account.submission;
     const { clock } = client.env;
-    await sleep(clock, Math.max(0, submitAtMs + (repeatAfterMs ?? 0) - clock.now()), never);
+    await sleep(clock, Math.max(0, submitAtMs + (repeatAfterMs ?? 0) - clock.now()), this.signal);
     if (account.finalState !== null && this.cluster.options.mode === "none") return;
     await this.submit(process, client, account);
   }
@@ -151,11 +154,11 @@ export class ClientSlot {
   private async follow(client: Client, id: string) {
     for (;;) {
       try {
-        return await waitForEnd(client, id, { signal: never, timeoutMs: CALL_MS });
+        return await waitForEnd(client, id, { signal: this.signal, timeoutMs: CALL_MS });
       } catch (thrown) {
         if (CodedError.from(thrown).code === "NOT_FOUND") return null;
         this.expect(thrown, ["NO_MASTER", "TIMEOUT"]);
-        await sleep(client.env.clock, RETRY_MS, never);
+        await sleep(client.env.clock, RETRY_MS, this.signal);
       }
     }
   }
@@ -164,16 +167,16 @@ export class ClientSlot {
     const { clock } = client.env;
     const { cancelAfterMs, submitAtMs } = account.submission;
     const at = submitAtMs + (cancelAfterMs ?? this.cluster.options.safetyMs);
-    await sleep(clock, Math.max(0, at - clock.now()), never);
+    await sleep(clock, Math.max(0, at - clock.now()), this.signal);
     while (account.cancelAcknowledgedAt === null && account.finalState === null) {
       try {
-        const { state } = await client.call("cancel", { application: id }, { signal: never, timeoutMs: CALL_MS });
+        const { state } = await client.call("cancel", { application: id }, { signal: this.signal, timeoutMs: CALL_MS });
         account.cancelAcknowledgedAt = clock.now();
         this.cluster.tell((observer) => observer.client?.(process, { kind: "cancelled", id, state }));
       } catch (thrown) {
         if (CodedError.from(thrown).code === "NOT_FOUND") return;
         this.expect(thrown, ["NO_MASTER", "TIMEOUT"]);
-        await sleep(clock, RETRY_MS, never);
+        await sleep(clock, RETRY_MS, this.signal);
       }
     }
   }
@@ -245,4 +248,3 @@ export class ClientSlot {
   }
 }
 
-const never = new AbortController().signal;

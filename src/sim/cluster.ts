@@ -113,7 +113,8 @@ export class Cluster {
     for (const observer of this.observers) say(observer);
   }
 
-  start(): void {
+  /** What does not run now. */
+  startAll(): void {
     for (const slot of this.masters) this.startMaster(slot);
     for (const slot of this.workers) this.startWorker(slot);
   }
@@ -152,8 +153,8 @@ export class Cluster {
   powerOn(machine: string): void {
     if (!this.downMachines.delete(machine)) return;
     this.network.machineUp(machine);
-    for (const slot of this.masters) if (slot.machine === machine && slot.process === null) this.startMaster(slot);
-    for (const slot of this.workers) if (slot.machine === machine && slot.process === null) this.startWorker(slot);
+    for (const slot of this.masters) if (slot.machine === machine) this.startMaster(slot);
+    for (const slot of this.workers) if (slot.machine === machine) this.startWorker(slot);
   }
 
   // ---------------------------------------------------------------------------------------------------------------- masters

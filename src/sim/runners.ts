@@ -80,7 +80,7 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
   let isToldToGo = false;
   const run = async (): Promise<void> => {
     // Loading the job takes a while.
-    await sleep(env.clock, world.random.between(20, 200), never);
+    await sleep(env.clock, world.random.between(20, 200), new AbortController().signal);
     const driver = await startDriver({
       env,
       application,
@@ -141,8 +141,6 @@ function exitCodeOf({ outcome }: Ending): number {
   return outcome === "quit" ? TERMINATED : 1;
 }
 
-const never = new AbortController().signal;
-
 // -------------------------------------------------------------------------------------------------------------- executors
 
 function startJobExecutor(world: RunnerWorld, start: RunnerStart): Running {
@@ -151,7 +149,7 @@ function startJobExecutor(world: RunnerWorld, start: RunnerStart): Running {
   let terminate: ((reason: string) => void) | null = null;
   let isToldToGo = false;
   const run = async (): Promise<void> => {
-    await sleep(env.clock, world.random.between(20, 200), never);
+    await sleep(env.clock, world.random.between(20, 200), new AbortController().signal);
     if (driverAddress === null) throw new CodedError("INVALID_ARGUMENT", "an executor needs the address of its driver");
     // Neighbours would connect here; the driver only asks whether anybody listens.
     const exchanges = await env.transport.listen(`${start.listenHost}:0`, (connection) => connection.onFrame(() => {}));

@@ -3,6 +3,7 @@
  */
 import { type Account, ClientSlot } from "./clients.js";
 import { Cluster } from "./cluster.js";
+import { Faults, type FaultSeen } from "./faults.js";
 import { HEALTHY, type Mutant } from "./mutants.js";
 import { type Observer, Violation } from "./observe.js";
 import { drawOptions, type OptionsOverride, type SimOptions } from "./options.js";
@@ -16,6 +17,7 @@ export interface RunResult {
   readonly traceHash: string;
   readonly events: number;
   readonly virtualMs: number;
+  readonly faults: readonly FaultSeen[];
 }
 
 export interface RunOptions {
@@ -32,11 +34,14 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
   const cluster = new Cluster(world, options, run.mutant ?? HEALTHY);
   for (const observer of run.observers?.(world) ?? []) cluster.observe(observer);
   const clients = createClients(cluster);
+  const faults = new Faults(cluster, clients);
   let violation: Violation | null = null;
   try {
-    cluster.start();
+    cluster.startAll();
     for (const client of clients) client.start();
+    faults.start();
     await world.runUntil(options.safetyMs);
+    faults.calm();
     cluster.tell((observer) => observer.calm?.());
     const isOver = () => clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
     const isDone = await world.runUntil(options.safetyMs + options.livenessMs, isOver);
@@ -45,7 +50,7 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
   } catch (thrown) {
     violation = thrown instanceof Violation ? thrown : new Violation("crash", thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
   }
-  return { seed, options, violation, traceHash: world.traceHash(), events: world.events(), virtualMs: world.now() };
+  return { seed, options, violation, traceHash: world.traceHash(), events: world.events(), virtualMs: world.now(), faults: faults.schedule };
 }
 
 function createClients(cluster: Cluster): readonly ClientSlot[] {

@@ -58,7 +58,8 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
     supervise: isSupervised,
     restart: {
       maxRestarts: random.pick([0, 2, 10]) ?? 2,
-      windowMs: random.pick([20_000, 600_000]) ?? 600_000,
+      // A program that fails for ever, slower than its window, would never come to an end.
+      windowMs: program?.exitCodes.at(-1) === 0 ? (random.pick([20_000, 600_000]) ?? 600_000) : 600_000,
       minBackoffMs: random.pick([100, 500]) ?? 500,
       maxBackoffMs: 4_000,
     },

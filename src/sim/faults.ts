@@ -1,0 +1,297 @@
+/**
+ * What goes wrong, and when: drawn from the seed, each fault with its own end. `calm` ends all of them.
+ *
+ * Boundary: acts on the cluster only through what an operator with bad luck could do to machines, wires, disks and the store.
+ */
+import type { Cluster, MasterSlot, WorkerSlot } from "./cluster.js";
+import { STORE_MACHINE } from "./cluster.js";
+import type { FaultKind, SimOptions } from "./options.js";
+import type { SeededRandom } from "./seed.js";
+import type { SimProcess, World } from "./world.js";
+
+export interface FaultSeen {
+  readonly at: number;
+  readonly kind: string;
+  readonly subject: string;
+}
+
+/** Clients, as far as faults concern them. */
+export interface Killable {
+  readonly name: string;
+  readonly process: SimProcess | null;
+}
+
+export class Faults {
+  readonly schedule: FaultSeen[] = [];
+  private readonly cluster: Cluster;
+  private readonly world: World;
+  private readonly options: SimOptions;
+  private readonly random: SeededRandom;
+  private readonly clients: readonly Killable[];
+  private readonly paused = new Set<SimProcess>();
+  private isCalm = false;
+  /** Log lines of leaders until the leader is killed; null: not armed. */
+  private linesLeft: number | null = null;
+
+  constructor(cluster: Cluster, clients: readonly Killable[]) {
+    this.cluster = cluster;
+    this.world = cluster.world;
+    this.options = cluster.options;
+    this.random = cluster.world.random.fork("faults");
+    this.clients = clients;
+    cluster.restartDelayMs = () => (this.isCalm ? 300 : this.random.pick([100, 1_000, 5_000, 20_000, 45_000]) ?? 1_000);
+    cluster.observe({ logged: ({ process }) => this.atLogLine(process) });
+  }
+
+  start(): void {
+    if (this.options.faults.length > 0) this.next();
+  }
+
+  /** Everything heals, and what has died is started again. */
+  calm(): void {
+    this.isCalm = true;
+    this.linesLeft = null;
+    const { cluster } = this;
+    cluster.network.heal();
+    for (const process of this.paused) process.resume();
+    this.paused.clear();
+    for (const machine of [...cluster.downMachines]) cluster.powerOn(machine);
+    Object.assign(cluster.store.weather, { slowness: 1, unknownShare: 0, failShare: 0, lostShare: 0 });
+    for (const { process } of cluster.masters) if (process !== null) cluster.store.reconnect(process);
+    for (const { disk } of cluster.workers) Object.assign(disk.weather, { slowness: 1, launchFailShare: 0, writeFailShare: 0 });
+    cluster.startAll();
+  }
+
+  private next(): void {
+    const gapMs = -Math.log(1 - this.random.fraction()) * this.options.meanFaultGapMs;
+    this.world.schedule(this.world.now() + gapMs, "fault", () => {
+      if (this.isCalm) return;
+      const kind = this.random.pick(this.options.faults);
+      if (kind !== undefined) this.strike(kind);
+      this.next();
+    });
+  }
+
+  private strike(kind: FaultKind): void {
+    const subject = this.apply(kind);
+    if (subject === null) return;
+    this.schedule.push({ at: this.world.now(), kind, subject });
+    this.cluster.tell((observer) => observer.fault?.(kind, subject));
+  }
+
+  /** What it hit; null: there was nothing to hit. */
+  private apply(kind: FaultKind): string | null {
+    const { cluster, random } = this;
+    switch (kind) {
+      case "kill-leader":
+        return this.kill(cluster.leader());
+      case "kill-leader-at-log":
+        this.linesLeft = random.below(12);
+        return `after ${this.linesLeft} lines`;
+      case "kill-standby":
+        return this.kill(this.standby());
+      case "kill-all-masters":
+        for (const slot of cluster.masters) slot.process?.kill();
+        return "all masters";
+      case "hand-over":
+        return this.handOver(cluster.leader());
+      case "pause-leader":
+        return this.pause(cluster.leader()?.process ?? null, random.pick([300, 4_000, 15_000]) ?? 4_000);
+      case "pause-standby":
+        return this.pause(this.standby()?.process ?? null, random.pick([300, 4_000, 15_000]) ?? 4_000);
+      case "kill-worker":
+        return this.kill(this.worker());
+      case "leave-worker":
+        return this.leave(this.worker());
+      case "pause-worker":
+        return this.pause(this.worker()?.process ?? null, random.pick([300, 8_000, 20_000]) ?? 4_000);
+      case "kill-machine":
+        return this.killMachine();
+      case "kill-driver":
+      case "kill-executor":
+      case "kill-program":
+        return this.killLaunched(kind.slice("kill-".length));
+      case "pause-process":
+        return this.pauseLaunched();
+      case "kill-client":
+        return this.kill(random.pick(this.clients.filter(({ process }) => process !== null)) ?? null);
+      default:
+        return this.applyToWires(kind);
+    }
+  }
+
+  private applyToWires(kind: FaultKind): string | null {
+    const { cluster, random } = this;
+    switch (kind) {
+      case "cut-both-ways":
+      case "cut-one-way": {
+        const [one, another] = this.twoMachines();
+        cluster.network.cut(one, another);
+        if (kind === "cut-both-ways") cluster.network.cut(another, one);
+        this.until(random.pick([500, 6_000, 25_000]) ?? 5_000, () => cluster.network.heal());
+        return `${one} ${kind === "cut-one-way" ? ">" : "<>"} ${another}`;
+      }
+      case "reject": {
+        const [one, another] = this.twoMachines();
+        cluster.network.reject(one, another);
+        this.until(random.pick([500, 6_000, 20_000]) ?? 5_000, () => cluster.network.heal());
+        return `${one} x ${another}`;
+      }
+      case "slow-links": {
+        const machine = this.machine();
+        cluster.network.slow(machine, random.pick([10, 100, 500]) ?? 10);
+        this.until(random.between(1_000, 20_000), () => cluster.network.heal());
+        return machine;
+      }
+      case "disk-slow":
+      case "disk-fail":
+        return this.spoilDisk(kind);
+      default:
+        return this.applyToStore(kind);
+    }
+  }
+
+  private applyToStore(kind: FaultKind): string | null {
+    const { store } = this.cluster;
+    const { random } = this;
+    const slot = random.chance(0.6) ? this.cluster.leader() : (random.pick(this.cluster.masters) ?? null);
+    const process = slot?.process ?? null;
+    const weather = (change: Partial<typeof store.weather>, back: Partial<typeof store.weather>) => {
+      Object.assign(store.weather, change);
+      this.until(random.between(500, 10_000), () => Object.assign(store.weather, back));
+      return STORE_MACHINE;
+    };
+    switch (kind) {
+      case "store-unknown":
+        return weather({ unknownShare: random.pick([0.2, 0.8]) ?? 0.2, lostShare: 0.1 }, { unknownShare: 0, lostShare: 0 });
+      case "store-slow":
+        return weather({ slowness: random.pick([20, 200]) ?? 20 }, { slowness: 1 });
+      case "store-fail":
+        return weather({ failShare: random.pick([0.1, 0.5]) ?? 0.2 }, { failShare: 0 });
+      case "store-cut-off":
+        if (process === null) return null;
+        store.disconnect(process, random.chance(0.5) ? "hang" : "reject");
+        this.until(random.pick([500, 3_000, 15_000]) ?? 3_000, () => store.reconnect(process));
+        return process.id;
+      case "store-expire":
+        if (process === null) return null;
+        store.expire(process);
+        return process.id;
+      case "store-blind":
+        if (process === null) return null;
+        store.loseWatches(process, random.between(500, 10_000));
+        return process.id;
+      default:
+        return null;
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------- subjects
+
+  private standby(): MasterSlot | null {
+    return this.random.pick(this.cluster.masters.filter(({ process, state }) => process !== null && state === "STANDBY")) ?? null;
+  }
+
+  private worker(): WorkerSlot | null {
+    return this.random.pick(this.cluster.workers.filter(({ process }) => process !== null)) ?? null;
+  }
+
+  private machine(): string {
+    const { masters, workers } = this.cluster;
+    const names = [...new Set([...masters, ...workers].map(({ machine }) => machine)), ...this.clients.map(({ name }) => name)];
+    return this.random.pick(names) ?? "m1";
+  }
+
+  private twoMachines(): readonly [string, string] {
+    const one = this.random.chance(0.6) ? (this.cluster.leader()?.machine ?? this.machine()) : this.machine();
+    for (let tries = 0; tries < 10; tries += 1) {
+      const another = this.machine();
+      if (another !== one) return this.random.chance(0.5) ? [one, another] : [another, one];
+    }
+    return [one, "c1"];
+  }
+
+  // ----------------------------------------------------------------------------------------------------------------- actions
+
+  private until(durationMs: number, end: () => void): void {
+    this.world.schedule(this.world.now() + durationMs, "fault ends", () => {
+      if (!this.isCalm) end();
+    });
+  }
+
+  private kill(slot: Killable | null): string | null {
+    if (slot === null || slot.process === null) return null;
+    const { id } = slot.process;
+    slot.process.kill();
+    return id;
+  }
+
+  private pause(process: SimProcess | null, meanMs: number): string | null {
+    if (process === null || process.state !== "running") return null;
+    process.pause();
+    this.paused.add(process);
+    this.until(this.random.between(meanMs / 2, meanMs * 1.5), () => {
+      process.resume();
+      this.paused.delete(process);
+    });
+    return process.id;
+  }
+
+  private handOver(slot: MasterSlot | null): string | null {
+    const { host, process } = slot ?? { host: null, process: null };
+    if (host === null || process === null) return null;
+    this.world.schedule(this.world.now(), "SIGTERM", () => void host.close().then(() => process.kill()), process);
+    return process.id;
+  }
+
+  private leave(slot: WorkerSlot | null): string | null {
+    const { host, process } = slot ?? { host: null, process: null };
+    if (host === null || process === null) return null;
+    const leave = this.random.chance(0.6);
+    this.world.schedule(this.world.now(), "SIGTERM", () => void host.close({ leave }).then(() => process.kill()), process);
+    return `${process.id} ${leave ? "leaves its processes" : "takes its processes along"}`;
+  }
+
+  private killMachine(): string | null {
+    const { cluster, random } = this;
+    const machine = random.chance(0.3) ? random.pick(cluster.masters)?.machine : random.pick(cluster.workers)?.machine;
+    if (machine === undefined || cluster.downMachines.has(machine)) return null;
+    cluster.powerOff(machine);
+    this.until(random.pick([2_000, 8_000, 30_000]) ?? 8_000, () => cluster.powerOn(machine));
+    return machine;
+  }
+
+  private killLaunched(role: string): string | null {
+    const living = this.cluster.workers.flatMap(({ disk }) => disk.living().map((seen) => ({ disk, seen })));
+    const victim = this.random.pick(living.filter(({ seen }) => seen.role === role));
+    if (victim === undefined) return null;
+    victim.disk.killProcess(victim.seen.processId);
+    return victim.seen.processId;
+  }
+
+  private pauseLaunched(): string | null {
+    const living = this.cluster.workers.flatMap(({ disk }) => disk.living());
+    return this.pause(this.random.pick(living)?.process ?? null, this.random.pick([500, 6_000, 25_000]) ?? 5_000);
+  }
+
+  private spoilDisk(kind: "disk-slow" | "disk-fail"): string | null {
+    const slot = this.random.pick(this.cluster.workers);
+    if (slot === undefined) return null;
+    const { weather } = slot.disk;
+    if (kind === "disk-slow") weather.slowness = this.random.pick([50, 1_000]) ?? 50;
+    else Object.assign(weather, { launchFailShare: this.random.pick([0.3, 1]), writeFailShare: this.random.pick([0, 0.3]) });
+    this.until(this.random.between(1_000, 15_000), () =>
+      Object.assign(weather, { slowness: 1, launchFailShare: 0, writeFailShare: 0 }),
+    );
+    return slot.name;
+  }
+
+  /** kill -9 at a line of a leader's log, recovery's lines above all. */
+  private atLogLine(process: SimProcess): void {
+    if (this.linesLeft === null || this.cluster.leader()?.process !== process) return;
+    this.linesLeft -= 1;
+    if (this.linesLeft > 0) return;
+    this.linesLeft = null;
+    this.world.schedule(this.world.now(), "killed at a log line", () => process.kill());
+  }
+}
