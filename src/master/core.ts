@@ -17,6 +17,7 @@ import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLi
 import type { MasterEffect, MasterEvent } from "./effects.js";
 import { endWait, flushEvents } from "./events.js";
 import { flushViews } from "./executors.js";
+import { workerLeaving, workerLeft } from "./leaving.js";
 import type { DriverExecutors, DriverFinished, DriverRegister, WorkerRegister, WorkerReport } from "./messages.js";
 import { flushStatus, isOperation, operate, waiterDeadline } from "./operations.js";
 import { stop } from "./processes.js";
@@ -127,6 +128,12 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
       return;
     case "worker.report":
       workerReport(state, step, link, body as WorkerReport);
+      return;
+    case "worker.leaving":
+      workerLeaving(state, step, link);
+      return;
+    case "worker.left":
+      workerLeft(state, step, link);
       return;
     case "driver.register":
       registerDriver(state, step, link, requestId, body as DriverRegister);
@@ -261,9 +268,14 @@ function carryOn(state: MasterState, step: Step, work: Backlog): void {
   }
   const { driver, record } = app;
   if (isFinal(record.state) || driver?.attempt !== work.attempt || driver.workerId !== work.workerId) return;
-  const reason = shape("WORKER_LOST", `worker ${work.workerId}, on which attempt ${work.attempt} ran, is lost`);
-  // A program ends by itself when its worker is gone for long enough: never two at once (I12). A job's driver is fenced by its attempt.
-  const waitMs = record.spec.job === null ? state.settings.programFenceMs : 0;
+  const isGone = worker?.record.state === "gone";
+  const reason = shape(
+    "WORKER_LOST",
+    `worker ${work.workerId}, on which attempt ${work.attempt} ran, ${isGone ? "was stopped" : "is lost"}`,
+  );
+  // A program ends by itself when its worker is lost for long enough: never two at once (I12). A job's driver is fenced by its attempt, and a
+  // worker that was stopped in order has said that nothing of it runs.
+  const waitMs = record.spec.job === null && !isGone ? state.settings.programFenceMs : 0;
   endAttempt(state, step, app, { reason, exitCode: null, fault: "cluster", mayRestart: record.spec.supervise, waitMs });
 }
 

@@ -23,12 +23,22 @@ export function moveOff(state: MasterState, step: Step, app: Application, attemp
   if (isFinal(record.state) || record.cancelRequested || !record.spec.supervise) return;
   if (driver === null || driver.attempt !== attempt || driver.workerId !== worker.id || driver.moving) return;
   if (record.spec.job !== null) {
-    const reason = shape("WORKER_LOST", `the driver of attempt ${attempt} was moved off worker ${worker.id}, which is draining`);
+    const reason = shape("WORKER_LOST", `the driver of attempt ${attempt} was moved off worker ${worker.id}, ${whyMoved(worker)}`);
     endAttempt(state, step, app, { reason, exitCode: null, fault: "cluster", mayRestart: true, waitMs: 0 });
     return;
   }
   const process = worker.processes.get(driver.processId);
   if (process === undefined) return;
   driver.moving = true;
-  stop(state, step, worker, process, "its worker is draining", state.settings.stopGraceMs);
+  stop(
+    state,
+    step,
+    worker,
+    process,
+    worker.leaving ? "its worker is stopped" : "its worker is draining",
+    state.settings.stopGraceMs,
+  );
 }
+
+export const whyMoved = (worker: Worker | undefined): string =>
+  worker?.leaving === true ? "which is being stopped" : "which is draining";

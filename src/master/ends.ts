@@ -4,6 +4,7 @@ import { isFinal } from "../wire/application.js";
 import { parseProcessId } from "../wire/ids.js";
 import { finishApplication } from "./applications.js";
 import { settleCancel } from "./cancellation.js";
+import { whyMoved } from "./drain.js";
 import { endExecutor, endText } from "./executors.js";
 import type { ProcessEnd } from "./messages.js";
 import { release } from "./processes.js";
@@ -50,7 +51,8 @@ function driverEnded(
     return;
   }
   if (driver.moving) {
-    const reason = shape("WORKER_LOST", `${driver.processId} was moved off worker ${driver.workerId}, which is draining`);
+    const why = whyMoved(state.workers.get(driver.workerId ?? ""));
+    const reason = shape("WORKER_LOST", `${driver.processId} was moved off worker ${driver.workerId}, ${why}`);
     endAttempt(state, step, app, { reason, exitCode: end.exitCode, fault: "cluster", mayRestart: true, waitMs: 0 });
     return;
   }

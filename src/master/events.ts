@@ -16,6 +16,8 @@ export const EVENT_KINDS = [
   "worker.returned",
   "worker.lost",
   "worker.draining",
+  "worker.leaving",
+  "worker.gone",
   "application.submitted",
   "application.running",
   "application.restarting",

@@ -3,7 +3,7 @@
  *
  * Invariants:
  *   1. A process is counted on its worker from `place` to `release`; the scheduler's view (`capacity`) always has the same sum (I11).
- *   2. Only workers that are connected, have told what they run and are not draining are in `capacity`.
+ *   2. Only workers that are connected, have told what they run, are not draining and not being stopped are in `capacity`.
  *   3. Orders name a process id and may be repeated: after a reconnect everything that is not confirmed is ordered again.
  */
 import { amountOf } from "../scheduler/capacity.js";
@@ -21,7 +21,7 @@ export function usedOf(worker: Worker): { readonly cores: number; readonly memor
 
 /** After a worker's link, state or resources changed. */
 export function refreshCapacity(state: MasterState, worker: Worker): void {
-  if (worker.linkId !== null && worker.attached && worker.record.state === "alive") {
+  if (worker.linkId !== null && worker.attached && !worker.leaving && worker.record.state === "alive") {
     state.capacity.put(worker.id, amountOf(worker.record.resources), amountOf(usedOf(worker)));
     state.passWanted = true;
   } else {

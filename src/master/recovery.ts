@@ -25,7 +25,9 @@ export interface Records {
 
 export function load(state: MasterState, records: Records): void {
   for (const record of records.workers) state.workers.set(record.workerId, newWorker(record));
-  const lost = records.workers.filter((record) => record.state === "lost").sort((a, b) => a.changedAt - b.changedAt);
+  const lost = records.workers
+    .filter((record) => record.state === "lost" || record.state === "gone")
+    .sort((a, b) => a.changedAt - b.changedAt);
   for (const record of lost) state.lost.set(record.workerId, true);
   for (const record of [...records.applications].sort((a, b) => a.order - b.order)) {
     const app = newApplication(record);

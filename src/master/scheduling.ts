@@ -136,7 +136,7 @@ function isPossible(state: MasterState, app: Application, need: Need): boolean {
 
 function* totals(state: MasterState): Iterable<readonly [string, Amount]> {
   for (const worker of state.workers.values()) {
-    if (worker.record.state === "alive") yield [worker.id, amountOf(worker.record.resources)];
+    if (worker.record.state === "alive" && !worker.leaving) yield [worker.id, amountOf(worker.record.resources)];
   }
 }
 

@@ -123,6 +123,8 @@ export interface Worker {
   pid: number;
   /** Whether it has told this leader what it runs. */
   attached: boolean;
+  /** It is being stopped: takes nothing more. Not recorded: its next registration is without it. */
+  leaving: boolean;
   heardAt: number;
   deadlineAt: number | null;
   processes: Map<string, PlacedProcess>;

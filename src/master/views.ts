@@ -79,6 +79,7 @@ export function applicationSummaryOf(app: Application): z.infer<typeof applicati
 export function workerState(worker: Worker): WorkerView["state"] {
   if (worker.record.state === "lost" || worker.record.state === "gone") return worker.record.state;
   if (worker.linkId === null) return "suspect";
+  if (worker.leaving) return "draining";
   return worker.record.state;
 }
 

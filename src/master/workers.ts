@@ -4,6 +4,7 @@
  *   unknown --register--> alive --link closed--> suspect --register--> alive
  *                           |                       \--deadline--> lost (its processes count as gone)
  *                           \--drain--> draining, and the same from there
+ *                           \--leaving, left--> gone (leaving.ts)
  *
  * `suspect` is the absence of a link, not a state of the record. A lost incarnation may not come back: it is told so, stops what it runs and
  * registers as the next one.
@@ -14,7 +15,7 @@ import { workerKey } from "../wire/records.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
-import { endExecutor } from "./executors.js";
+import { endExecutor, isLive } from "./executors.js";
 import { reconcile } from "./inventory.js";
 import type { WorkerRegister, WorkerReport } from "./messages.js";
 import { refreshCapacity, release, sendStop } from "./processes.js";
@@ -22,7 +23,17 @@ import { enqueue } from "./scheduling.js";
 import { changeWorker, type LinkState, log, type MasterState, type Step, touch, type Worker } from "./state.js";
 
 export function newWorker(record: WorkerRecord): Worker {
-  return { id: record.workerId, record, linkId: null, pid: 0, attached: false, heardAt: 0, deadlineAt: null, processes: new Map() };
+  return {
+    id: record.workerId,
+    record,
+    linkId: null,
+    pid: 0,
+    attached: false,
+    leaving: false,
+    heardAt: 0,
+    deadlineAt: null,
+    processes: new Map(),
+  };
 }
 
 export const isDown = (worker: Worker): boolean => worker.record.state === "lost" || worker.record.state === "gone";
@@ -72,6 +83,7 @@ export function registerWorker(state: MasterState, step: Step, link: LinkState, 
     body: { clusterId: state.self.clusterId, ...settings },
   });
   worker.attached = true;
+  worker.leaving = false;
   const count = reconcile(state, step, worker, body.inventory);
   refreshCapacity(state, worker);
   state.recovery.workers.delete(worker.id);
@@ -142,14 +154,14 @@ export function workerReport(state: MasterState, step: Step, link: LinkState, re
   const app = state.applications.get(process.applicationId);
   if (app === undefined) return;
   if (app.driver?.processId === processId) {
-    app.driver.pid = report.pid;
+    app.driver.pid = report.pid > 0 ? report.pid : app.driver.pid;
     app.driver.seen = true;
     touch(state, app);
   }
   const executor = app.executors.get(processId);
-  if (executor !== undefined && executor.state === "placed") {
+  if (executor !== undefined && isLive(executor)) {
     executor.state = "running";
-    executor.pid = report.pid;
+    executor.pid = report.pid > 0 ? report.pid : executor.pid;
     touch(state, app);
     state.marked.views.add(app);
   }
@@ -198,7 +210,8 @@ export function workerDeadline(state: MasterState, step: Step, worker: Worker): 
   dropProcesses(state, step, worker, "its worker is lost");
 }
 
-function rememberLost(state: MasterState, id: string): void {
+/** Of lost and gone workers the last ones are remembered. */
+export function rememberLost(state: MasterState, id: string): void {
   state.lost.set(id, true);
   const [oldest] = state.lost.keys();
   if (oldest === undefined || state.lost.size <= state.settings.maxLostWorkers) return;
@@ -210,7 +223,7 @@ function rememberLost(state: MasterState, id: string): void {
 }
 
 /** All that was counted on this incarnation is gone: executors at once, drivers and programs one after the other (each is a record). */
-function dropProcesses(state: MasterState, step: Step, worker: Worker, why: string): void {
+export function dropProcesses(state: MasterState, step: Step, worker: Worker, why: string): void {
   for (const process of [...worker.processes.values()]) {
     release(state, worker, process.processId);
     const app = state.applications.get(process.applicationId);

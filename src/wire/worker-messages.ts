@@ -7,7 +7,9 @@
  *   1. One message carries registration and inventory; the master reconciles and never stops anything before it is committed.
  *   2. Reports are kept by the worker (durable: they are derived from what lies beside the logs) until `worker.acknowledge`.
  *   3. Orders name a process id, so that a repeated order is harmless: launching what runs, or stopping what has ended, is a no-op.
- *   4. A lost incarnation may not come back: it gets `incarnation-over`, stops all its processes and registers as the next one.
+ *   4. A worker that is stopped in order says so first (`leaving`), ends its processes, and says when nothing of it is left (`left`): it is `gone`
+ *      at once instead of lost after the deadline. Its next process registers as the next incarnation.
+ *   5. A lost incarnation may not come back: it gets `incarnation-over`, stops all its processes and registers as the next one.
  */
 import { z } from "zod";
 import { applicationRecord, resources } from "./application.js";
@@ -41,6 +43,10 @@ export const workerToMaster = {
   }),
   /** A process started, failed to start, or ended. Acknowledged by process id when durable. */
   "worker.report": z.object({ processId: idText, pid: z.number().int().nonnegative(), end: processEnd.nullable(), launchFailed: z.string().nullable() }),
+  /** It is being stopped by its operator, and its processes with it: what is supervised moves elsewhere. Said again after each registration. */
+  "worker.leaving": z.object({}),
+  /** The last word of this incarnation: nothing of it runs, all its ends were acknowledged. The master ends the link when that is durable. */
+  "worker.left": z.object({}),
 } as const;
 
 /** Everything of the launch; a driver and an executor get their own part of it by a private file. */

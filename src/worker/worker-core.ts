@@ -11,7 +11,8 @@
  *      its first order is carried out.
  *   2. An order names a process id and may be repeated: what runs or has ended is not launched again, its report is repeated.
  *   3. An end is kept until the master has it durable. Nothing is stopped because no master is there, however long.
- *   4. An incarnation that is over stops all its processes, and the next one, durable by then, registers only when none of them lives.
+ *   4. A worker that is stopped says so before it stops its processes, and says when none is left and all ends were acknowledged.
+ *   5. An incarnation that is over stops all its processes, and the next one, durable by then, registers only when none of them lives.
  */
 import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
@@ -75,7 +76,7 @@ class CoreOfWorker implements WorkerCore {
   readonly #options: WorkerCoreOptions;
   readonly #limits: WorkerLimits;
   readonly #processes = new Map<string, Entry>();
-  #link: { readonly id: number; state: "new" | "asked" | "registered" } | null = null;
+  #link: { readonly id: number; state: "new" | "asked" | "registered" | "left" } | null = null;
   #masterDeadlineMs: number | null = null;
   #leaseAt: number | null = null;
   #registerAt: number | null = null;
@@ -152,13 +153,23 @@ class CoreOfWorker implements WorkerCore {
     this.#register(turn);
     const closing = this.#closing;
     if (closing === null || closing.done) return;
-    const unacknowledged = this.#processes.size > 0 && this.#link?.state === "registered";
-    if (this.#liveCount() === 0 && unacknowledged)
+    const isListenedTo = this.#link?.state === "registered";
+    if (!closing.leave && isListenedTo && this.#processes.size === 0) this.#leave(turn);
+    const isAwaited = (isListenedTo && this.#processes.size > 0) || this.#link?.state === "left";
+    if (this.#liveCount() === 0 && isAwaited)
       closing.deadline = Math.min(closing.deadline, now.instant + this.#limits.closeAcknowledgeMs);
-    if (closing.leave || closing.deadline <= now.instant || (this.#liveCount() === 0 && !unacknowledged)) {
+    if (closing.leave || closing.deadline <= now.instant || (this.#liveCount() === 0 && !isAwaited)) {
       closing.done = true;
       turn.effects.push({ kind: "closed" });
     }
+  }
+
+  /** The last word. The next process on this directory is another incarnation, whether the master heard it or not. */
+  #leave(turn: Turn<WorkerEffect>): void {
+    if (this.#link === null) return;
+    this.#changeIdentity({ incarnation: this.identity.incarnation + 1 }, turn);
+    this.#send(turn, { kind: "worker.left", body: {} });
+    this.#link.state = "left";
   }
 
   #adopt(found: readonly FoundProcess[], now: Now, turn: Turn<WorkerEffect>): void {
@@ -196,9 +207,11 @@ class CoreOfWorker implements WorkerCore {
     });
   }
 
-  /** Once a connection, as soon as nothing of an earlier incarnation lives (invariant 4). */
+  /** Once a connection, as soon as nothing of an earlier incarnation lives (invariant 5). */
   #register(turn: Turn<WorkerEffect>): void {
-    if (this.#link?.state !== "new" || this.#registerAt !== null || this.#closing !== null) return;
+    if (this.#link?.state !== "new" || this.#registerAt !== null) return;
+    // One that is stopped goes on telling of the ends of its processes, to the next master if need be.
+    if (this.#closing !== null && (this.#closing.leave || this.#closing.done)) return;
     if ([...this.#processes.values()].some((entry) => entry.abandoned)) return;
     this.#link.state = "asked";
     const { address, pid, resources } = this.#options;
@@ -273,7 +286,13 @@ class CoreOfWorker implements WorkerCore {
       epoch,
       processes: this.#liveCount(),
     });
+    this.#sayLeaving(turn);
     for (const entry of this.#processes.values()) this.#report(entry, turn);
+  }
+
+  #sayLeaving(turn: Turn<WorkerEffect>): void {
+    if (this.#closing?.leave === false && this.#link?.state === "registered")
+      this.#send(turn, { kind: "worker.leaving", body: {} });
   }
 
   #incarnationOver(why: string, turn: Turn<WorkerEffect>): void {
@@ -417,6 +436,7 @@ class CoreOfWorker implements WorkerCore {
       { processes: this.#liveCount() },
     );
     if (leave) return;
+    this.#sayLeaving(turn);
     for (const entry of this.#processes.values()) if (entry.phase !== "ended") this.#stop(entry, "its worker is stopped", turn);
   }
 

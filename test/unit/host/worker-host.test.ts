@@ -234,6 +234,8 @@ describe("close", () => {
     await settle();
     expect(master.bodies("worker.report").at(-1)).toMatchObject({ processId: "p", end: END });
     await master.order("worker.acknowledge", { processIds: ["p"] });
+    expect(master.heard.map(({ kind }) => kind).slice(-3)).toEqual(["worker.leaving", "worker.report", "worker.left"]);
+    master.link().close();
     await closed;
     expect(launcher.calls).toEqual(["stop p 3000", "forget p", "close stop"]);
     expect(await closing.ended).toBeNull();

@@ -192,6 +192,105 @@ describe("a worker", () => {
   });
 });
 
+describe("a worker that is stopped in order", () => {
+  const stopInOrder = (worker: TestWorker, exitCodes: Readonly<Record<string, number>> = {}) => {
+    const { master, linkId } = worker;
+    master.send(linkId, "worker.leaving", {});
+    for (const id of [...worker.running.keys()]) worker.end(id, exitCodes[id] ?? null, "SIGTERM");
+    master.send(linkId, "worker.left", {});
+  };
+
+  test("gets nothing more, and is gone for good as soon as it says so, durably before its link is ended", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    master.send(worker.linkId, "worker.leaving", {});
+    master.send(worker.linkId, "worker.leaving", {});
+    expect(states(master)).toEqual(["w1 draining"]);
+    const id = master.submit("k", programSpec());
+    expect(master.state(id)).not.toBe("running");
+    master.send(worker.linkId, "worker.left", {});
+    expect(states(master)).toEqual(["w1 gone"]);
+    expect(master.take("close-link").map(({ linkId }) => linkId)).toEqual([worker.linkId]);
+    // Repeated, and the end of its link: nothing more happens.
+    master.send(worker.linkId, "worker.left", {});
+    worker.disconnect();
+    master.pass(60_000);
+    expect(states(master)).toEqual(["w1 gone"]);
+    expect(events(master, "worker.lost")).toEqual([]);
+    expect(events(master, "worker.gone")).toHaveLength(1);
+    const next = master.failover();
+    expect(next.ask("cluster", {})).toMatchObject({ state: "ALIVE", workers: { gone: 1 } });
+  });
+
+  test("its supervised program starts elsewhere as soon as it has ended, without back-off; its unsupervised one has failed", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1", { cores: 8 });
+    const kept = master.submit("k", programSpec({ supervise: true }));
+    const once = master.submit("o", programSpec());
+    one.launch();
+    const two = new TestWorker(master, "w2", { cores: 2 });
+    master.send(one.linkId, "worker.leaving", {});
+    // Never two at once: the first has not ended.
+    expect(two.launch()).toEqual([]);
+    one.end(`${kept}.d1`, null, "SIGTERM");
+    expect(two.launch()).toEqual([`${kept}.d2`]);
+    one.end(`${once}.d1`, null, "SIGTERM");
+    master.send(one.linkId, "worker.left", {});
+    expect(master.status(kept)).toMatchObject({ state: "running", attempt: 2, attempts: [{ reason: { code: "WORKER_LOST" } }] });
+    expect(master.record(kept).restartedAt).toEqual([]);
+    expect(master.state(once)).toBe("failed");
+  });
+
+  test("the driver of a job there is superseded at once and its executors there are lost at once", () => {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1", { cores: 2 });
+    const two = new TestWorker(master, "w2", { cores: 4 });
+    const id = master.submit("job", jobSpec(2));
+    const launched = [...one.launch(), ...two.launch()];
+    expect(launched).toEqual([`${id}.d1`]);
+    const driver = new TestDriver(master, master.record(id), 1);
+    one.launch();
+    two.launch();
+    const home = one.running.has(`${id}.d1`) ? one : two;
+    const other = home === one ? two : one;
+    new TestWorker(master, "w3", { cores: 8 });
+    const there = other.running.size;
+    master.send(other.linkId, "worker.leaving", {});
+    master.pass(20);
+    expect(driver.view().filter(({ state }) => state === "lost")).toHaveLength(there);
+    master.send(home.linkId, "worker.leaving", {});
+    expect(master.sent("driver.superseded")).toHaveLength(1);
+    expect(master.status(id)).toMatchObject({ state: "running", attempt: 2, driver: { worker: "w3" } });
+    expect(master.record(id).restartedAt).toEqual([]);
+  });
+
+  test("what had been ordered and crossed its last word is started elsewhere at once, a program too", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k", programSpec({ supervise: true }));
+    stopInOrder(worker);
+    const two = new TestWorker(master, "w2");
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("dies in the middle: judged by its deadline; and comes back as the next incarnation, or as itself", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    master.send(worker.linkId, "worker.leaving", {});
+    worker.disconnect();
+    expect(states(master)).toEqual(["w1 suspect"]);
+    worker.register();
+    expect(states(master)).toEqual(["w1 alive"]);
+    stopInOrder(worker);
+    worker.register();
+    expect(master.sent("worker.refused").map(({ body }) => body.reason)).toEqual(["incarnation-over"]);
+    worker.incarnation = 2;
+    worker.register();
+    expect(states(master)).toEqual(["w1 alive"]);
+    expect(master.state(master.submit("k", programSpec()))).toBe("running");
+  });
+});
+
 describe("a program on a lost worker", () => {
   test("that is supervised starts elsewhere only after it must have ended by itself", () => {
     const master = new TestMaster();

@@ -263,19 +263,49 @@ describe("an incarnation that is over", () => {
 });
 
 describe("close", () => {
-  test("stops all processes and ends when the master has their ends", () => {
+  test("says so, stops all processes, and says when the master has their ends and nothing is left", () => {
     const bench = new WorkerBench();
     bench.register();
     bench.run("p");
     bench.run("q");
-    expect(bench.step({ kind: "close", leave: false }).map((effect) => effect.kind)).toEqual(["stop", "stop"]);
+    const closing = bench.step({ kind: "close", leave: false });
+    expect(closing.map((effect) => effect.kind)).toEqual(["send", "stop", "stop"]);
+    expect(sent(closing)).toEqual([{ kind: "worker.leaving", body: {} }]);
     // Orders are left unanswered: the master gives them to another worker.
     expect(bench.launch("r")).toEqual([]);
     expect(kinds(bench.step({ kind: "ended", processId: "p", end: END }))).toEqual(["send"]);
     expect(kinds(bench.hear({ kind: "worker.acknowledge", body: { processIds: ["p"] } }))).toEqual(["forget"]);
     expect(kinds(bench.step({ kind: "ended", processId: "q", end: END }))).toEqual(["send"]);
-    expect(kinds(bench.hear({ kind: "worker.acknowledge", body: { processIds: ["q"] } }))).toEqual(["forget", "closed"]);
+    const last = bench.hear({ kind: "worker.acknowledge", body: { processIds: ["q"] } });
+    expect(kinds(last)).toEqual(["forget", "send"]);
+    expect(sent(last)).toEqual([{ kind: "worker.left", body: {} }]);
+    // The next one on this directory is another incarnation, before this one is known to be gone.
+    expect(bench.identity.incarnation).toBe(2);
+    expect(kinds(bench.disconnect())).toEqual(["closed"]);
     expect(bench.wakeUp()).toEqual([]);
+  });
+
+  test("does not wait for ever until its last word is confirmed", () => {
+    const bench = new WorkerBench();
+    bench.register();
+    const since = bench.now;
+    expect(sent(bench.step({ kind: "close", leave: false })).map(({ kind }) => kind)).toEqual(["worker.leaving", "worker.left"]);
+    while (!kinds(bench.wakeUp()).includes("closed")) expect(bench.now - since).toBeLessThan(3_000);
+    expect(bench.now - since).toBe(2_000);
+  });
+
+  test("goes on at the next master when the present one dies meanwhile", () => {
+    const bench = new WorkerBench();
+    bench.register();
+    bench.run("p");
+    bench.step({ kind: "close", leave: false });
+    bench.disconnect();
+    expect(bench.connect(2)).toMatchObject([{ kind: "worker.register", body: { inventory: [{ processId: "p", end: null }] } }]);
+    expect(sent(bench.welcome())).toEqual([{ kind: "worker.leaving", body: {} }]);
+    expect(sent(bench.step({ kind: "ended", processId: "p", end: END }))).toMatchObject([{ kind: "worker.report" }]);
+    expect(sent(bench.hear({ kind: "worker.acknowledge", body: { processIds: ["p"] } }))).toEqual([
+      { kind: "worker.left", body: {} },
+    ]);
   });
 
   test("does not wait for a master that is not there, nor for ever for one that does not answer", () => {
