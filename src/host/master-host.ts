@@ -18,7 +18,7 @@ import { sleep } from "../env/clock.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
-import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../master/settings.js";
+import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
 import { type Facts, NO_SECRET } from "../wire/handshake.js";
 import type { MasterState } from "../wire/views.js";
 import type { Link } from "./link.js";
@@ -110,7 +110,8 @@ class Master implements MasterHost {
     const settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
     // With short deadlines heartbeats come often enough for three of them to be missed.
     const heartbeatMs = Math.ceil(Math.min(settings.heartbeatMs, settings.workerDeadlineMs / 4, settings.driverDeadlineMs / 4));
-    this.#settings = { ...settings, heartbeatMs };
+    const programFenceMs = Math.max(settings.programFenceMs, PROGRAM_ENDS_WITHIN_MS - settings.workerDeadlineMs);
+    this.#settings = { ...settings, heartbeatMs, programFenceMs };
     const { masterId, pid } = options;
     this.#desk = createMasterDesk({
       artifacts: createMasterArtifacts(options.blobs, options.env.digest),

@@ -46,6 +46,11 @@ export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
   maxRecordBytes: 900_000,
 };
 
+/**
+ * A program whose worker is gone ends itself within this time, however short the deadline is: 3 s until its lease can be called old, which is
+ * looked at once a second, then 2 s between the polite signal and the kill (node/process-shim.ts), and 2 s for clocks and a busy machine.
+ */
+export const PROGRAM_ENDS_WITHIN_MS = 8_000;
 /** Durable changes that one step may make, so that a turn (which is cut between steps) fits one transaction of every store. */
 export const MAX_STEP_CHANGES = 16;
 /** In a cluster of more workers than SMALL_CLUSTER, passes that cost time in proportion to their number are at least this far apart. */
