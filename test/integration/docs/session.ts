@@ -83,7 +83,9 @@ export async function openSession(): Promise<Session> {
     const child = start(block.text, "pipe");
     output = "";
     for (const stream of [child.stdout, child.stderr])
-      stream?.on("data", (chunk: Buffer) => void (output += chunk.toString("utf8")));
+      stream?.on("data", (chunk: Buffer) => {
+        output += chunk.toString("utf8");
+      });
     const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
     const timer = setTimeout(() => signalGroup(child, "SIGKILL"), COMMAND_TIMEOUT_MS);
     if (interruptAt !== null) {
@@ -191,7 +193,6 @@ console.log(typeof value === "string" && process.argv.includes("-r") ? value : J
 /** What differs from run to run, replaced by its kind. */
 function normal(line: string): string {
   return line
-    .replace(/\x1b\[[0-9;]*m/g, "")
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME")
     .replace(/\b\d\d:\d\d:\d\d(?:\.\d+)?\b/g, "TIME")
     .replace(/\bapp-\d+-\d+/g, "APP")

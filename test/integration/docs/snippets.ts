@@ -49,8 +49,9 @@ function framed(frame: string, example: string, where: string): string {
   const marker = /^( *)\/\/ \.\.\.$/m.exec(frame);
   if (marker === null) throw new Error(`${where}: the frame has no "// ..."`);
   const indent = marker[1] ?? "";
+  const code = example.replace(/"[^"\n]*"|\/\/.*$/gm, "");
   const named = frame.replace(new RegExp(`^${indent}const (\\w+) = [\\s\\S]*?;\\n`, "gm"), (statement, name: string) =>
-    new RegExp(`\\b${name}\\b`).test(example) ? statement : "",
+    new RegExp(`\\b${name}\\b`).test(code) ? statement : "",
   );
   return named.replace(`${indent}// ...`, () => example);
 }
@@ -58,7 +59,8 @@ function framed(frame: string, example: string, where: string): string {
 function expectedOf(block: Block): Snippet["expected"] {
   const found = new Map<string, unknown[]>();
   for (const [, name = "", text = ""] of block.text.matchAll(/^\s*\/\/ ([\w./-]+): (.+)$/gm)) {
-    if (name === "fails") continue;
+    // A comment that names neither a sink nor a file is just a comment.
+    if (name === "fails" || !block.text.includes(`"${name}"`)) continue;
     const values = found.get(name) ?? [];
     found.set(name, values);
     try {
