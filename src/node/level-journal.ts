@@ -49,9 +49,10 @@ export class LevelJournal {
     this.database = database;
   }
 
-  /** Rejects with LevelDB's own errors; LEVEL_LOCKED (as code of the cause) when another process has the lock. */
-  static async open(location: string): Promise<LevelJournal> {
-    const database: Database = new ClassicLevel<string, Uint8Array>(location, { keyEncoding: "utf8", valueEncoding: "view" });
+  /** Rejects with LevelDB's own errors; LEVEL_LOCKED (as code of the cause) when another process has the lock. `create`: where none is yet. */
+  static async open(location: string, { create }: { readonly create: boolean }): Promise<LevelJournal> {
+    const options = { keyEncoding: "utf8", valueEncoding: "view", createIfMissing: create } as const;
+    const database: Database = new ClassicLevel<string, Uint8Array>(location, options);
     try {
       await database.open();
     } catch (thrown) {
@@ -63,7 +64,9 @@ export class LevelJournal {
 
   /** Reads and checks everything. Rejects STORE_UNUSABLE when what is there is not what was written. */
   async load(): Promise<Loaded> {
-    const stored = await this.database.get(STATE_KEY);
+    const reading = this.database.get(STATE_KEY);
+    // Told by the await below, after the pages.
+    reading.catch(() => {});
     const records: StoredRecord[] = [];
     let checksum = 0;
     const range = { gte: RECORD_PREFIX, lt: RECORD_END, highWaterMarkBytes: READ_AHEAD_BYTES, fillCache: false };
@@ -81,6 +84,7 @@ export class LevelJournal {
     } finally {
       await iterator.close();
     }
+    const stored = await reading;
     if (stored === undefined && records.length === 0) return { records, revision: 0, empty: true };
     const state = readState(stored);
     if (state.records !== records.length || state.checksum !== checksum) {

@@ -164,7 +164,7 @@ class LevelStore implements CoordinationStore {
     openHere.add(identity);
     try {
       await this.space.check(0);
-      const journal = await openJournal(this.paths);
+      const journal = await openJournal(this.paths, !isStore);
       if (journal === "locked") {
         openHere.delete(identity);
         if (isStore && clock.now() >= this.checkedUntil) this.checkedUntil = clock.now() + CHECKED_FOR_MS;
@@ -232,9 +232,9 @@ class LevelStore implements CoordinationStore {
 }
 
 /** LevelDB's errors are explained by the caller; `locked` only when another process really has the lock. */
-async function openJournal(paths: StorePaths): Promise<LevelJournal | "locked"> {
+async function openJournal(paths: StorePaths, create: boolean): Promise<LevelJournal | "locked"> {
   try {
-    return await LevelJournal.open(paths.database);
+    return await LevelJournal.open(paths.database, { create });
   } catch (thrown) {
     if (isLocked(thrown)) return "locked";
     throw thrown;
