@@ -9,7 +9,7 @@ import type { Benchmark, Context } from "./benchmark.js";
 const START_TIMEOUT_MS = 30_000;
 const MASTER_ARGS = ["--log-level", "debug", "--log-format", "json"] as const;
 /** Between a standby's readiness and the kill: nothing of a start is in the measured time. */
-const SETTLE_MS = 300;
+const SETTLE_MS = 1100;
 
 /** Milliseconds since the kill, by the log of the next leader (its clock has millisecond steps). */
 const PARTS: readonly { readonly what: string; readonly says: RegExp }[] = [

@@ -10,6 +10,7 @@ import { newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs } from "../parse.js";
 import { openRecovery } from "../recovery.js";
+import { rehearseOnStandby } from "../rehearsal.js";
 
 interface MasterOptions extends DaemonOptions {
   readonly recovery: string;
@@ -58,6 +59,7 @@ async function master(options: MasterOptions): Promise<void> {
     maxFinished: parseCount("--max-finished", options.maxFinished, { min: 1, max: 1_000_000 }),
   };
   const recovery = await openRecovery(options.recovery, options.storage, env);
+  const rehearsal = recovery.mode === "store" ? rehearseOnStandby(env) : null;
   try {
     const host = await runMasterHost({
       env,
@@ -70,6 +72,7 @@ async function master(options: MasterOptions): Promise<void> {
       blobs: recovery.blobs,
       secret,
       settings,
+      onState: () => rehearsal?.stop(),
     });
     env.log.info(`listening on ${host.address}`);
     const advertisement =
@@ -84,6 +87,8 @@ async function master(options: MasterOptions): Promise<void> {
       await host.close();
     }
   } finally {
+    rehearsal?.stop();
+    await rehearsal?.ended;
     await recovery.close();
   }
 }
