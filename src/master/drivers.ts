@@ -12,7 +12,7 @@ import { encodeApplicationRecord } from "../wire/records.js";
 import { finishApplication } from "./applications.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
 import { tell } from "./events.js";
-import { isLive, liveExecutors, orderExecutors, showExecutors } from "./executors.js";
+import { givenBack, isLive, liveExecutors, orderExecutors, showExecutors } from "./executors.js";
 import type { DriverExecutors, DriverFinished, DriverRegister } from "./messages.js";
 import { release, stop, stopProcesses } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
@@ -56,8 +56,9 @@ export function registerDriver(
   if (state.mode === "none") adoptRecord(state, step, body.application);
   const app = state.applications.get(applicationId);
   if (app === undefined) {
-    if (state.quarantined.some(({ key }) => key === `applications/${applicationId}`)) {
-      refuse("RECORD_QUARANTINED", `the record of ${applicationId} could not be read`);
+    const quarantined = state.quarantine.refusal(applicationId);
+    if (quarantined !== null) {
+      refuse("RECORD_QUARANTINED", quarantined.message);
       return;
     }
     refuse("SUPERSEDED", `${applicationId} is over and forgotten`);
@@ -150,12 +151,12 @@ function giveBack(state: MasterState, step: Step, app: Application, processIds: 
   for (const processId of processIds) {
     app.released.add(processId);
     const executor = app.executors.get(processId);
-    app.executors.delete(processId);
-    const worker = executor?.workerId == null ? undefined : state.workers.get(executor.workerId);
+    if (executor === undefined || !isLive(executor)) continue;
+    const worker = executor.workerId === null ? undefined : state.workers.get(executor.workerId);
     const process = worker?.processes.get(processId);
-    if (worker !== undefined && process !== undefined && executor !== undefined && isLive(executor)) {
+    if (worker !== undefined && process !== undefined)
       stop(state, step, worker, process, "its driver gave it back", state.settings.stopGraceMs);
-    }
+    givenBack(state, app, executor);
   }
   for (const oldest of app.released) {
     if (app.released.size <= MAX_RELEASED) break;

@@ -16,6 +16,8 @@ import { type Application, type Executor, type MasterState, type Step, touch } f
 /** Executors that one leader may mint for one attempt before ids of the next epoch would begin. */
 const EXECUTORS_PER_EPOCH = 100_000;
 
+const GIVEN_BACK = "its driver gave it back";
+
 export const isLive = (executor: Executor): boolean => executor.state !== "ended" && executor.state !== "lost";
 
 export function liveExecutors(app: Application): number {
@@ -79,10 +81,26 @@ export function endExecutor(
   reason: string,
 ): void {
   const executor = app.executors.get(processId);
-  if (executor === undefined || !isLive(executor)) return;
+  if (executor === undefined) return;
+  if (!isLive(executor)) {
+    if (executor.reason !== GIVEN_BACK) return;
+    // Its driver was faster: it saw the connection break. How the process ended is news to it.
+    executor.reason = reason;
+    showExecutors(state, app);
+    return;
+  }
   executor.state = how;
   executor.reason = reason;
   if (how === "lost") emit(state, step, "executor.lost", processId, `Executor ${processId} is lost: ${reason}.`);
+  forgetEnded(app);
+  showExecutors(state, app);
+}
+
+/** Its driver has no use for it any more. It is kept for those who look for its logs, and until its worker has said how it ended. */
+export function givenBack(state: MasterState, app: Application, executor: Executor): void {
+  if (executor.state === "waiting") app.executors.delete(executor.processId);
+  executor.state = "ended";
+  executor.reason = GIVEN_BACK;
   forgetEnded(app);
   showExecutors(state, app);
 }

@@ -60,7 +60,7 @@ export const SMALL_CLUSTER = 128;
 export const MAX_BLOCKED = 32;
 /** Views of its executors go to a driver at most this often. */
 export const DRIVER_VIEW_INTERVAL_MS = 20;
-/** Executors that ended and that the driver has not released yet; older ones are forgotten. */
+/** Executors of an attempt that ended and are still shown; older ones are forgotten. */
 export const MAX_ENDED_EXECUTORS = 256;
 /** A cancelled job's driver has this share of the grace to end in order, before it gets a signal. */
 export const CANCEL_BY_MESSAGE_SHARE = 0.4;

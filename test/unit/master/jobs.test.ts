@@ -62,7 +62,7 @@ describe("a job", () => {
     expect(master.status(id).reason?.message).toContain("1 core and 100 MiB for its driver and 4 times 1 core and 100 MiB");
   });
 
-  test("gets another executor for one that ended, and is shown both until it gives the ended one back", () => {
+  test("gets another executor for one that ended; the ended one stays in sight of those who want its logs", () => {
     const { master, workers, id, driver } = running();
     host(workers, `${id}.d1.e1`).end(`${id}.d1.e1`, null, "SIGKILL");
     const launched = workers.flatMap((worker) => worker.launch());
@@ -75,7 +75,18 @@ describe("a job", () => {
     ]);
     driver.executors(2, [`${id}.d1.e1`]);
     master.pass(20);
-    expect(driver.view().map(({ processId }) => processId)).toEqual([`${id}.d1.e2`, `${id}.d1.e3`]);
+    expect(driver.view()).toMatchObject([{ processId: `${id}.d1.e1`, state: "ended" }, { state: "running" }, { state: "running" }]);
+    const { processes } = master.ask("logs.locate", { application: id });
+    expect(processes.map(({ processId }) => processId)).toEqual([`${id}.d1`, ...[1, 2, 3].map((n) => `${id}.d1.e${n}`)]);
+  });
+
+  test("hears how an executor ended also when it had given it back by then", () => {
+    const { master, workers, id, driver } = running();
+    driver.executors(2, [`${id}.d1.e1`]);
+    master.pass(20);
+    host(workers, `${id}.d1.e1`).end(`${id}.d1.e1`, 134, null, "out of memory");
+    master.pass(20);
+    expect(driver.view()[0]).toMatchObject({ processId: `${id}.d1.e1`, state: "ended", reason: "out of memory" });
   });
 
   test("gets another executor for one that it gave up, which is stopped", () => {
