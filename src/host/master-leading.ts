@@ -12,6 +12,7 @@ import type { Leadership } from "../coordination/leadership.js";
 import type { Env } from "../env/env.js";
 import { createMasterCore } from "../master/core.js";
 import type { MasterEffect, MasterEvent } from "../master/effects.js";
+import type { Quarantined } from "../master/quarantine.js";
 import type { MasterSettings } from "../master/settings.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
 import {
@@ -19,6 +20,7 @@ import {
   applicationKey,
   decodeApplicationRecord,
   decodeWorkerRecord,
+  submissionKeyIn,
   WORKERS_PREFIX,
   workerKey,
 } from "../wire/records.js";
@@ -109,11 +111,11 @@ export function lead(options: LeadingOptions): Leading {
 async function readAll(leadership: Leadership, signal: AbortSignal) {
   const applications: ApplicationRecord[] = [];
   const workers: WorkerRecord[] = [];
-  const quarantined: { readonly key: string; readonly reason: string }[] = [];
+  const quarantined: Quarantined[] = [];
   for await (const page of leadership.readRecords({ prefix: APPLICATIONS_PREFIX, signal })) {
     for (const { key, value } of page) {
       const decoded = decodeApplicationRecord(value);
-      if (!decoded.ok) quarantined.push({ key, reason: decoded.reason });
+      if (!decoded.ok) quarantined.push({ key, reason: decoded.reason, submissionKey: submissionKeyIn(decoded.body) });
       else if (applicationKey(decoded.record.id) !== key) quarantined.push({ key, reason: `it is of ${decoded.record.id}` });
       else applications.push(decoded.record);
     }

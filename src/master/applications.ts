@@ -37,6 +37,11 @@ export function submit(state: MasterState, step: Step, linkId: number, requestId
   }
   const contentHash = state.contentHash(canonicalJson(input.spec as unknown as JsonValue));
   const known = knownByKey(state, input.key);
+  const quarantined = known === null ? state.quarantine.refusal(input.key) : null;
+  if (quarantined !== null) {
+    refuse(quarantined);
+    return;
+  }
   if (known !== null && known.record.contentHash !== contentHash) {
     const message = `the key ${input.key} names application ${known.id}, which was submitted with other content`;
     refuse(shape("CONFLICT", message, "Use another --id for another application, or repeat the submission unchanged."));

@@ -21,6 +21,7 @@ import { workerLeaving, workerLeft } from "./leaving.js";
 import type { DriverExecutors, DriverFinished, DriverRegister, WorkerRegister, WorkerReport } from "./messages.js";
 import { flushStatus, isOperation, operate, waiterDeadline } from "./operations.js";
 import { stop } from "./processes.js";
+import { Quarantine, type Quarantined } from "./quarantine.js";
 import { completeIfDone, elected, load, type Records, recoveryDeadline } from "./recovery.js";
 import { scheduleIfWanted } from "./scheduling.js";
 import { MAX_STEP_CHANGES, type MasterSettings } from "./settings.js";
@@ -47,15 +48,16 @@ export interface MasterCoreOptions extends Identity {
   readonly contentHash: (canonicalSpec: string) => string;
   readonly records: Records;
   /** Records that could not be decoded: shown, and never written. */
-  readonly quarantined: readonly { readonly key: string; readonly reason: string }[];
+  readonly quarantined: readonly Quarantined[];
 }
 
 export type MasterCore = Core<MasterEvent, MasterEffect>;
 
 /** Its first event is `elected`. */
 export function createMasterCore(options: MasterCoreOptions): MasterCore {
-  const { epoch, masterId, clusterId, address, pid, mode, settings, contentHash, quarantined } = options;
-  const state = createState({ self: { epoch, masterId, clusterId, address, pid }, mode, settings, contentHash, quarantined });
+  const { epoch, masterId, clusterId, address, pid, mode, settings, contentHash } = options;
+  const quarantine = new Quarantine(options.quarantined);
+  const state = createState({ self: { epoch, masterId, clusterId, address, pid }, mode, settings, contentHash, quarantine });
   load(state, options.records);
   return {
     step(event: MasterEvent, now: Now, turn: Turn<MasterEffect>): void {
@@ -281,11 +283,12 @@ function carryOn(state: MasterState, step: Step, work: Backlog): void {
 
 function writeMarked(state: MasterState, step: Step): void {
   const { marked } = state;
-  for (const worker of marked.workers)
-    step.turn.writes.push({ key: workerKey(worker.id), value: encodeWorkerRecord(worker.record) });
-  for (const app of marked.applications)
-    step.turn.writes.push({ key: applicationKey(app.id), value: encodeApplicationRecord(app.record) });
-  for (const key of marked.deleted) step.turn.writes.push({ key, value: null });
+  const write = (key: string, value: Uint8Array | null) => {
+    if (!state.quarantine.has(key)) step.turn.writes.push({ key, value });
+  };
+  for (const worker of marked.workers) write(workerKey(worker.id), encodeWorkerRecord(worker.record));
+  for (const app of marked.applications) write(applicationKey(app.id), encodeApplicationRecord(app.record));
+  for (const key of marked.deleted) write(key, null);
   marked.workers.clear();
   marked.applications.clear();
   marked.deleted.clear();

@@ -17,7 +17,6 @@ import { showExecutors } from "./executors.js";
 import { order, place, sendStop } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
 import type { Application, MasterState, PlacedProcess, Step, Worker } from "./state.js";
-import { isQuarantined } from "./workers.js";
 
 /** Returns the number of live processes. */
 export function reconcile(state: MasterState, step: Step, worker: Worker, inventory: readonly ProcessReport[]): number {
@@ -29,7 +28,7 @@ export function reconcile(state: MasterState, step: Step, worker: Worker, invent
     if (report.end === null) {
       live += 1;
       adoptLive(state, step, worker, report);
-    } else if (!isQuarantined(state, report.processId)) {
+    } else if (!state.quarantine.hasProcess(report.processId)) {
       if (state.mode === "none") adoptRecord(state, step, report.application);
       processEnded(state, step, worker, report.processId, report.end, null);
       ended.push(report.processId);
@@ -61,7 +60,7 @@ function adoptLive(state: MasterState, step: Step, worker: Worker, report: Proce
   };
   if (known === undefined) place(state, worker, process);
   else known.phase = "running";
-  const reason = isQuarantined(state, report.processId) ? null : reasonToStop(app, report.processId, parsed.attempt);
+  const reason = state.quarantine.hasProcess(report.processId) ? null : reasonToStop(app, report.processId, parsed.attempt);
   if (reason !== null) {
     const counted = worker.processes.get(report.processId);
     if (counted !== undefined) counted.stopping = reason;

@@ -28,14 +28,9 @@ export function operate(
   const withApplication = (act: (app: Application) => void) => {
     const ref = (input as OperationInput<"cancel">).application;
     const app = findApplication(state, ref);
+    const unknown = () => shape("NOT_FOUND", `there is no application ${ref}`, "holdfast list shows those that are known.");
     if (app !== null) act(app);
-    else
-      replyError(
-        step,
-        linkId,
-        requestId,
-        shape("NOT_FOUND", `there is no application ${ref}`, "holdfast list shows those that are known."),
-      );
+    else replyError(step, linkId, requestId, state.quarantine.refusal(ref) ?? unknown());
   };
   switch (name) {
     case "submit":

@@ -24,7 +24,8 @@ export interface Records {
 }
 
 export function load(state: MasterState, records: Records): void {
-  for (const record of records.workers) state.workers.set(record.workerId, newWorker(record));
+  for (const record of [...records.workers, ...state.quarantine.workers(records.applications)])
+    state.workers.set(record.workerId, newWorker(record));
   const lost = records.workers
     .filter((record) => record.state === "lost" || record.state === "gone")
     .sort((a, b) => a.changedAt - b.changedAt);
@@ -68,7 +69,7 @@ export function elected(state: MasterState, step: Step): void {
     `Recovering ${plural(applications.length, "application")} and ${plural(workers.length, "worker")} (epoch ${state.self.epoch}).`,
   );
   step.turn.effects.push({ kind: "phase", phase: "RECOVERING" });
-  for (const { key, reason } of state.quarantined) {
+  for (const { key, reason } of state.quarantine.records) {
     log(state, step, "error", `The record ${key} cannot be read (${reason}). It is kept as it is; the rest is recovered.`, { key });
   }
   for (const worker of workers) {

@@ -19,6 +19,7 @@ import type { Progress } from "../wire/progress.js";
 import type { EventView, masterView, MasterState as Phase } from "../wire/views.js";
 import { Deadlines } from "./deadlines.js";
 import type { LogFields, LogLevel, MasterEffect } from "./effects.js";
+import type { Quarantine } from "./quarantine.js";
 import type { MasterSettings } from "./settings.js";
 
 /**
@@ -192,7 +193,7 @@ export interface MasterState {
   phase: Phase;
   recovery: Recovery;
   standbys: readonly z.infer<typeof masterView>[];
-  readonly quarantined: readonly { readonly key: string; readonly reason: string }[];
+  readonly quarantine: Quarantine;
   readonly applications: Map<string, Application>;
   readonly byKey: Map<string, string>;
   readonly workers: Map<string, Worker>;
@@ -295,7 +296,7 @@ export function createState(options: {
   readonly mode: RecoveryMode;
   readonly settings: MasterSettings;
   readonly contentHash: (canonicalSpec: string) => string;
-  readonly quarantined: MasterState["quarantined"];
+  readonly quarantine: Quarantine;
 }): MasterState {
   return {
     ...options,

@@ -7,6 +7,9 @@ import type { ApplicationView, applicationSummary, ClusterView, WorkerView } fro
 import { usedOf } from "./processes.js";
 import { type Application, type MasterState, type Step, shape, type Worker } from "./state.js";
 
+/** Of records that cannot be read; the log of the master names all. */
+const MAX_QUARANTINED_SHOWN = 1_000;
+
 const iso = (wall: number | null): string | null => (wall === null ? null : isoTime(wall));
 
 export function applicationView(state: MasterState, app: Application): ApplicationView {
@@ -123,7 +126,7 @@ export function clusterView(state: MasterState): ClusterView {
       completedAt: iso(recovery.completedWall),
       durationMs: recovery.durationMs,
     },
-    quarantined: state.quarantined.map(({ key, reason }) => ({ key, reason })),
+    quarantined: state.quarantine.records.slice(0, MAX_QUARANTINED_SHOWN).map(({ key, reason }) => ({ key, reason })),
   };
 }
 

@@ -10,7 +10,6 @@
  * registers as the next one.
  */
 import type { WorkerRecord } from "../wire/application.js";
-import { parseProcessId } from "../wire/ids.js";
 import { workerKey } from "../wire/records.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
@@ -138,7 +137,7 @@ export function workerReport(state: MasterState, step: Step, link: LinkState, re
   const { processId } = report;
   worker.heardAt = step.now.instant;
   if (report.end !== null || report.launchFailed !== null) {
-    if (isQuarantined(state, processId)) return;
+    if (state.quarantine.hasProcess(processId)) return;
     const end = report.end ?? { exitCode: null, signal: null, reason: report.launchFailed };
     processEnded(state, step, worker, processId, end, report.launchFailed);
     step.turn.effects.push({ kind: "send", linkId: link.id, message: "worker.acknowledge", body: { processIds: [processId] } });
@@ -146,7 +145,7 @@ export function workerReport(state: MasterState, step: Step, link: LinkState, re
   }
   const process = worker.processes.get(processId);
   if (process === undefined) {
-    if (!isQuarantined(state, processId))
+    if (!state.quarantine.hasProcess(processId))
       sendStop(step, worker, processId, "nobody waits for it any more", state.settings.stopGraceMs);
     return;
   }
@@ -165,12 +164,6 @@ export function workerReport(state: MasterState, step: Step, link: LinkState, re
     touch(state, app);
     state.marked.views.add(app);
   }
-}
-
-/** Of an application whose record could not be read: left alone until a person has looked at it. */
-export function isQuarantined(state: MasterState, processId: string): boolean {
-  const parsed = parseProcessId(processId);
-  return parsed !== null && state.quarantined.some(({ key }) => key === `applications/${parsed.application}`);
 }
 
 export function workerLinkClosed(state: MasterState, step: Step, worker: Worker, heardAt: number): void {

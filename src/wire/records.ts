@@ -16,7 +16,7 @@ export const WORKERS_PREFIX = "workers/";
 export const applicationKey = (id: string): string => `${APPLICATIONS_PREFIX}${id}`;
 export const workerKey = (id: string): string => `${WORKERS_PREFIX}${id}`;
 
-interface RecordFormat<T> {
+export interface RecordFormat<T> {
   readonly kind: string;
   readonly version: number;
   readonly schema: z.ZodType<T>;
@@ -27,13 +27,16 @@ interface RecordFormat<T> {
 const APPLICATION: RecordFormat<ApplicationRecord> = { kind: "application", version: 1, schema: applicationRecord, upgrades: {} };
 const WORKER: RecordFormat<WorkerRecord> = { kind: "worker", version: 1, schema: workerRecord, upgrades: {} };
 
-export type Decoded<T> = { readonly ok: true; readonly record: T } | { readonly ok: false; readonly reason: string };
+/** `body`: what of a record that cannot be read could be read nevertheless; undefined where not even that. */
+export type Decoded<T> =
+  | { readonly ok: true; readonly record: T }
+  | { readonly ok: false; readonly reason: string; readonly body?: unknown };
 
-function encode<T>(format: RecordFormat<T>, record: T): Uint8Array {
+export function encode<T>(format: RecordFormat<T>, record: T): Uint8Array {
   return utf8Encode(JSON.stringify({ v: format.version, kind: format.kind, body: record }));
 }
 
-function decode<T>(format: RecordFormat<T>, bytes: Uint8Array): Decoded<T> {
+export function decode<T>(format: RecordFormat<T>, bytes: Uint8Array): Decoded<T> {
   const text = utf8Decode(bytes);
   if (text === null) return { ok: false, reason: "not UTF-8" };
   let parsed: unknown;
@@ -44,14 +47,18 @@ function decode<T>(format: RecordFormat<T>, bytes: Uint8Array): Decoded<T> {
   }
   if (typeof parsed !== "object" || parsed === null) return { ok: false, reason: "not a record" };
   const { v, kind, body } = parsed as { v?: unknown; kind?: unknown; body?: unknown };
-  if (kind !== format.kind) return { ok: false, reason: `of kind ${JSON.stringify(kind)} instead of ${format.kind}` };
-  if (typeof v !== "number" || !Number.isInteger(v) || v < 1) return { ok: false, reason: "without a version" };
-  if (v > format.version) return { ok: false, reason: `of version ${v}, this program knows versions up to ${format.version}` };
+  if (kind !== format.kind) return { ok: false, reason: `of kind ${JSON.stringify(kind)?.slice(0, 100)} instead of ${format.kind}` };
+  if (typeof v !== "number" || !Number.isInteger(v) || v < 1) return { ok: false, reason: "without a version", body };
+  if (v > format.version) return { ok: false, reason: `of version ${v}, this program knows versions up to ${format.version}`, body };
   let current = body;
   for (let version = v; version < format.version; version++) {
     const upgrade = format.upgrades[version];
-    if (upgrade === undefined) return { ok: false, reason: `of version ${v}, from which there is no upgrade` };
-    current = upgrade(current);
+    if (upgrade === undefined) return { ok: false, reason: `of version ${v}, from which there is no upgrade`, body };
+    try {
+      current = upgrade(current);
+    } catch {
+      return { ok: false, reason: `of version ${v}, and not what that version was`, body };
+    }
   }
   const checked = format.schema.safeParse(current);
   if (checked.success) return { ok: true, record: checked.data };
@@ -59,6 +66,7 @@ function decode<T>(format: RecordFormat<T>, bytes: Uint8Array): Decoded<T> {
   return {
     ok: false,
     reason: `not valid at ${issue === undefined ? "?" : issue.path.join(".") || "the top"}: ${issue?.message ?? "unknown"}`,
+    body,
   };
 }
 
@@ -66,3 +74,9 @@ export const encodeApplicationRecord = (record: ApplicationRecord): Uint8Array =
 export const decodeApplicationRecord = (bytes: Uint8Array): Decoded<ApplicationRecord> => decode(APPLICATION, bytes);
 export const encodeWorkerRecord = (record: WorkerRecord): Uint8Array => encode(WORKER, record);
 export const decodeWorkerRecord = (bytes: Uint8Array): Decoded<WorkerRecord> => decode(WORKER, bytes);
+
+/** The key that an application's record, unreadable otherwise, was submitted with: it must not be taken for a new one. */
+export function submissionKeyIn(body: unknown): string | null {
+  const key = typeof body === "object" && body !== null ? (body as { submissionKey?: unknown }).submissionKey : undefined;
+  return typeof key === "string" ? key : null;
+}

@@ -3,11 +3,12 @@ import { createHash } from "node:crypto";
 import type { Turn } from "../../../src/base/core.js";
 import { createMasterCore, type MasterCore } from "../../../src/master/core.js";
 import type { MasterEffect, MasterEvent } from "../../../src/master/effects.js";
+import type { Quarantined } from "../../../src/master/quarantine.js";
 import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../../../src/master/settings.js";
 import type { ApplicationRecord, ApplicationSpec, WorkerRecord } from "../../../src/wire/application.js";
 import { DEFAULT_RESTART_POLICY } from "../../../src/wire/application.js";
 import type { OperationInput, OperationName, OperationOutput } from "../../../src/wire/operations.js";
-import { decodeApplicationRecord, decodeWorkerRecord } from "../../../src/wire/records.js";
+import { decodeApplicationRecord, decodeWorkerRecord, submissionKeyIn } from "../../../src/wire/records.js";
 import type { LaunchOrder, ProcessReport } from "../../../src/wire/worker-messages.js";
 
 export const MIB = 1024 * 1024;
@@ -61,7 +62,7 @@ export class TestMaster {
   /** Effects since the last `take...`. */
   effects: MasterEffect[] = [];
   readonly logs: string[] = [];
-  quarantined: { key: string; reason: string }[] = [];
+  quarantined: Quarantined[] = [];
   private nextLink = 1;
   private nextRequest = 1;
 
@@ -80,7 +81,7 @@ export class TestMaster {
     this.quarantined = [];
     for (const [key, bytes] of this.store) {
       const decoded = key.startsWith("applications/") ? decodeApplicationRecord(bytes) : decodeWorkerRecord(bytes);
-      if (!decoded.ok) this.quarantined.push({ key, reason: decoded.reason });
+      if (!decoded.ok) this.quarantined.push({ key, reason: decoded.reason, submissionKey: submissionKeyIn(decoded.body) });
       else if (key.startsWith("applications/")) applications.push(decoded.record as ApplicationRecord);
       else workers.push(decoded.record as WorkerRecord);
     }

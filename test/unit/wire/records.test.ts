@@ -1,8 +1,17 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { z } from "zod";
 import { isoTime } from "../../../src/base/iso-time.js";
 import { utf8Decode, utf8Encode } from "../../../src/base/utf8.js";
-import { decodeApplicationRecord, decodeWorkerRecord, encodeWorkerRecord } from "../../../src/wire/records.js";
+import {
+  decode,
+  decodeApplicationRecord,
+  decodeWorkerRecord,
+  encode,
+  encodeWorkerRecord,
+  type RecordFormat,
+  submissionKeyIn,
+} from "../../../src/wire/records.js";
 
 const worker = {
   workerId: "w1",
@@ -35,6 +44,56 @@ test("what cannot be read is told with its reason", () => {
   expect(reason(bytes('{"v":2,"kind":"application","body":{}}'))).toBe("of version 2, this program knows versions up to 1");
   expect(reason(bytes('{"v":0,"kind":"application","body":{}}'))).toBe("without a version");
   expect(reason(bytes('{"v":1,"kind":"application","body":{}}'))).toContain("not valid at id");
+});
+
+/** A record format that was changed twice: the name was split in version 2, the age is told since version 3. */
+const person = z.object({ first: z.string(), last: z.string(), age: z.number().nullable() });
+const PERSON: RecordFormat<z.infer<typeof person>> = {
+  kind: "person",
+  version: 3,
+  schema: person,
+  upgrades: {
+    1: (body) => {
+      const [first, last] = (body as { name: string }).name.split(" ");
+      return { first, last };
+    },
+    2: (body) => ({ ...(body as object), age: null }),
+  },
+};
+const stored = (v: number, body: unknown) => bytes(JSON.stringify({ v, kind: "person", body }));
+
+test("a record of an older version is upgraded step by step, and written in the new one", () => {
+  const ada = { first: "Ada", last: "Lovelace", age: null };
+  expect(decode(PERSON, stored(1, { name: "Ada Lovelace" }))).toEqual({ ok: true, record: ada });
+  expect(decode(PERSON, stored(2, { first: "Ada", last: "Lovelace" }))).toEqual({ ok: true, record: ada });
+  expect(decode(PERSON, stored(3, ada))).toEqual({ ok: true, record: ada });
+  expect(new TextDecoder().decode(encode(PERSON, ada))).toBe(
+    '{"v":3,"kind":"person","body":{"first":"Ada","last":"Lovelace","age":null}}',
+  );
+});
+
+test("a newer version, a version without an upgrade and a body that is not of its version are values, never exceptions", () => {
+  expect(decode(PERSON, stored(4, { any: 1 }))).toEqual({
+    ok: false,
+    reason: "of version 4, this program knows versions up to 3",
+    body: { any: 1 },
+  });
+  const { 1: _, ...later } = PERSON.upgrades;
+  expect(decode({ ...PERSON, upgrades: later }, stored(1, {}))).toMatchObject({
+    ok: false,
+    reason: "of version 1, from which there is no upgrade",
+  });
+  expect(decode(PERSON, stored(1, 7))).toMatchObject({ ok: false, reason: "of version 1, and not what that version was" });
+  expect(decode(PERSON, stored(2, { first: "Ada" }))).toMatchObject({
+    ok: false,
+    reason: expect.stringMatching(/^not valid at last: /),
+  });
+});
+
+test("of a record that cannot be read its submission key is still known, where it is there", () => {
+  const newer = decodeApplicationRecord(bytes('{"v":9,"kind":"application","body":{"submissionKey":"daily"}}'));
+  expect(newer.ok ? null : submissionKeyIn(newer.body)).toBe("daily");
+  expect([undefined, null, 7, {}, { submissionKey: 7 }].map(submissionKeyIn)).toEqual([null, null, null, null, null]);
 });
 
 test("any bytes are decoded or refused, never an exception", () => {
