@@ -1,5 +1,5 @@
 /** Whole jobs from real files: `holdfast run` with parallelism 2, beside DuckDB and a plain Node script on the same file in the same run. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import type { Benchmark, Context } from "./benchmark.js";
@@ -107,8 +107,10 @@ async function runHere(context: Context, job: WholeJob, input: string) {
   }
 }
 
-function answerIn(file: string): Answer {
-  const rows = readFileSync(file, "utf8").trim().split("\n");
+/** The output is a directory with a file of each subtask. */
+function answerIn(output: string): Answer {
+  const parts = readdirSync(output).filter((name) => name.endsWith(".ndjson"));
+  const rows = parts.flatMap((name) => readFileSync(path.join(output, name), "utf8").trim().split("\n"));
   const total = rows.reduce((sum, row) => sum + (JSON.parse(row) as { readonly count: number }).count, 0);
   return { groups: rows.length, total };
 }

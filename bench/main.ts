@@ -12,8 +12,9 @@ import { failover } from "./failover.js";
 import { jobs } from "./jobs.js";
 import { machineName, machineRows } from "./machine.js";
 import { createReport } from "./report.js";
+import { submit } from "./submit.js";
 
-const BENCHMARKS: readonly Benchmark[] = [failover, engine, jobs];
+const BENCHMARKS: readonly Benchmark[] = [failover, submit, engine, jobs];
 
 interface Options {
   readonly quick?: boolean;
