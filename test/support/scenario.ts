@@ -300,6 +300,17 @@ export class Stage {
     this.control.abort(new Error("the scenario is over"));
   }
 
+  /** Living processes of an application and whatever they started, by what each launch puts into the environment: `PID COMMAND`. */
+  processesOf(application: string): readonly string[] {
+    const found: string[] = [];
+    for (const pid of readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name) && isAlive(Number(name)))) {
+      const [environment = "", command = ""] = ["environ", "cmdline"].map((file) => readProc(pid, file));
+      if (environment.includes(this.cluster.directory) && environment.includes(`HOLDFAST_PROCESS=${application}.`))
+        found.push(`${pid} ${command}`);
+    }
+    return found;
+  }
+
   showLogs(): void {
     for (const process of this.all) {
       const log = process.log();
@@ -333,6 +344,36 @@ export function programSpec(argv: readonly string[], spec: Partial<ApplicationSp
 export async function kill(process: ClusterProcess): Promise<void> {
   process.signal("SIGKILL");
   await process.exited;
+}
+
+/** A process of an application; it must have been there. */
+export function killPid(pid: number | null | undefined): void {
+  if (pid == null) throw new Error("there is no process to kill");
+  process.kill(pid, "SIGKILL");
+}
+
+/** Empty when the process is gone. */
+export function readProc(pid: string | number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "latin1").replaceAll("\0", " ");
+  } catch {
+    return "";
+  }
+}
+
+/** Whether tests that need root can run; says so when not. */
+export function isRoot(why: string): boolean {
+  const root = process.getuid?.() === 0;
+  if (!root) console.log(`skipped, because this user is not root: a test that ${why}`);
+  return root;
+}
+
+/** Lines of files of the output that are not visible yet. */
+export function stagedRecords(output: string): number {
+  const files = existsSync(output) ? (readdirSync(output, { recursive: true }) as string[]) : [];
+  return files
+    .filter((file) => file.endsWith(".tmp"))
+    .reduce((count, file) => count + readFileSync(path.join(output, file), "utf8").split("\n").length - 1, 0);
 }
 
 /** Of a process in clock ticks since boot, with its state; undefined when it is gone. Zombies count as gone. */

@@ -1,11 +1,9 @@
 /** What a master must still know, and what must not notice, when leaders die, stop, come back elsewhere, or die while they recover. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import path from "node:path";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
-import { expectBuckets, isAlive, kill, readRows, scenario } from "../../support/scenario.js";
+import { expectBuckets, isAlive, kill, readRows, scenario, stagedRecords } from "../../support/scenario.js";
 
 const JOB_COUNT = 6_000;
 
@@ -55,14 +53,6 @@ scenario(
     expect(await stage.status(program)).toMatchObject({ state: "failed", exitCode: 7 });
   },
 );
-
-/** Lines of files that are not visible yet. */
-function stagedRecords(output: string): number {
-  const files = existsSync(output) ? (readdirSync(output, { recursive: true }) as string[]) : [];
-  return files
-    .filter((file) => file.endsWith(".tmp"))
-    .reduce((count, file) => count + readFileSync(path.join(output, file), "utf8").split("\n").length - 1, 0);
-}
 
 scenario(
   "a new leader killed at any line of its recovery is followed by the next one, and nothing that runs notices",
