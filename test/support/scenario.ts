@@ -286,6 +286,12 @@ export class Stage {
     expectBuckets(output, 1000);
   }
 
+  /** Whether an output is being written: something is staged, nothing visible yet. */
+  staged(name: string): boolean {
+    const output = this.cluster.file(name);
+    return existsSync(output) && readdirSync(output).some((entry) => entry.startsWith(".holdfast-"));
+  }
+
   /** A file in the cluster's directory; empty when it is missing. */
   text(...parts: readonly string[]): string {
     const file = this.cluster.file(...parts);

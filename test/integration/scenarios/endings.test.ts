@@ -39,7 +39,7 @@ scenario(
     await goneIn10s(stage, [program, job], since);
     // Supervised, and asked to stop: not started again.
     for (const id of [program, job]) expect(await stage.status(id)).toMatchObject({ state: "cancelled", attempt: 1, restarts: 0 });
-    expect(stage.text("out")).toBe("");
+    expect(stage.staged("out")).toBe(false);
   },
 );
 
