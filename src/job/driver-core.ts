@@ -44,7 +44,7 @@ import {
   progress,
   progressPhase,
 } from "./driver-state.js";
-import { beginEnding, beginTry, giveUpUnsettled, gone, prepared, prepareFailed } from "./driver-tries.js";
+import { beginEnding, beginTry, giveUp, giveUpUnsettled, gone, prepared, prepareFailed } from "./driver-tries.js";
 import { cancelled, failed, quit } from "./endings.js";
 
 /** For tests and logs. */
@@ -195,6 +195,7 @@ function wakeUp(driver: DriverState): void {
   if (phaseDeadline(driver) > driver.now) return;
   if (phase.kind === "stopping") giveUpUnsettled(driver);
   else if (phase.kind === "backing-off") beginTry(driver, driver.current.number + 1);
+  else if (phase.kind === "awaiting-reason") giveUp(driver, phase.failure);
   else if (phase.kind === "committing") beginCommit(driver, phase.manifest, phase.repeats);
   else if (phase.kind === "cleaning") finishUp(driver, phase.ending);
   else if (phase.kind === "reporting") end(driver, phase.ending);

@@ -37,6 +37,8 @@ export interface DriverLimits {
   /** An executor that has not stopped its slice by then is given up. */
   readonly cancelMs: number;
   readonly cleanUpMs: number;
+  /** So long a job that is to end waits for the word how its lost executor ended. */
+  readonly reasonMs: number;
   readonly progressMs: number;
   /** Wait before a request that the master could not answer is sent again. */
   readonly retryMs: number;
@@ -53,6 +55,7 @@ export const DRIVER_LIMITS: DriverLimits = {
   unresponsiveMs: 60_000,
   cancelMs: 10_000,
   cleanUpMs: 5_000,
+  reasonMs: 2_000,
   progressMs: 500,
   retryMs: 250,
   commitRepeats: 5,

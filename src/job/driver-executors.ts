@@ -43,7 +43,13 @@ export function otherGraph(driver: DriverState, event: EventOf<"executor.registe
   dismiss(driver, event.link, message);
   release(driver, event.processId);
   const hint = "The graph depends on the clock, on chance or on the machine: let `build` depend on its params only.";
-  fail(driver, { kind: "fatal", error: { code: "GRAPH_MISMATCH", message, hint }, processId: event.processId, symptom: false });
+  fail(driver, {
+    kind: "fatal",
+    error: { code: "GRAPH_MISMATCH", message, hint },
+    processId: event.processId,
+    symptom: false,
+    explained: true,
+  });
 }
 
 export function executorUnlinked(driver: DriverState, link: number): void {
@@ -102,7 +108,7 @@ export function executorCollected(driver: DriverState, event: EventOf<"executor.
     return;
   }
   driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
-  fail(driver, { kind: "fatal", error, processId: member.processId, symptom: false });
+  fail(driver, { kind: "fatal", error, processId: member.processId, symptom: false, explained: true });
 }
 
 export function executorDone(driver: DriverState, member: Executor, event: EventOf<"executor.done">): void {

@@ -2,9 +2,9 @@
 import { adoptCommit, beginCommit, end } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
 import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
-import { beginEnding, gone, prepare, settleFailure } from "./driver-tries.js";
+import { beginEnding, gone, learnReason, prepare } from "./driver-tries.js";
 import { cancelled, exhausted, failed, finalStateOf, shape } from "./endings.js";
-import { cause, executorGone } from "./failures.js";
+import { executorGone } from "./failures.js";
 
 export function masterFound(driver: DriverState, event: EventOf<"master.found">): void {
   if (!driver.master.accepts(event.epoch)) {
@@ -50,20 +50,11 @@ export function masterExecutors(driver: DriverState, event: EventOf<"master.exec
     const executor = driver.roster.get(view.processId);
     if (executor !== undefined) {
       // A worker that is lost to the master may still run an executor that answers us: this connection judges its life.
-      if (view.state === "ended" || executor.link === null) gone(driver, executor, view.reason ?? "its process ended");
+      if (view.state === "ended" || executor.link === null)
+        gone(driver, executor, view.reason ?? "its process ended", view.reason !== null);
     } else if (driver.roster.isReleased(view.processId)) learnReason(driver, view.processId, view.reason);
     else neverConnected(driver, view.processId, view.state === "ended", view.reason);
   }
-}
-
-/** How a process ended is often known only after the connection's break was acted upon. */
-export function learnReason(driver: DriverState, processId: string, reason: string | null): void {
-  const known = driver.lastFailure;
-  if (known === null || known.processId !== processId || (driver.phase.kind !== "backing-off" && driver.phase.kind !== "gathering"))
-    return;
-  const better = executorGone(processId, reason);
-  if (cause(known, better) === known) return;
-  settleFailure(driver, better);
 }
 
 export function neverConnected(driver: DriverState, processId: string, ended: boolean, reason: string | null): void {
@@ -71,7 +62,7 @@ export function neverConnected(driver: DriverState, processId: string, ended: bo
   if (!ended || wanted(driver) === 0) return;
   driver.startFailures += 1;
   if (driver.startFailures < driver.config.limits.maxStartFailures || driver.phase.kind !== "gathering") return;
-  const failure = executorGone(processId, reason ?? "it ended before it connected to its driver");
+  const failure = executorGone(processId, reason ?? "it ended before it connected to its driver", true);
   beginEnding(
     driver,
     failed(exhausted(`${driver.startFailures} executors in a row ended before they connected to the driver`, failure.error)),

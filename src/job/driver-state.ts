@@ -2,7 +2,7 @@
 import { assert } from "../base/assert.js";
 import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
 import { parseProcessId } from "../wire/ids.js";
-import type { Progress } from "../wire/progress.js";
+import type { FailedTry, Progress } from "../wire/progress.js";
 import type { DriverConfig, DriverEffect, Ending } from "./driver-events.js";
 import type { Failure } from "./failures.js";
 import { jobProgress } from "./job-progress.js";
@@ -17,6 +17,8 @@ export type Phase =
   /** `ending` null: another try follows when the strategy allows it. */
   | { readonly kind: "stopping"; readonly until: number; readonly ending: Ending | null }
   | { readonly kind: "backing-off"; readonly until: number }
+  /** No try follows; why the last one failed is still to be heard. */
+  | { readonly kind: "awaiting-reason"; readonly until: number; readonly failure: Failure }
   | { readonly kind: "deciding"; readonly manifest: CommitManifest }
   | { readonly kind: "committing"; readonly manifest: CommitManifest; readonly repeats: number; readonly repeatAt: number | null }
   | { readonly kind: "cleaning"; readonly until: number; readonly ending: Ending }
@@ -36,6 +38,8 @@ export interface DriverState {
   preparing: boolean;
   readonly histories: { lost: RestartHistory; user: RestartHistory };
   lastFailure: Failure | null;
+  /** Newest last. */
+  failedTries: readonly FailedTry[];
   startFailures: number;
   toldToGo: boolean;
   cancelReason: string | null;
@@ -55,6 +59,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     preparing: false,
     histories: { lost: NO_FAILURES, user: NO_FAILURES },
     lastFailure: null,
+    failedTries: [],
     startFailures: 0,
     toldToGo: false,
     cancelReason: null,
@@ -94,7 +99,7 @@ export function memberOf(driver: DriverState, event: { readonly link: number; re
 export function isUndecided(driver: DriverState): boolean {
   const { phase } = driver;
   if (phase.kind === "stopping") return phase.ending === null;
-  return phase.kind === "gathering" || phase.kind === "running" || phase.kind === "backing-off";
+  return phase.kind === "gathering" || ["running", "backing-off", "awaiting-reason"].includes(phase.kind);
 }
 
 /** Whether a failure still makes a difference to the present try. */
@@ -103,7 +108,7 @@ export function tryMayFail(driver: DriverState): boolean {
 }
 
 export function wanted(driver: DriverState): number {
-  return isUndecided(driver) ? jobSpec(driver).parallelism : 0;
+  return isUndecided(driver) && driver.phase.kind !== "awaiting-reason" ? jobSpec(driver).parallelism : 0;
 }
 
 export function jobSpec(driver: DriverState) {
@@ -117,6 +122,7 @@ export function progress(driver: DriverState): Progress {
     phase: progressPhase(driver),
     totalRecords: driver.current.splits?.totalRecords ?? null,
     jobRestarts: driver.current.number - 1,
+    failedTries: driver.failedTries,
     lastRestartReason: driver.lastFailure === null ? null : driver.lastFailure.error.message,
   });
 }
@@ -125,7 +131,8 @@ export function progressPhase(driver: DriverState): Progress["phase"] {
   const { phase } = driver;
   if (phase.kind === "gathering") return driver.current.number === 1 ? "waiting" : "restarting";
   if (phase.kind === "running") return "running";
-  if (phase.kind === "backing-off" || (phase.kind === "stopping" && phase.ending === null)) return "restarting";
+  if (phase.kind === "backing-off" || phase.kind === "awaiting-reason" || (phase.kind === "stopping" && phase.ending === null))
+    return "restarting";
   if (phase.kind === "deciding" || phase.kind === "committing") return "committing";
   return "done";
 }
@@ -142,7 +149,8 @@ export function log(
 
 export function phaseDeadline(driver: DriverState): number {
   const { phase } = driver;
-  if (phase.kind === "stopping" || phase.kind === "backing-off" || phase.kind === "cleaning") return phase.until;
+  if (phase.kind === "stopping" || phase.kind === "backing-off" || phase.kind === "awaiting-reason" || phase.kind === "cleaning")
+    return phase.until;
   if (phase.kind === "committing") return phase.repeatAt ?? Number.POSITIVE_INFINITY;
   if (phase.kind === "reporting") return phase.giveUpAt ?? Number.POSITIVE_INFINITY;
   return Number.POSITIVE_INFINITY;

@@ -1,14 +1,17 @@
 /** Tries of the job: prepared, deployed, failed, stopped, followed by another one or by the end. */
 import { assert } from "../base/assert.js";
+import { MAX_FAILED_TRIES } from "../wire/progress.js";
 import { cleanUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
 import { type DriverState, dismiss, dismissAll, jobSpec, log, release, tryMayFail } from "./driver-state.js";
 import { exhausted, failed } from "./endings.js";
-import { executorGone, type Failure, failureOf } from "./failures.js";
+import { cause, executorGone, type Failure, failureOf } from "./failures.js";
 import { JobTry } from "./job-try.js";
 import { decideRestart } from "./restart-strategy.js";
 import type { Executor } from "./roster.js";
 import { SplitAssignment } from "./splits.js";
+
+const MAX_REASON_CHARS = 500;
 
 export function beginTry(driver: DriverState, number: number): void {
   driver.current = new JobTry(number, driver.config.collectLimits);
@@ -63,7 +66,7 @@ export function fail(driver: DriverState, failure: Failure): void {
     stoppedWhenSettled(driver);
     return;
   }
-  if (driver.phase.kind === "backing-off") {
+  if (driver.phase.kind === "backing-off" || driver.phase.kind === "awaiting-reason") {
     if (failure.kind === "fatal") beginEnding(driver, failed(failure.error));
     return;
   }
@@ -98,34 +101,76 @@ export function giveUpUnsettled(driver: DriverState): void {
 }
 
 /** The executor is lost for good; the master may use its place for another one. */
-export function gone(driver: DriverState, executor: Executor, reason: string | null): void {
+export function gone(driver: DriverState, executor: Executor, reason: string | null, explained = false): void {
   const wasRunning = driver.current.state(executor.processId) === "running";
   if (executor.link !== null) dismiss(driver, executor.link, "it was given up");
   release(driver, executor.processId);
   driver.current.gone(executor.processId);
-  if (wasRunning && tryMayFail(driver)) fail(driver, executorGone(executor.processId, reason));
+  if (wasRunning && tryMayFail(driver)) fail(driver, executorGone(executor.processId, reason, explained));
   else if (driver.phase.kind === "stopping") stoppedWhenSettled(driver);
 }
 
 export function settleFailure(driver: DriverState, failure: Failure): void {
-  driver.lastFailure = failure;
+  noteFailure(driver, failure);
   log(driver, "warn", `Try ${driver.current.number} failed: ${failure.error.message}`, { code: failure.error.code });
   if (failure.kind === "fatal") {
     beginEnding(driver, failed(failure.error));
     return;
   }
-  const history = driver.histories[failure.kind];
-  const decision = decideRestart(driver.config.restart[failure.kind], history, driver.now);
-  driver.histories[failure.kind] = decision.history;
+  const account = accountOf(driver, failure.kind);
+  const decision = decideRestart(driver.config.restart[account], driver.histories[account], driver.now);
+  driver.histories[account] = decision.history;
   if (decision.delayMs !== null) {
-    // A reason that was learned late changes the account, not the try that already waits.
-    if (driver.phase.kind === "gathering" && driver.current.failure === null) return;
+    // A reason that was learned late changes the account, not the try that already waits or runs.
+    if ((driver.phase.kind === "gathering" || driver.phase.kind === "running") && driver.current.failure === null) return;
     driver.phase = { kind: "backing-off", until: driver.now + decision.delayMs };
     return;
   }
-  const restarts = driver.current.number - 1;
-  const error = restarts === 0 ? failure.error : exhausted(`The job failed ${driver.current.number} times`, failure.error);
+  if (failure.explained) giveUp(driver, failure);
+  // A job should not end without the reason that is on its way.
+  else driver.phase = { kind: "awaiting-reason", until: driver.now + driver.config.limits.reasonMs, failure };
+}
+
+/** How a process ended is often known only after the connection's break was acted upon. */
+export function learnReason(driver: DriverState, processId: string, reason: string | null): void {
+  if (reason === null || !tryMayFail(driver)) return;
+  const better = executorGone(processId, reason, true);
+  if (driver.phase.kind === "stopping") {
+    if (driver.current.failure?.processId === processId) driver.current.fail(better);
+    return;
+  }
+  const known = driver.lastFailure;
+  if (known === null || known.processId !== processId || cause(known, better) === known) return;
+  if (accountOf(driver, better.kind) !== accountOf(driver, known.kind)) {
+    settleFailure(driver, better);
+    return;
+  }
+  noteFailure(driver, better);
+  if (driver.phase.kind === "awaiting-reason") giveUp(driver, better);
+}
+
+/** The restart strategy allows no further try. */
+export function giveUp(driver: DriverState, failure: Failure): void {
+  const { number } = driver.current;
+  const error = number === 1 ? failure.error : exhausted(`The job failed ${number} times`, failure.error, driver.failedTries);
   beginEnding(driver, failed(error));
+}
+
+/** A strategy that serves both kinds of failures counts them together. */
+function accountOf(driver: DriverState, kind: Failure["kind"]): "lost" | "user" {
+  const { lost, user } = driver.config.restart;
+  return kind === "user" && lost !== user ? "user" : "lost";
+}
+
+/** Keeps the reason with the try; a better one that is learned later takes its place. */
+function noteFailure(driver: DriverState, failure: Failure): void {
+  const { code, message } = failure.error;
+  const isSame = driver.lastFailure !== null && driver.lastFailure.processId === failure.processId && !driver.lastFailure.explained;
+  const last = driver.failedTries.at(-1);
+  const number = isSame && last !== undefined ? last.try : driver.current.number;
+  const others = driver.failedTries.filter((entry) => entry.try !== number);
+  driver.failedTries = [...others, { try: number, code, message: message.slice(0, MAX_REASON_CHARS) }].slice(-MAX_FAILED_TRIES);
+  driver.lastFailure = failure;
 }
 
 export function beginEnding(driver: DriverState, ending: Ending): void {

@@ -1,5 +1,6 @@
 /** The ways in which a driver ends, and the errors that say why. */
 import type { ErrorShape } from "../base/errors.js";
+import type { FailedTry } from "../wire/progress.js";
 import type { Ending } from "./driver-events.js";
 
 /** Masters say with SUPERSEDED when it is because the application has ended. */
@@ -24,11 +25,11 @@ export function failed(reason: ErrorShape | null): Ending {
   return { outcome: "failed", reason, result: null, restart: false };
 }
 
-export function exhausted(what: string, last: ErrorShape): ErrorShape {
+export function exhausted(what: string, last: ErrorShape, tries: readonly FailedTry[] = []): ErrorShape {
   return {
     code: "RESTARTS_EXHAUSTED",
     message: `${what}; the last time: ${last.message}`,
     hint: last.hint,
-    details: { cause: last },
+    details: { cause: last, ...(tries.length === 0 ? {} : { tries }) },
   };
 }

@@ -35,14 +35,16 @@ export interface Failure {
   readonly processId: string | null;
   /** Reported by a neighbour of what really failed. */
   readonly symptom: boolean;
+  /** False: an executor is gone, and how it ended is not known yet; its worker tells the master, which tells this driver. */
+  readonly explained: boolean;
 }
 
 export function failureOf(error: ErrorShape, processId: string | null): Failure {
   const kind = FATAL.has(error.code) ? "fatal" : LOST.has(error.code) ? "lost" : "user";
-  return { kind, error, processId, symptom: kind === "lost" };
+  return { kind, error, processId, symptom: kind === "lost", explained: true };
 }
 
-export function executorGone(processId: string, reason: string | null): Failure {
+export function executorGone(processId: string, reason: string | null, explained: boolean): Failure {
   const outOfMemory = reason !== null && /out of memory/i.test(reason);
   const error: ErrorShape = outOfMemory
     ? {
@@ -51,14 +53,12 @@ export function executorGone(processId: string, reason: string | null): Failure 
         hint: "Give executors more memory (resources.memoryBytes of the job), or raise the parallelism so that each holds less.",
       }
     : { code: "EXECUTOR_LOST", message: `Executor ${processId} was lost${reason === null ? "" : `: ${reason}`}.`, hint: null };
-  return { kind: outOfMemory ? "user" : "lost", error, processId, symptom: false };
+  return { kind: outOfMemory ? "user" : "lost", error, processId, symptom: false, explained };
 }
 
 /** The one of two failures of the same try that says more about its cause. The first stays unless it was a symptom. */
 export function cause(first: Failure, second: Failure): Failure {
   if (first.symptom && !second.symptom) return second;
   const sameExecutor = first.processId !== null && first.processId === second.processId;
-  // The master learns from the worker how a process ended, a little after its connection broke.
-  if (sameExecutor && first.error.code === "EXECUTOR_LOST" && second.error.code === "OUT_OF_MEMORY") return second;
-  return first;
+  return sameExecutor && !first.explained && second.explained ? second : first;
 }

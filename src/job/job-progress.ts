@@ -1,5 +1,5 @@
 /** The progress of a job from the latest progress of each of its executors. Counters of a try start at zero. */
-import type { Progress } from "../wire/progress.js";
+import type { FailedTry, Progress } from "../wire/progress.js";
 
 const MAX_FIRST_BAD_RECORDS = 10;
 
@@ -7,6 +7,7 @@ export interface JobFacts {
   readonly phase: Progress["phase"];
   readonly totalRecords: number | null;
   readonly jobRestarts: number;
+  readonly failedTries: readonly FailedTry[];
   readonly lastRestartReason: string | null;
 }
 
@@ -32,6 +33,7 @@ export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progre
     operators: [...operators.values()],
     firstBadRecords: parts.flatMap((part) => part.firstBadRecords).slice(0, MAX_FIRST_BAD_RECORDS),
     jobRestarts: facts.jobRestarts,
+    failedTries: [...facts.failedTries],
     lastRestartReason: facts.lastRestartReason,
     phase: facts.phase,
   };

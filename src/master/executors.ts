@@ -16,8 +16,6 @@ import { type Application, type Executor, type MasterState, type Step, touch } f
 /** Executors that one leader may mint for one attempt before ids of the next epoch would begin. */
 const EXECUTORS_PER_EPOCH = 100_000;
 
-const GIVEN_BACK = "its driver gave it back";
-
 export const isLive = (executor: Executor): boolean => executor.state !== "ended" && executor.state !== "lost";
 
 export function liveExecutors(app: Application): number {
@@ -83,8 +81,8 @@ export function endExecutor(
   const executor = app.executors.get(processId);
   if (executor === undefined) return;
   if (!isLive(executor)) {
-    if (executor.reason !== GIVEN_BACK) return;
-    // Its driver was faster: it saw the connection break. How the process ended is news to it.
+    if (executor.reason !== null) return;
+    // Its driver was faster: it saw the connection break, and gave it back. How the process ended is news to it.
     executor.reason = reason;
     showExecutors(state, app);
     return;
@@ -100,7 +98,6 @@ export function endExecutor(
 export function givenBack(state: MasterState, app: Application, executor: Executor): void {
   if (executor.state === "waiting") app.executors.delete(executor.processId);
   executor.state = "ended";
-  executor.reason = GIVEN_BACK;
   forgetEnded(app);
   showExecutors(state, app);
 }

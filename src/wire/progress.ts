@@ -2,6 +2,9 @@
 import { z } from "zod";
 
 export const operatorProgress = z.object({ uid: z.string(), kind: z.string(), in: z.number(), out: z.number() });
+export const MAX_FAILED_TRIES = 16;
+export const failedTry = z.object({ try: z.number().int().positive(), code: z.string(), message: z.string() });
+export type FailedTry = z.infer<typeof failedTry>;
 export const progress = z.object({
   recordsIn: z.number(),
   recordsOut: z.number(),
@@ -10,10 +13,22 @@ export const progress = z.object({
   totalRecords: z.number().nullable(),
   operators: z.array(operatorProgress).max(1024),
   /** First bad records, at most 10: file, line, reason. */
-  firstBadRecords: z.array(z.object({ uid: z.string(), file: z.string(), line: z.number().nullable(), offset: z.number().nullable(), reason: z.string() })).max(10),
+  firstBadRecords: z
+    .array(
+      z.object({
+        uid: z.string(),
+        file: z.string(),
+        line: z.number().nullable(),
+        offset: z.number().nullable(),
+        reason: z.string(),
+      }),
+    )
+    .max(10),
   /** Restarts of the job's subtasks within this driver attempt, and why the last one happened. */
   jobRestarts: z.number(),
   lastRestartReason: z.string().nullable(),
+  /** Why each try of this driver attempt failed, newest last; absent from executors. */
+  failedTries: z.array(failedTry).max(MAX_FAILED_TRIES).optional(),
   /** What the job is doing: planning, waiting for executors, running, committing. */
   phase: z.enum(["planning", "waiting", "running", "restarting", "committing", "done"]),
 });

@@ -112,6 +112,57 @@ describe("an executor that dies", () => {
     expect(world.view.progress.lastRestartReason).toContain("out of memory");
   });
 
+  test("a job that may not be restarted waits a little for the word how its executor ended", () => {
+    const ended = (reason: string) =>
+      ({ processId: "app-1-1.d1.e1", workerId: "w", pid: 1, state: "ended" as const, reason }) as const;
+    const world = new World({ restart: { kind: "none" } }).running();
+    world.dies(1);
+    stopped(world, [2]);
+    expect(world.view.phase).toBe("awaiting-reason");
+    world.post({ kind: "master.executors", epoch: 1, executors: [ended("out of memory (limit 256 MiB)")] });
+    world.post({ kind: "executor.unlinked", link: 2 });
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "failed", reason: { code: "OUT_OF_MEMORY" } });
+
+    // Nobody knows: it ends all the same, soon.
+    const silent = new World({ restart: { kind: "none" } }).running();
+    silent.dies(1);
+    stopped(silent, [2]);
+    while (silent.view.phase === "awaiting-reason") silent.wake();
+    silent.post({ kind: "executor.unlinked", link: 2 });
+    silent.post({ kind: "cleaned" });
+    expect(silent.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "failed", reason: { code: "EXECUTOR_LOST" } });
+  });
+
+  test("each try keeps its reason, also one that is learned when the next try runs already", () => {
+    const world = new World({ restart: { kind: "fixed-delay", attempts: 1, delayMs: 0 } }).running();
+    world.dies(1);
+    stopped(world, [2]);
+    nextTry(world);
+    world.executor(3);
+    expect(world.view.phase).toBe("running");
+    const view = { processId: "app-1-1.d1.e1", workerId: "w", pid: 1, state: "ended" as const, reason: "ended by SIGKILL" };
+    world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+    expect(world.view).toMatchObject({ phase: "running", progress: { failedTries: [{ try: 1, code: "EXECUTOR_LOST" }] } });
+    expect(world.view.progress.failedTries?.[0]?.message).toContain("SIGKILL");
+    world.failed(2, shape("OPERATOR_FAILED"));
+    stopped(world, [3]);
+    world.post({ kind: "executor.unlinked", link: 2 });
+    world.post({ kind: "executor.unlinked", link: 3 });
+    world.post({ kind: "cleaned" });
+    const reason = world.requests("driver.finished")[0]?.body as { reason: { code: string; details: unknown } };
+    expect(reason.reason).toMatchObject({
+      code: "RESTARTS_EXHAUSTED",
+      details: {
+        cause: { code: "OPERATOR_FAILED" },
+        tries: [
+          { try: 1, code: "EXECUTOR_LOST" },
+          { try: 2, code: "OPERATOR_FAILED" },
+        ],
+      },
+    });
+  });
+
   test("an executor that dies again and again by memory ends the job, and the reason says so", () => {
     const world = new World().running();
     for (let round = 1; ; round++) {
