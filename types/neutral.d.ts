@@ -26,5 +26,8 @@ declare var TextEncoder: { prototype: TextEncoder; new (): TextEncoder };
 interface TextDecoder {
   decode(bytes?: Uint8Array): string;
 }
-declare var TextDecoder: { prototype: TextDecoder; new (label?: string, options?: { readonly fatal?: boolean; readonly ignoreBOM?: boolean }): TextDecoder };
+declare var TextDecoder: {
+  prototype: TextDecoder;
+  new (label?: string, options?: { readonly fatal?: boolean; readonly ignoreBOM?: boolean }): TextDecoder;
+};
 declare function queueMicrotask(task: () => void): void;

@@ -110,7 +110,12 @@ export class CodedError extends Error {
   }
 
   toShape(): ErrorShape {
-    return { code: this.code, message: this.message, hint: this.hint, ...(this.details === undefined ? {} : { details: this.details }) };
+    return {
+      code: this.code,
+      message: this.message,
+      hint: this.hint,
+      ...(this.details === undefined ? {} : { details: this.details }),
+    };
   }
 
   static fromShape(shape: ErrorShape): CodedError {

@@ -1,5 +1,6 @@
 /** `node dist/bin/sim.mjs`: the deterministic simulator. */
 import { setMaxListeners } from "node:events";
+import { MUTANT_SEEDS, MUTANTS } from "../sim/mutants/all.js";
 import { runSeed } from "../sim/scenario.js";
 import type { Observer } from "../sim/observe.js";
 
@@ -13,6 +14,22 @@ const verbose: Observer = {
   logged: ({ at, process, level, message }) => console.log(`${at.toFixed(1).padStart(10)} ${process.id.padEnd(16)} ${level} ${message}`),
   fault: (what, subject) => console.log(`---------- FAULT ${what} ${subject}`),
 };
+if (args.includes("--mutants")) {
+  const only = args[args.indexOf("--mutants") + 1];
+  for (const mutant of MUTANTS) {
+    if (only !== undefined && mutant.name !== only) continue;
+    let found = "NOT FOUND";
+    const startedAt = performance.now();
+    for (let seed = 1; seed <= MUTANT_SEEDS; seed += 1) {
+      const { violation } = await runSeed(seed, { drain, mutant });
+      if (violation === null) continue;
+      found = `seed ${seed}: ${violation.message.slice(0, 200)}`;
+      break;
+    }
+    console.log(mutant.name, `${(performance.now() - startedAt).toFixed(0)} ms`, found);
+  }
+  process.exit(0);
+}
 let virtual = 0;
 let real = 0;
 for (let seed = first; seed < first + count; seed += 1) {

@@ -68,7 +68,9 @@ async function linesOf(file: string): Promise<readonly string[]> {
 
 async function change(options: AdvertiseOptions, edit: (others: readonly string[]) => readonly string[]): Promise<void> {
   // Another line with the same address is of a master that is gone: the port is ours now.
-  const others = (await linesOf(options.file)).filter((line) => !line.startsWith(`${options.address} `) && !line.endsWith(` # ${options.masterId}`));
+  const others = (await linesOf(options.file)).filter(
+    (line) => !line.startsWith(`${options.address} `) && !line.endsWith(` # ${options.masterId}`),
+  );
   const lines = edit(others).slice(-MAX_ADVERTISED);
   const temporary = `${options.file}.${options.masterId}.tmp`;
   try {

@@ -15,7 +15,7 @@ import { runnerStart } from "../wire/runner-start.js";
 import type { MasterState } from "../wire/views.js";
 import { simDigest } from "./digest.js";
 import { outside } from "./marshal.js";
-import type { Mutant } from "./mutants.js";
+import type { Mutant } from "./mutants/mutant.js";
 import { createNetwork, type Network } from "./network.js";
 import type { Observer, RecordSeen } from "./observe.js";
 import type { SimOptions } from "./options.js";
@@ -67,7 +67,7 @@ export class Cluster {
   /** How long the supervisor takes to start what has died. */
   restartDelayMs: () => number = () => 1_000;
   private readonly observers: Observer[] = [];
-  private readonly mutant: Mutant;
+  readonly mutant: Mutant;
   private readonly byName = new Map<string, SimProcess>();
   private generation = 0;
 
@@ -265,6 +265,7 @@ export class Cluster {
       random: this.world.random.fork(`${process.id} run`),
       sinks: this.sinks,
       heartbeats: this.options.heartbeats,
+      driverLink: this.mutant.driverLink,
       exit,
       readFile: this.readFile,
     };

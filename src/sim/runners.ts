@@ -9,6 +9,7 @@ import type { Env } from "../env/env.js";
 import type { LaunchCommand } from "../env/launcher.js";
 import { startDriver } from "../host/driver-host.js";
 import { type SliceCalls, type StartedSlice, startExecutor } from "../host/executor-host.js";
+import type { Link } from "../host/link.js";
 import { dialLink } from "../host/link-handshake.js";
 import { followLeader } from "../host/master-finder.js";
 import { attemptName, type Ending } from "../job/driver-events.js";
@@ -30,6 +31,7 @@ export interface RunnerWorld {
   readonly random: SeededRandom;
   readonly sinks: SinkWorld;
   readonly heartbeats: Heartbeats;
+  readonly driverLink: (link: Link) => Link;
   exit(exitCode: number): void;
   readFile(path: string): Promise<string>;
 }
@@ -115,7 +117,7 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
               connectTimeoutMs: CONNECT_TIMEOUT_MS,
               signal,
             }),
-          onLink,
+          onLink: (link) => onLink(world.driverLink(link)),
         });
         return { close: () => closing.abort(new CodedError("CLOSED", "the driver has ended")) };
       },

@@ -4,10 +4,12 @@
  * Deterministic: the subtasks take turns in one thread by a logical clock, so the same job and params give the same records in the same
  * order as long as the job's own functions and sources do (several subtasks that read files may finish their reads in any order).
  */
+
 import { createHash } from "node:crypto";
 import type { BuiltJob } from "../api/built.js";
 import type { Job } from "../api/job.js";
 import { planJob } from "../api/plan.js";
+import { present } from "../base/assert.js";
 import type { JsonValue } from "../base/json.js";
 import { createSink, createSource } from "../connectors/index.js";
 import { executionPlan } from "../dataflow/chains.js";
@@ -161,7 +163,7 @@ class TestRun {
   private collect(uid: string, records: readonly unknown[]): void {
     const collected = this.collected[uid] ?? [];
     const operator = this.built.graph.operators.find((candidate) => candidate.uid === uid);
-    const { maxRecords } = operator?.config as { readonly maxRecords: number };
+    const { maxRecords } = present(operator, `the sink ${uid}`).config as { readonly maxRecords: number };
     if (collected.length + records.length > maxRecords) throw collectsTooMuch(uid, maxRecords);
     for (const record of records) collected.push(record);
   }

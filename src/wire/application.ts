@@ -10,7 +10,16 @@ import { z } from "zod";
 import { errorShape } from "./envelope.js";
 import { idText, submissionKey } from "./ids.js";
 
-export const APPLICATION_STATES = ["submitted", "waiting", "running", "restarting", "parked", "finished", "failed", "cancelled"] as const;
+export const APPLICATION_STATES = [
+  "submitted",
+  "waiting",
+  "running",
+  "restarting",
+  "parked",
+  "finished",
+  "failed",
+  "cancelled",
+] as const;
 export type ApplicationState = (typeof APPLICATION_STATES)[number];
 export const FINAL_STATES: ReadonlySet<ApplicationState> = new Set(["finished", "failed", "cancelled"]);
 export const isFinal = (state: ApplicationState): boolean => FINAL_STATES.has(state);
@@ -27,7 +36,12 @@ export const restartPolicy = z.object({
   maxBackoffMs: z.number().int().nonnegative(),
 });
 export type RestartPolicy = z.infer<typeof restartPolicy>;
-export const DEFAULT_RESTART_POLICY: RestartPolicy = { maxRestarts: 10, windowMs: 600_000, minBackoffMs: 500, maxBackoffMs: 30_000 };
+export const DEFAULT_RESTART_POLICY: RestartPolicy = {
+  maxRestarts: 10,
+  windowMs: 600_000,
+  minBackoffMs: 500,
+  maxBackoffMs: 30_000,
+};
 
 export const MAX_PARALLELISM = 1024;
 
@@ -106,7 +120,13 @@ export const applicationRecord = z.object({
   order: z.number().int().nonnegative(),
   /** Reasons of earlier attempts, newest last, at most MAX_ATTEMPT_REASONS. */
   attempts: z.array(
-    z.object({ attempt: z.number().int().positive(), workerId: z.string().nullable(), endedAt: z.number(), reason: errorShape.nullable(), exitCode: z.number().int().nullable() }),
+    z.object({
+      attempt: z.number().int().positive(),
+      workerId: z.string().nullable(),
+      endedAt: z.number(),
+      reason: errorShape.nullable(),
+      exitCode: z.number().int().nullable(),
+    }),
   ),
 });
 export type ApplicationRecord = z.infer<typeof applicationRecord>;

@@ -48,10 +48,20 @@ export const driverToMaster = {
   /** Request. The decision to make the output visible; answer when durable, SUPERSEDED when another attempt is current. */
   "driver.commit": commitManifest,
   /** Request. The driver ends after the answer. `failed` with `restart: true` asks to be started again by the restart policy. */
-  "driver.finished": z.object({ outcome: z.enum(["finished", "failed", "cancelled"]), result: z.unknown(), reason: errorShape.nullable(), restart: z.boolean() }),
+  "driver.finished": z.object({
+    outcome: z.enum(["finished", "failed", "cancelled"]),
+    result: z.unknown(),
+    reason: errorShape.nullable(),
+    restart: z.boolean(),
+  }),
 } as const;
 
-export const driverRegistered = z.object({ clusterId: z.string(), heartbeatMs: z.number().int().positive(), deadlineMs: z.number().int().positive(), application: applicationRecord });
+export const driverRegistered = z.object({
+  clusterId: z.string(),
+  heartbeatMs: z.number().int().positive(),
+  deadlineMs: z.number().int().positive(),
+  application: applicationRecord,
+});
 
 export const masterToDriver = {
   /** State of its executors, after each change; `lost` also when their worker was declared lost. */

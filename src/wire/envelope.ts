@@ -36,7 +36,9 @@ export type Envelope = z.infer<typeof envelope>;
 
 /** The kinds of one direction of a conversation, each with the schema of its body. */
 export type MessageTable = Readonly<Record<string, z.ZodType>>;
-export type MessageOf<T extends MessageTable> = { [K in keyof T & string]: { readonly kind: K; readonly body: z.infer<T[K]> } }[keyof T & string];
+export type MessageOf<T extends MessageTable> = {
+  [K in keyof T & string]: { readonly kind: K; readonly body: z.infer<T[K]> };
+}[keyof T & string];
 export type BodyOf<T extends MessageTable, K extends keyof T> = z.infer<T[K]>;
 
 export const ROLES = ["client", "worker", "driver", "executor", "master"] as const;

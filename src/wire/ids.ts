@@ -14,7 +14,8 @@ export const submissionKey = z.string().regex(/^[A-Za-z0-9._:@/-]{1,128}$/);
 
 export const applicationId = (epoch: number, sequence: number): string => `app-${epoch}-${sequence}`;
 export const driverProcessId = (application: string, attempt: number): string => `${application}.d${attempt}`;
-export const executorProcessId = (application: string, attempt: number, executor: number): string => `${application}.d${attempt}.e${executor}`;
+export const executorProcessId = (application: string, attempt: number, executor: number): string =>
+  `${application}.d${attempt}.e${executor}`;
 
 export interface ParsedProcessId {
   readonly application: string;

@@ -35,7 +35,12 @@ const operation = <I extends z.ZodType, O extends z.ZodType>(definition: Operati
 export const OPERATIONS = {
   "artifact.put": operation({
     summary: "Uploads a part of a job bundle; complete when all bytes arrived and have the named sha-256.",
-    input: z.object({ sha256, offset: z.number().int().nonnegative(), totalBytes: z.number().int().positive().max(MAX_ARTIFACT_BYTES), base64: z.string() }),
+    input: z.object({
+      sha256,
+      offset: z.number().int().nonnegative(),
+      totalBytes: z.number().int().positive().max(MAX_ARTIFACT_BYTES),
+      base64: z.string(),
+    }),
     output: z.object({ complete: z.boolean(), nextOffset: z.number() }),
     answeredBy: "leader",
     changes: true,
@@ -48,9 +53,16 @@ export const OPERATIONS = {
     changes: false,
   }),
   submit: operation({
-    summary: "Submits an application. The same key again answers the first application; another content under it is refused (CONFLICT).",
+    summary:
+      "Submits an application. The same key again answers the first application; another content under it is refused (CONFLICT).",
     input: z.object({ key: submissionKey, spec: applicationSpec }),
-    output: z.object({ id: z.string(), name: z.string(), kind: z.enum(["job", "process"]), state: z.string(), created: z.boolean() }),
+    output: z.object({
+      id: z.string(),
+      name: z.string(),
+      kind: z.enum(["job", "process"]),
+      state: z.string(),
+      created: z.boolean(),
+    }),
     answeredBy: "leader",
     changes: true,
   }),
@@ -112,7 +124,9 @@ export const OPERATIONS = {
     input: applicationRef,
     output: z.object({
       id: z.string(),
-      processes: z.array(z.object({ processId: z.string(), worker: z.string().nullable(), address: z.string().nullable(), state: z.string() })),
+      processes: z.array(
+        z.object({ processId: z.string(), worker: z.string().nullable(), address: z.string().nullable(), state: z.string() }),
+      ),
       final: z.boolean(),
     }),
     answeredBy: "leader",

@@ -47,9 +47,11 @@ export function decode<T>(format: RecordFormat<T>, bytes: Uint8Array): Decoded<T
   }
   if (typeof parsed !== "object" || parsed === null) return { ok: false, reason: "not a record" };
   const { v, kind, body } = parsed as { v?: unknown; kind?: unknown; body?: unknown };
-  if (kind !== format.kind) return { ok: false, reason: `of kind ${JSON.stringify(kind)?.slice(0, 100)} instead of ${format.kind}` };
+  if (kind !== format.kind)
+    return { ok: false, reason: `of kind ${JSON.stringify(kind)?.slice(0, 100)} instead of ${format.kind}` };
   if (typeof v !== "number" || !Number.isInteger(v) || v < 1) return { ok: false, reason: "without a version", body };
-  if (v > format.version) return { ok: false, reason: `of version ${v}, this program knows versions up to ${format.version}`, body };
+  if (v > format.version)
+    return { ok: false, reason: `of version ${v}, this program knows versions up to ${format.version}`, body };
   let current = body;
   for (let version = v; version < format.version; version++) {
     const upgrade = format.upgrades[version];

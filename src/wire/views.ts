@@ -17,14 +17,24 @@ export const applicationView = z.object({
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
   driver: z.object({ worker: z.string().nullable(), pid: z.number().nullable(), state: z.string() }).nullable(),
-  executors: z.array(z.object({ id: z.string(), worker: z.string().nullable(), pid: z.number().nullable(), state: z.string(), attempt: z.number() })),
+  executors: z.array(
+    z.object({ id: z.string(), worker: z.string().nullable(), pid: z.number().nullable(), state: z.string(), attempt: z.number() }),
+  ),
   records: z.object({ in: z.number(), out: z.number() }).nullable(),
   checkpoint: z.object({ id: z.number(), completedAt: z.string(), sizeBytes: z.number() }).nullable(),
   // Beyond design.md 7.1:
   result: z.unknown(),
   submissionKey: z.string(),
   progress: progress.nullable(),
-  attempts: z.array(z.object({ attempt: z.number(), worker: z.string().nullable(), endedAt: z.string(), reason: errorShape.nullable(), exitCode: z.number().nullable() })),
+  attempts: z.array(
+    z.object({
+      attempt: z.number(),
+      worker: z.string().nullable(),
+      endedAt: z.string(),
+      reason: errorShape.nullable(),
+      exitCode: z.number().nullable(),
+    }),
+  ),
 });
 export type ApplicationView = z.infer<typeof applicationView>;
 
@@ -69,5 +79,12 @@ export const workerView = z.object({
 });
 export type WorkerView = z.infer<typeof workerView>;
 
-export const eventView = z.object({ at: z.string(), epoch: z.number(), seq: z.number(), kind: z.string(), subject: z.string(), message: z.string() });
+export const eventView = z.object({
+  at: z.string(),
+  epoch: z.number(),
+  seq: z.number(),
+  kind: z.string(),
+  subject: z.string(),
+  message: z.string(),
+});
 export type EventView = z.infer<typeof eventView>;

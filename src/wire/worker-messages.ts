@@ -17,7 +17,11 @@ import { idText } from "./ids.js";
 
 export const MAX_INVENTORY = 20_000;
 
-export const processEnd = z.object({ exitCode: z.number().int().nullable(), signal: z.string().nullable(), reason: z.string().nullable() });
+export const processEnd = z.object({
+  exitCode: z.number().int().nullable(),
+  signal: z.string().nullable(),
+  reason: z.string().nullable(),
+});
 
 export const processReport = z.object({
   processId: idText,
@@ -42,7 +46,12 @@ export const workerToMaster = {
     inventory: z.array(processReport).max(MAX_INVENTORY),
   }),
   /** A process started, failed to start, or ended. Acknowledged by process id when durable. */
-  "worker.report": z.object({ processId: idText, pid: z.number().int().nonnegative(), end: processEnd.nullable(), launchFailed: z.string().nullable() }),
+  "worker.report": z.object({
+    processId: idText,
+    pid: z.number().int().nonnegative(),
+    end: processEnd.nullable(),
+    launchFailed: z.string().nullable(),
+  }),
   /** It is being stopped by its operator, and its processes with it: what is supervised moves elsewhere. Said again after each registration. */
   "worker.leaving": z.object({}),
   /** The last word of this incarnation: nothing of it runs, all its ends were acknowledged. The master ends the link when that is durable. */

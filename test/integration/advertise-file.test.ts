@@ -27,7 +27,8 @@ describe("the advertise file", () => {
 
   test("replaces the line of a killed master whose port is used again, and stays bounded", async () => {
     const file = path.join(directory, "masters");
-    for (let index = 0; index < MAX_ADVERTISED + 5; index += 1) await advertise({ file, address: `127.0.0.1:${8000 + index}`, masterId: `m${index}` });
+    for (let index = 0; index < MAX_ADVERTISED + 5; index += 1)
+      await advertise({ file, address: `127.0.0.1:${8000 + index}`, masterId: `m${index}` });
     expect(await lines(file)).toHaveLength(MAX_ADVERTISED);
     const again = await advertise({ file, address: "127.0.0.1:8015", masterId: "new" });
     expect((await lines(file)).filter((line) => line.startsWith("127.0.0.1:8015 "))).toEqual(["127.0.0.1:8015 # new"]);
@@ -37,6 +38,8 @@ describe("the advertise file", () => {
   test("an unwritable place is a clear error", async () => {
     const notADirectory = path.join(directory, "file");
     await writeFile(notADirectory, "");
-    await expect(advertise({ file: path.join(notADirectory, "masters"), address: "a:1", masterId: "m" })).rejects.toMatchObject({ code: "DISK_FAILED" });
+    await expect(advertise({ file: path.join(notADirectory, "masters"), address: "a:1", masterId: "m" })).rejects.toMatchObject({
+      code: "DISK_FAILED",
+    });
   });
 });

@@ -2,10 +2,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import type { OpenedStore } from "../../src/conformance/coordination-store.js";
 import type { Clock } from "../../src/env/clock.js";
 import type { CoordinationStore } from "../../src/env/coordination-store.js";
 import { createLevelStore } from "../../src/node/level-store.js";
-import type { OpenedStore } from "../../src/conformance/coordination-store.js";
 
 export const realClock: Clock = {
   now: () => performance.now(),

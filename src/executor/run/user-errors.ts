@@ -29,10 +29,21 @@ export function operatorFailed(operator: string, thrown: unknown): CodedError {
     );
   }
   return new CodedError("OPERATOR_FAILED", `Operator '${operator}' failed: ${message}`, {
-    hint: "The error was thrown by the job's own function; `details.stack` says where.",
+    ...thrownAt(thrown),
     details: { operator, message, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
     cause: thrown,
   });
+}
+
+/**
+ * The hint of an error that the job's own code threw: where, by the first line of the stack that is not this package's. With source maps on
+ * that is a line of the job's file.
+ */
+export function thrownAt(thrown: unknown): { readonly hint?: string } {
+  const stack = thrown instanceof Error ? (thrown.stack ?? "") : "";
+  const lines = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  const own = lines.find((line) => !/holdfast:api|dist\/bin\/|node:internal|\(?node:|src\/executor\/run\//.test(line));
+  return own === undefined ? {} : { hint: `Thrown ${own.trim()}; details.stack has the whole way.` };
 }
 
 export function sinkFailed(operator: string, thrown: unknown): CodedError {
@@ -48,6 +59,7 @@ function connectorFailed(code: ErrorCode, what: string, operator: string, thrown
   if (thrown instanceof CodedError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new CodedError(code, `${what} failed: ${message}`, {
+    ...thrownAt(thrown),
     details: { operator, message, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
     cause: thrown,
   });

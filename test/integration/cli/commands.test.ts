@@ -251,7 +251,10 @@ describe("a cluster through the command line", () => {
     expect(JSON.parse((await ask(["drain", workers[0]?.id ?? "", "--json"])).stdout)).toMatchObject({ state: "draining" });
     const submitted = await ask(["submit", "--id", "nowhere", "--json", "--", "true"]);
     expect(submitted.exitCode).toBe(0);
-    await until("the reason to be told", async () => (await json(applicationView, ["status", "nowhere"])).reason?.code === "UNPLACEABLE");
+    await until(
+      "the reason to be told",
+      async () => (await json(applicationView, ["status", "nowhere"])).reason?.code === "UNPLACEABLE",
+    );
     await ask(["cancel", "nowhere"]);
   });
 });

@@ -3,8 +3,8 @@
  * ones by planted-bugs.test.ts.
  */
 import { expect } from "vitest";
-import { EPOCH_KEY } from "../../../src/coordination/keys.js";
 import { codeOf } from "../../../src/conformance/coordination-store-tools.js";
+import { EPOCH_KEY } from "../../../src/coordination/keys.js";
 import { live, openStage, type Parts, readAll, type Stage, write } from "./leadership-stage.js";
 
 export interface LeadershipCheck {

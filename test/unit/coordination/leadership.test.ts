@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { codeOf } from "../../../src/conformance/coordination-store-tools.js";
 import { decodeEpoch } from "../../../src/coordination/epoch-records.js";
 import { EPOCH_KEY, RECORDS_PREFIX } from "../../../src/coordination/keys.js";
 import { campaign } from "../../../src/coordination/leadership.js";
 import { createMemoryStore } from "../../../src/coordination/memory-store.js";
-import { codeOf } from "../../../src/conformance/coordination-store-tools.js";
 import { createManualClock } from "../../support/manual-clock.js";
 import { LEADERSHIP_CHECKS } from "./leadership-checks.js";
 import { live, openStage, readAll, TTL_MS, write } from "./leadership-stage.js";

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
+import { codeOf, live, put, read, TTL_MS, watching } from "../../../src/conformance/coordination-store-tools.js";
 import { DEFAULT_LIMITS } from "../../../src/coordination/limits.js";
 import { type Journal, LocalStore } from "../../../src/coordination/local-store.js";
 import { type Change, compareKeys, RecordTable } from "../../../src/coordination/record-table.js";
-import { codeOf, live, put, read, TTL_MS, watching } from "../../../src/conformance/coordination-store-tools.js";
 import { settle } from "../../support/manual-clock.js";
 
 /** A journal whose writes end when the test says so. */

@@ -1,8 +1,9 @@
 /** Stores for the conformance suite and for the tests of the tests. */
+
+import type { OpenedStore } from "../../../src/conformance/coordination-store.js";
 import { createFaultyStore } from "../../../src/coordination/faulty-store.js";
 import { createMemoryStore, type MemoryStore } from "../../../src/coordination/memory-store.js";
 import type { CoordinationStore } from "../../../src/env/coordination-store.js";
-import type { OpenedStore } from "../../../src/conformance/coordination-store.js";
 import { createManualClock } from "../../support/manual-clock.js";
 
 export async function openMemory(): Promise<OpenedStore> {

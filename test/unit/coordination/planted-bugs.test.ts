@@ -5,9 +5,9 @@
 import { AssertionError } from "node:assert";
 import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
+import { runCheck, STORE_CHECKS } from "../../../src/conformance/coordination-store.js";
 import type { campaign } from "../../../src/coordination/leadership.js";
 import type { CoordinationStore } from "../../../src/env/coordination-store.js";
-import { runCheck, STORE_CHECKS } from "../../../src/conformance/coordination-store.js";
 import {
   acknowledgedIsDurable,
   deposedInFlightIsFenced,

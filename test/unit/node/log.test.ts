@@ -6,7 +6,11 @@ function capture(options: Partial<LogOptions> = {}) {
   let text = "";
   const log = createLog({
     format: "json",
-    stream: { write: (line: string) => void (text += line) },
+    stream: {
+      write: (line: string) => {
+        text += line;
+      },
+    },
     role: "master",
     id: "m1",
     ...options,

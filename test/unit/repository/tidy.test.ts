@@ -35,7 +35,9 @@ describe("the rules about the source", () => {
   });
 
   test("pure and neutral code may not import Node", () => {
-    expect(violations("src/host/planted.ts", 'import { readFile } from "node:fs/promises";')).toEqual([expect.stringContaining("imports node:fs/promises")]);
+    expect(violations("src/host/planted.ts", 'import { readFile } from "node:fs/promises";')).toEqual([
+      expect.stringContaining("imports node:fs/promises"),
+    ]);
     expect(violations("src/node/planted.ts", 'import { readFile } from "node:fs/promises";')).toEqual([]);
   });
 
