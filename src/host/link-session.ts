@@ -91,7 +91,7 @@ class LinkSession implements Link {
   send(kind: string, body: unknown): void {
     const problem = this.#transmit({ kind, body });
     // A message that is left out would be a hole in the conversation, which its contract excludes.
-    if (problem !== null) this.#fail(problem);
+    if (problem !== null) this.fail(problem);
   }
 
   request<T = unknown>(kind: string, body: unknown, options: RequestOptions<T>): Promise<T> {
@@ -176,7 +176,7 @@ class LinkSession implements Link {
     try {
       this.#take(envelope.parse(parseControlJson(decodeText(frame))), frame.length);
     } catch (thrown) {
-      this.#fail(violation(this.#name(), thrown));
+      this.fail(violation(this.#name(), thrown));
     }
   }
 
@@ -200,21 +200,22 @@ class LinkSession implements Link {
     }
     const requestId = message.id ?? null;
     const schema = this.#schemaOf(message.kind, requestId);
-    const parsed = schema.safeParse(message.body);
-    if (!parsed.success) {
-      const issue = parsed.error.issues[0];
-      throw new CodedError(
-        "PROTOCOL_VIOLATION",
-        `body of ${message.kind}: ${issue?.path.join(".") ?? ""} ${issue?.message ?? "is malformed"}`,
-      );
-    }
     if (requestId !== null) {
       if (this.#unanswered.has(requestId)) throw new CodedError("PROTOCOL_VIOLATION", `request ${requestId} was sent twice`);
       if (this.#unanswered.size >= MAX_OPEN_REQUESTS)
         throw new CodedError("PROTOCOL_VIOLATION", `more than ${MAX_OPEN_REQUESTS} requests are open`);
       this.#unanswered.add(requestId);
     }
-    this.#deliver({ kind: message.kind, body: parsed.data, epoch: message.epoch, requestId }, sizeBytes);
+    const parsed = schema.safeParse(message.body);
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      const field = issue === undefined || issue.path.length === 0 ? "its input" : issue.path.map(String).join(".");
+      const problem = `${message.kind}: ${shorten(field)}: ${shorten(issue?.message ?? "is malformed")}`;
+      if (requestId === null) throw new CodedError("PROTOCOL_VIOLATION", problem);
+      this.replyError(requestId, new CodedError("INVALID_ARGUMENT", problem).toShape());
+      return;
+    }
+    this.#deliver({ kind: message.kind, body: parsed.data, epoch: message.epoch, requestId, sizeBytes });
   }
 
   #schemaOf(kind: string, requestId: number | null) {
@@ -226,20 +227,19 @@ class LinkSession implements Link {
     throw new CodedError("PROTOCOL_VIOLATION", `a ${this.peer.role} may not send ${shorten(JSON.stringify(kind), 80)} here`);
   }
 
-  #deliver(message: LinkMessage, sizeBytes: number): void {
+  #deliver(message: LinkMessage): void {
     if (this.#listener !== null) {
       this.#listener(message);
       return;
     }
     this.#kept.push(message);
-    this.#keptBytes += sizeBytes;
+    this.#keptBytes += message.sizeBytes;
     if (this.#kept.length > MAX_KEPT_MESSAGES || this.#keptBytes > MAX_KEPT_BYTES) {
       throw new CodedError("LIMIT_EXCEEDED", "too many messages came before anybody listened");
     }
   }
 
-  /** Tells the other side why, then ends. */
-  #fail(reason: CodedError): void {
+  fail(reason: CodedError): void {
     if (this.#over !== null) return;
     this.#transmit({ kind: BYE, error: { code: reason.code, message: reason.message, hint: reason.hint } });
     this.#end(reason);

@@ -5,7 +5,8 @@
  * table of messages that it may receive.
  * Invariants:
  *   1. Nothing but the handshake is decoded before both sides have proved the key.
- *   2. A body is validated by its schema before it is handed on; what fails ends the link with PROTOCOL_VIOLATION.
+ *   2. A body is validated by its schema before it is handed on. A request that fails is answered with INVALID_ARGUMENT, which names the
+ *      field; any other message that fails ends the link with PROTOCOL_VIOLATION.
  *   3. Both sides send a heartbeat when they had nothing else to send for `heartbeatMs`; after `silenceMs` without any frame the link
  *      ends with CONNECTION_LOST.
  *   4. `ended` resolves once, all open requests then reject with its error (their outcome is unknown), and nothing is delivered after it.
@@ -45,6 +46,8 @@ export interface LinkMessage {
   readonly epoch: number;
   /** Set when the sender waits for a reply. */
   readonly requestId: number | null;
+  /** Of its frame. */
+  readonly sizeBytes: number;
 }
 
 export interface Link {
@@ -73,6 +76,8 @@ export interface Link {
   lastHeardAt(): number;
   /** Sends what is queued, then ends. */
   close(): void;
+  /** As `close`, and the other side is told why. */
+  fail(reason: CodedError): void;
   destroy(): void;
 }
 

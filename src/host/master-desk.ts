@@ -5,11 +5,14 @@
  */
 import { CodedError } from "../base/errors.js";
 import type { MasterEvent } from "../master/effects.js";
+import { isOperation } from "../master/operations.js";
 import { OPERATIONS, type OperationInput } from "../wire/operations.js";
 import type { ClusterView, MasterState } from "../wire/views.js";
+import type { From } from "./inbox.js";
 import type { Link, LinkMessage } from "./link.js";
 import type { MasterArtifacts } from "./master-artifacts.js";
 import type { Leading } from "./master-leading.js";
+import { mayAsk } from "./master-links.js";
 import type { LeaderSeen } from "./master-standby.js";
 
 /** How long a standby waits for the leader's own view before it answers with what it knows. */
@@ -40,9 +43,12 @@ export interface MasterDesk {
 export function createMasterDesk(options: MasterDeskOptions): MasterDesk {
   const { artifacts } = options;
   return {
-    take(link, { kind, body, requestId }) {
+    take(link, { kind, body, requestId, sizeBytes }) {
       const leading = options.leading();
-      if (kind === "artifact.get" && requestId !== null) {
+      if (requestId !== null && isOperation(kind) && !mayAsk(link.peer, kind)) {
+        const message = `a ${link.peer.role} with the key of ${link.peer.scope} may not ask for ${kind}`;
+        link.replyError(requestId, new CodedError("FORBIDDEN", message).toShape());
+      } else if (kind === "artifact.get" && requestId !== null) {
         answer(link, requestId, artifacts.get(body as OperationInput<"artifact.get">));
       } else if (leading === null) {
         answerAsStandby(options, link, kind, requestId);
@@ -51,11 +57,18 @@ export function createMasterDesk(options: MasterDeskOptions): MasterDesk {
       } else {
         const event: MasterEvent = { kind: "message", linkId: link.id, message: kind, body, requestId };
         const job = kind === "submit" ? (body as OperationInput<"submit">).spec.job : null;
-        if (job === null || requestId === null) leading.post(event);
-        else void postWithBundle(artifacts, leading, link, requestId, event, job.artifact);
+        const from = { linkId: link.id, sizeBytes };
+        if (job === null || requestId === null) post(leading, link, event, from);
+        else void postWithBundle(artifacts, leading, link, requestId, event, from, job.artifact);
       }
     },
   };
+}
+
+function post(leading: Leading, link: Link, event: MasterEvent, from: From): void {
+  if (leading.post(event, from)) return;
+  const message = `more messages of ${link.peer.role} ${link.peer.id} wait for this master than it keeps of one connection`;
+  link.fail(new CodedError("LIMIT_EXCEEDED", message, { hint: "Wait for answers before asking more." }));
 }
 
 function answer(link: Link, requestId: number, body: Promise<unknown>): void {
@@ -72,6 +85,7 @@ async function postWithBundle(
   link: Link,
   requestId: number,
   event: MasterEvent,
+  from: From,
   sha256: string,
 ): Promise<void> {
   try {
@@ -80,7 +94,7 @@ async function postWithBundle(
         hint: "Upload it again, then submit.",
       });
     }
-    leading.post(event);
+    post(leading, link, event, from);
   } catch (thrown) {
     link.replyError(requestId, CodedError.from(thrown).toShape());
   }

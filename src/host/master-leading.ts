@@ -25,12 +25,11 @@ import {
   workerKey,
 } from "../wire/records.js";
 import type { MasterState } from "../wire/views.js";
+import { type From, Inbox } from "./inbox.js";
 import type { Link } from "./link.js";
 import { applicationKeyHex } from "./link-keys.js";
 import { runTurns } from "./turns.js";
 
-/** Events that may wait while the records are being read. */
-const MAX_EARLY_EVENTS = 100_000;
 /** Keys of applications are derived once each. */
 const MAX_KEYS = 10_000;
 
@@ -50,7 +49,8 @@ export interface LeadingOptions {
 }
 
 export interface Leading {
-  post(event: MasterEvent): void;
+  /** As `Turns.post`: also while the records are still being read. */
+  post(event: MasterEvent, from?: From): boolean;
   /** Why leadership is over. */
   readonly ended: Promise<CodedError>;
   /** Ends the core; leadership itself is resigned by the caller. */
@@ -60,7 +60,8 @@ export interface Leading {
 export function lead(options: LeadingOptions): Leading {
   const { env, leadership } = options;
   const stop = new AbortController();
-  const early: MasterEvent[] = [];
+  /** What comes while the records are being read. */
+  const early = new Inbox<MasterEvent>();
   let turns: ReturnType<typeof runTurns<MasterEvent, MasterEffect>> | null = null;
   let settle: (reason: CodedError) => void = () => {};
   const ended = new Promise<CodedError>((resolve) => {
@@ -87,7 +88,11 @@ export function lead(options: LeadingOptions): Leading {
     });
     turns = running;
     running.post({ kind: "elected" });
-    for (const event of early.splice(0)) running.post(event);
+    for (let index = 0; index < early.length; index += 1) {
+      const waiting = early.peek(index);
+      if (waiting !== undefined) running.post(waiting.event, waiting.from ?? undefined);
+    }
+    early.clear();
     void running.ended.then((reason) => settle(reason ?? new CodedError("CLOSED", "closed")));
   };
 
@@ -95,14 +100,11 @@ export function lead(options: LeadingOptions): Leading {
   begin().catch((thrown) => settle(CodedError.from(thrown)));
 
   return {
-    post(event) {
-      if (turns !== null) turns.post(event);
-      else if (early.length < MAX_EARLY_EVENTS) early.push(event);
-    },
+    post: (event, from) => (turns === null ? early.push(event, from ?? null) : turns.post(event, from)),
     ended,
     close: async () => {
       stop.abort(new CodedError("CLOSED", "leadership is over"));
-      early.length = 0;
+      early.clear();
       await turns?.close();
     },
   };

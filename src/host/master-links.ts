@@ -1,17 +1,29 @@
 /** What each role may say to a master: the tables of its links. */
 import { driverToMaster } from "../wire/driver-messages.js";
 import type { MessageTable, Role } from "../wire/envelope.js";
-import { OPERATIONS } from "../wire/operations.js";
+import { CLUSTER_SCOPE } from "../wire/handshake.js";
+import { OPERATIONS, type OperationName } from "../wire/operations.js";
 import { workerToMaster } from "../wire/worker-messages.js";
 import type { LinkPeer } from "./link.js";
 
+/** Whoever is authenticated may send an operation; who may not ask for it is told so (FORBIDDEN), as any other bad request. */
 const operationInputs: MessageTable = Object.fromEntries(
   Object.entries(OPERATIONS)
     .filter(([, operation]) => operation.answeredBy !== "worker")
     .map(([name, operation]) => [name, operation.input]),
 );
-const only = (...names: readonly string[]): MessageTable =>
-  Object.fromEntries(Object.entries(operationInputs).filter(([name]) => names.includes(name)));
+
+const MAY_ASK: Readonly<Record<Role, (operation: OperationName) => boolean>> = {
+  client: () => true,
+  worker: (operation) => operation === "artifact.get",
+  master: (operation) => operation === "cluster",
+  driver: () => false,
+  executor: () => false,
+};
+
+/** Only with the key of the cluster: an application's own key opens no operation, whatever role its holder claims. */
+export const mayAsk = (peer: LinkPeer, operation: OperationName): boolean =>
+  peer.scope === CLUSTER_SCOPE && MAY_ASK[peer.role](operation);
 
 const MESSAGES: Readonly<Record<Role, MessageTable>> = {
   worker: workerToMaster,
@@ -22,15 +34,16 @@ const MESSAGES: Readonly<Record<Role, MessageTable>> = {
 };
 
 const REQUESTS: Readonly<Record<Role, MessageTable>> = {
-  worker: only("artifact.get"),
+  worker: operationInputs,
   driver: {
+    ...operationInputs,
     "driver.register": driverToMaster["driver.register"],
     "driver.commit": driverToMaster["driver.commit"],
     "driver.finished": driverToMaster["driver.finished"],
   },
   executor: {},
   client: operationInputs,
-  master: only("cluster"),
+  master: operationInputs,
 };
 
 /** An executor talks to its driver and never to a master. */

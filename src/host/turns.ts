@@ -3,6 +3,7 @@
  *
  * Invariants:
  *   1. While a commit is under way events gather in the inbox; the next turn takes all of them (group commit), bounded by MAX_TURN_EVENTS.
+ *      What waits there is bounded per link (inbox.ts).
  *   2. Effects run in order, after the commit of their turn and of all earlier turns, and never after a failed one.
  *   3. After `close`, a failed commit or an exception of the core, nothing is stepped or acted on again.
  */
@@ -10,6 +11,7 @@
 import type { Core, RecordChange, Turn } from "../base/core.js";
 import { CodedError } from "../base/errors.js";
 import type { Clock, Timer } from "../env/clock.js";
+import { type From, Inbox } from "./inbox.js";
 
 export const MAX_TURN_EVENTS = 4096;
 /** A turn is cut when it has gathered this many record changes, so that it fits one transaction of every store. */
@@ -26,8 +28,11 @@ export interface TurnsOptions<Event, Effect> {
 }
 
 export interface Turns<Event> {
-  /** Queues an event. Never throws; dropped after the end. */
-  post(event: Event): void;
+  /**
+   * Queues an event. Never throws; dropped after the end. `from`: the link it came over. False: too much of that link waits already, the event
+   * was not taken, and the link has to be ended.
+   */
+  post(event: Event, from?: From): boolean;
   /** Resolves with null after `close`, or with what went wrong: the core is then to be discarded. */
   readonly ended: Promise<CodedError | null>;
   close(): Promise<void>;
@@ -35,7 +40,7 @@ export interface Turns<Event> {
 
 export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): Turns<Event> {
   const { core, clock } = options;
-  const inbox: Event[] = [];
+  const inbox = new Inbox<Event>();
   let timer: Timer | null = null;
   let timerAt = Number.POSITIVE_INFINITY;
   let running = false;
@@ -50,26 +55,28 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
     if (over) return;
     over = true;
     timer?.cancel();
-    inbox.length = 0;
+    inbox.clear();
     settle(reason);
   };
 
-  const post = (event: Event) => {
-    if (over) return;
-    inbox.push(event);
-    if (running) return;
+  const post = (event: Event, from: From | null = null): boolean => {
+    if (over) return true;
+    if (!inbox.push(event, from)) return false;
+    if (running) return true;
     running = true;
     idle = drain();
+    return true;
   };
 
   const gather = (turn: Turn<Effect>) => {
     let taken = 0;
     while (taken < inbox.length && taken < MAX_TURN_EVENTS && turn.writes.length < MAX_TURN_WRITES) {
-      const event = inbox[taken] as Event;
+      const waiting = inbox.peek(taken);
+      if (waiting === undefined) break;
       taken += 1;
-      core.step(event, { instant: clock.now(), wall: clock.wallNow() }, turn);
+      core.step(waiting.event, { instant: clock.now(), wall: clock.wallNow() }, turn);
     }
-    inbox.splice(0, taken);
+    inbox.drop(taken);
   };
 
   const armTimer = () => {
@@ -112,7 +119,7 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
   }
 
   return {
-    post,
+    post: (event, from) => post(event, from),
     ended,
     close: async () => {
       end(null);

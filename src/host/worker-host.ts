@@ -204,8 +204,10 @@ class RunningWorker implements WorkerHost {
     this.#post({ kind: "link-up", linkId: link.id, remote: link.remote });
     link.onMessage((message: LinkMessage) => {
       // The link has validated the body by the schema of its kind.
-      const { kind, body, epoch } = message;
-      this.#post({ kind: "message", linkId: link.id, epoch, message: { kind, body } as FromMaster });
+      const { kind, body, epoch, sizeBytes } = message;
+      const event: WorkerEvent = { kind: "message", linkId: link.id, epoch, message: { kind, body } as FromMaster };
+      if (this.#turns?.post(event, { linkId: link.id, sizeBytes }) === false)
+        link.fail(new CodedError("LIMIT_EXCEEDED", "more orders wait for this worker than it keeps"));
     });
     link.ended.then((reason) => {
       if (this.#leader.current() === link) this.#leader.set(null);

@@ -115,7 +115,17 @@ describe("links between processes", () => {
     child.kill("SIGKILL");
     expect((await link.ended).code).toBe("CONNECTION_LOST");
     expect(performance.now() - killedAt).toBeLessThan(500);
-    await expect(dialLink(firstLine, dialSettings())).rejects.toMatchObject({ code: "CONNECTION_REFUSED" });
+    // The kernel closes what a killed process had open one after the other: the connection may be gone a moment before the listener.
+    const codes: string[] = [];
+    while (codes.at(-1) !== "CONNECTION_REFUSED" && performance.now() - killedAt < 2_000) {
+      const error = await dialLink(firstLine, dialSettings()).then(
+        () => null,
+        (thrown) => thrown as CodedError,
+      );
+      codes.push(error?.code ?? "a link");
+    }
+    expect(codes.at(-1)).toBe("CONNECTION_REFUSED");
+    expect(codes.slice(0, -1).filter((code) => code !== "CONNECTION_LOST")).toEqual([]);
   });
 
   test("notice after silenceMs that the other process was stopped; when it goes on, others can link to it again", async () => {

@@ -121,7 +121,7 @@ describe("a link", () => {
     near.send("hello", { n: 10 });
     await settle();
     expect(got.map((message) => (message.body as { n: number }).n)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    expect(got[0]).toEqual({ kind: "hello", body: { n: 0 }, epoch: 2, requestId: null });
+    expect(got[0]).toEqual({ kind: "hello", body: { n: 0 }, epoch: 2, requestId: null, sizeBytes: 56 });
   });
 
   test("answers requests, with values and with errors", async () => {
@@ -214,6 +214,24 @@ describe("a link", () => {
       expect(told.code).toBe("CONNECTION_LOST");
       expect(told.details).toEqual({ code: "PROTOCOL_VIOLATION" });
     }
+  });
+
+  test("answers a request whose body is malformed with INVALID_ARGUMENT, which names the field, and goes on", async () => {
+    const { near, far } = await openPair();
+    far.onMessage((message) => far.reply(message.requestId as number, { ok: true }));
+    const options = { signal: never, timeoutMs: 1_000 };
+    const refused = await failure(near.request("ask", { text: 7 }, options));
+    expect(refused).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/^ask: text: /) });
+    expect((await failure(near.request("ask", "nothing", options))).message).toMatch(/^ask: its input: /);
+    expect(await near.request("ask", { text: "a" }, options)).toEqual({ ok: true });
+  });
+
+  test("that fails tells the other side why", async () => {
+    const { near, far } = await openPair();
+    far.fail(new CodedError("LIMIT_EXCEEDED", "too much at once"));
+    const told = await near.ended;
+    expect([told.message, told.details]).toEqual([expect.stringContaining("too much at once"), { code: "LIMIT_EXCEEDED" }]);
+    expect(code(await far.ended)).toBe("LIMIT_EXCEEDED");
   });
 
   test("takes kinds of the requests table only as requests", async () => {

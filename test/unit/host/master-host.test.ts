@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { CodedError } from "../../../src/base/errors.js";
 import { RECORDS_PREFIX } from "../../../src/coordination/keys.js";
+import { MAX_WAITING_MESSAGES_PER_LINK } from "../../../src/host/inbox.js";
 import type { Link } from "../../../src/host/link.js";
 import type { MasterHostOptions } from "../../../src/host/master-host.js";
 import type { ClusterView } from "../../../src/wire/views.js";
@@ -71,6 +72,25 @@ describe("a leading master", () => {
       await settle();
       expect(worker.messages.map(({ kind }) => kind)).toEqual(["worker.registered", "worker.launch"]);
       expect(worker.messages[1]).toMatchObject({ body: { applicationKey: expect.stringMatching(/^[0-9a-f]{64}$/) } });
+    }));
+
+  test("ends the link that floods it while the disk is slow, tells it why, and serves the others", () =>
+    onStage(async (stage) => {
+      const master = await leader(stage);
+      const worker = await stage.link(master.address, "worker", "w1");
+      worker.send("worker.register", registration());
+      await stage.until("the worker is registered", () => worker.messages.length === 1);
+      const client = await stage.link(master.address);
+      stage.fault = (call) => (call.kind === "commit" ? { requestDelayMs: 500 } : undefined);
+      const submitted = ask(client, "submit", { key: "k", spec: programSpec() });
+      await settle();
+      const report = { processId: "app-1-9.d1", pid: 1, end: null, launchFailed: null };
+      for (let index = 0; index <= MAX_WAITING_MESSAGES_PER_LINK; index++) worker.send("worker.report", report);
+      const told = await stage.drive(worker.ended);
+      expect(told.details).toEqual({ code: "LIMIT_EXCEEDED" });
+      expect(await stage.drive(submitted)).toMatchObject({ created: true });
+      stage.fault = () => undefined;
+      expect(await stage.drive(ask(client, "workers", {}))).toMatchObject({ workers: [{ id: "w1", state: "suspect" }] });
     }));
 
   test("writes the turns of a burst in few transactions", () =>
