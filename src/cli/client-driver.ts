@@ -13,7 +13,7 @@ import { createNodeDigest } from "../node/env.js";
 import { programPath } from "../node/programs.js";
 import { readSecretFile } from "../node/secret-file.js";
 import { makeTemporaryDirectory } from "../node/temporary-directory.js";
-import type { ApplicationRecord, ApplicationSpec } from "../wire/application.js";
+import { type ApplicationRecord, type ApplicationSpec, submittedApplication } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { RunnerStart } from "../wire/runner-start.js";
 import { type ClusterOptions, remark } from "./command.js";
@@ -65,28 +65,15 @@ async function startOf(options: ClientDriverOptions, artifactPath: string): Prom
 /** The master has its own record; this one is what the driver knows until it has registered. */
 function recordOf({ applicationId, submissionKey, spec }: ClientDriverOptions): ApplicationRecord {
   const contentHash = createNodeDigest().sha256Hex(new TextEncoder().encode(canonicalJson(spec as unknown as JsonValue)));
-  return {
+  const record = submittedApplication({
     id: applicationId,
     submissionKey,
     contentHash,
     spec,
-    state: "running",
-    reason: null,
-    attempt: ATTEMPT,
-    restarts: 0,
-    restartedAt: [],
-    notBefore: null,
-    cancelRequested: false,
-    commit: null,
-    exitCode: null,
-    result: null,
     submittedAt: Date.now(),
-    startedAt: null,
-    endedAt: null,
-    driver: null,
     order: 0,
-    attempts: [],
-  };
+  });
+  return { ...record, state: "running", attempt: ATTEMPT };
 }
 
 function runChild(start: RunnerStart, signal: AbortSignal): Promise<number> {

@@ -8,7 +8,7 @@
 
 import type { ErrorShape } from "../base/errors.js";
 import { canonicalJson, type JsonValue } from "../base/json.js";
-import { type ApplicationRecord, type ApplicationSpec, isFinal } from "../wire/application.js";
+import { type ApplicationSpec, isFinal, submittedApplication } from "../wire/application.js";
 import { applicationId } from "../wire/ids.js";
 import type { OperationInput } from "../wire/operations.js";
 import { applicationKey, encodeApplicationRecord } from "../wire/records.js";
@@ -83,28 +83,14 @@ export function findApplication(state: MasterState, ref: string): Application | 
 }
 
 function create(state: MasterState, step: Step, input: OperationInput<"submit">, contentHash: string): Application | null {
-  const record: ApplicationRecord = {
+  const record = submittedApplication({
     id: applicationId(state.self.epoch, state.nextApplication),
     submissionKey: input.key,
     contentHash,
     spec: input.spec,
-    state: "submitted",
-    reason: null,
-    attempt: 0,
-    restarts: 0,
-    restartedAt: [],
-    notBefore: null,
-    cancelRequested: false,
-    commit: null,
-    exitCode: null,
-    result: null,
     submittedAt: step.now.wall,
-    startedAt: null,
-    endedAt: null,
-    driver: null,
     order: state.nextOrder,
-    attempts: [],
-  };
+  });
   if (encodeApplicationRecord(record).length > state.settings.maxRecordBytes) return null;
   state.nextApplication += 1;
   state.nextOrder += 1;

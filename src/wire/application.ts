@@ -132,6 +132,29 @@ export const applicationRecord = z.object({
 export type ApplicationRecord = z.infer<typeof applicationRecord>;
 export const MAX_ATTEMPT_REASONS = 16;
 
+/** The record of an application that has just been submitted: nothing has happened to it yet. */
+export function submittedApplication(
+  facts: Pick<ApplicationRecord, "id" | "submissionKey" | "contentHash" | "spec" | "submittedAt" | "order">,
+): ApplicationRecord {
+  return {
+    ...facts,
+    state: "submitted",
+    reason: null,
+    attempt: 0,
+    restarts: 0,
+    restartedAt: [],
+    notBefore: null,
+    cancelRequested: false,
+    commit: null,
+    exitCode: null,
+    result: null,
+    startedAt: null,
+    endedAt: null,
+    driver: null,
+    attempts: [],
+  };
+}
+
 /** The registrar's record of a worker. */
 export const workerRecord = z.object({
   workerId: idText,

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { bundleJob } from "../../src/node/bundle.js";
 import { planInChild } from "../../src/node/plan-in-child.js";
-import type { ApplicationRecord } from "../../src/wire/application.js";
+import { type ApplicationRecord, submittedApplication } from "../../src/wire/application.js";
 import { SmallMaster } from "./runner-master.js";
 
 const root = path.join(import.meta.dirname, "../..");
@@ -54,7 +54,7 @@ export async function openStage({ job, params, parallelism = 2, change = (record
 }
 
 function recordOf(artifact: string, graphHash: string, params: unknown, parallelism: number): ApplicationRecord {
-  return {
+  const record = submittedApplication({
     id: "app-1-1",
     submissionKey: "key",
     contentHash: "c",
@@ -68,23 +68,10 @@ function recordOf(artifact: string, graphHash: string, params: unknown, parallel
       job: { artifact, graphHash, params, parallelism, executor: { cores: 1, memoryBytes: 1 } },
       process: null,
     },
-    state: "running",
-    reason: null,
-    attempt: 1,
-    restarts: 0,
-    restartedAt: [],
-    notBefore: null,
-    cancelRequested: false,
-    commit: null,
-    exitCode: null,
-    result: null,
     submittedAt: 0,
-    startedAt: 0,
-    endedAt: null,
-    driver: null,
     order: 0,
-    attempts: [],
-  };
+  });
+  return { ...record, state: "running", attempt: 1, startedAt: 0 };
 }
 
 /** All records of an NDJSON output, a file or a directory of parts. */

@@ -4,7 +4,7 @@ import type { ErrorShape } from "../../../src/base/errors.js";
 import { createDriverCore } from "../../../src/job/driver-core.js";
 import { DRIVER_LIMITS, type DriverEffect, type DriverEvent } from "../../../src/job/driver-events.js";
 import { type RestartStrategy, restartRules } from "../../../src/job/restart-strategy.js";
-import type { ApplicationRecord } from "../../../src/wire/application.js";
+import { type ApplicationRecord, submittedApplication } from "../../../src/wire/application.js";
 import type { Progress } from "../../../src/wire/progress.js";
 
 export const HASH = "a".repeat(64);
@@ -21,7 +21,7 @@ export const EMPTY: Progress = {
 };
 
 export function applicationRecord(changes: Partial<ApplicationRecord> = {}, parallelism = 2): ApplicationRecord {
-  return {
+  const record = submittedApplication({
     id: "app-1-1",
     submissionKey: "key",
     contentHash: "c",
@@ -35,24 +35,10 @@ export function applicationRecord(changes: Partial<ApplicationRecord> = {}, para
       job: { artifact: "b".repeat(64), graphHash: HASH, params: {}, parallelism, executor: { cores: 1, memoryBytes: 1 } },
       process: null,
     },
-    state: "running",
-    reason: null,
-    attempt: 1,
-    restarts: 0,
-    restartedAt: [],
-    notBefore: null,
-    cancelRequested: false,
-    commit: null,
-    exitCode: null,
-    result: null,
     submittedAt: 0,
-    startedAt: 0,
-    endedAt: null,
-    driver: null,
     order: 0,
-    attempts: [],
-    ...changes,
-  };
+  });
+  return { ...record, state: "running", attempt: 1, startedAt: 0, ...changes };
 }
 
 type EffectOf<K extends DriverEffect["kind"]> = Extract<DriverEffect, { kind: K }>;
