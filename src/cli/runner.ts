@@ -2,7 +2,7 @@
  * The program that runs user code on a worker (`dist/bin/runner.mjs`), see wire/runner-start.ts:
  *
  *   runner driver|executor START_FILE
- *   runner spare                          everything is loaded; one line on standard input says which executor it becomes
+ *   runner spare                          everything is loaded; one line on standard input says which driver or executor it becomes
  *   runner client-driver                  a driver in the process tree of a command: its start is the first line of standard input, and it
  *                                         cancels the job when its input ends (its parent is gone)
  *
@@ -11,7 +11,9 @@
  */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { CodedError } from "../base/errors.js";
+import { CodedError, type ErrorCode } from "../base/errors.js";
+import { thrownAt } from "../executor/run/user-errors.js";
+import type { RunningDriver } from "../host/driver-host.js";
 import type { RunningExecutor } from "../host/executor-host.js";
 import { createNodeEnv } from "../node/env.js";
 import { createLog } from "../node/log.js";
@@ -57,6 +59,7 @@ function read(text: string): RunnerStart {
 async function run(start: RunnerStart, isClient: boolean): Promise<number> {
   const { role, processId, applicationKey } = start;
   const log = createLog({ format: "json", stream: process.stderr, role, id: processId, secrets: [applicationKey] });
+  forbidExit();
   const env = createNodeEnv({ log, transport: { maxFrameBytes: MAX_EXCHANGE_FRAME_BYTES } });
   if (role === "executor") {
     const userLog = createLog({
@@ -69,30 +72,38 @@ async function run(start: RunnerStart, isClient: boolean): Promise<number> {
     });
     return runExecutor(start, env, { userLog, onStarted: watchExecutor });
   }
-  watchDriver();
-  return runDriver(start, env, stopRequest(isClient));
+  return runDriver(start, env, stopRequest(isClient), watchDriver);
 }
 
 /** Uncaught errors of user code: whoever has the other end of the exchanges must not wait for this process. */
 function watchExecutor(executor: RunningExecutor): void {
-  const crashed = (what: string) => (thrown: unknown) => {
-    process.stderr.write(`${thrown instanceof Error ? thrown.stack : String(thrown)}\n`);
-    const { message } = CodedError.from(thrown);
-    executor.crashed(new CodedError("OPERATOR_FAILED", `${what} in the executor: ${message}`, { cause: thrown }));
-  };
-  process.on("uncaughtException", crashed("Uncaught exception"));
-  process.on("unhandledRejection", crashed("Unhandled rejection"));
+  watchUserCode("executor", "OPERATOR_FAILED", (error) => executor.crashed(error));
   for (const signal of SIGNALS) process.on(signal, () => executor.terminate(`it got ${signal}`));
 }
 
-/** A driver that user code broke can't be trusted with the commit: it ends, and the master starts another attempt. */
-function watchDriver(): void {
-  const crashed = (thrown: unknown) => {
-    process.stderr.write(`${thrown instanceof Error ? thrown.stack : String(thrown)}\n`);
-    process.exit(1);
+/** A driver that user code broke can't be trusted with the commit: it says so and ends, and the master starts another attempt. */
+function watchDriver(driver: RunningDriver): void {
+  watchUserCode("driver", "APPLICATION_FAILED", (error) => driver.crashed(error));
+}
+
+function watchUserCode(where: string, code: ErrorCode, crashed: (error: CodedError) => void): void {
+  const report = (what: string) => (thrown: unknown) => {
+    const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+    process.stderr.write(`${stack}\n`);
+    const { message } = CodedError.from(thrown);
+    crashed(
+      new CodedError(code, `${what} in the ${where}: ${message}`, { ...thrownAt(thrown), details: { stack }, cause: thrown }),
+    );
   };
-  process.on("uncaughtException", crashed);
-  process.on("unhandledRejection", crashed);
+  process.on("uncaughtException", report("Uncaught exception"));
+  process.on("unhandledRejection", report("Unhandled rejection"));
+}
+
+/** A job can't end the processes that run it: the call is an error of the function that made it, which is told by name and line. */
+function forbidExit(): void {
+  process.exit = (exitCode) => {
+    throw new Error(`process.exit(${exitCode ?? ""}) was called by the job`);
+  };
 }
 
 function stopRequest(isClient: boolean): Promise<StopRequest> {
@@ -106,14 +117,15 @@ function stopRequest(isClient: boolean): Promise<StopRequest> {
   });
 }
 
+const endProcess = process.exit.bind(process);
 const [mode, startFile] = process.argv.slice(2);
 main(mode as Mode, startFile).then(
-  (exitCode) => process.exit(exitCode),
+  (exitCode) => endProcess(exitCode),
   (thrown: unknown) => {
     const error = CodedError.from(thrown);
     process.stderr.write(
       `${JSON.stringify({ level: 50, error: error.toShape(), stack: error.code === "INTERNAL" ? error.stack : undefined })}\n`,
     );
-    process.exit(1);
+    endProcess(1);
   },
 );

@@ -43,7 +43,9 @@ export interface ProcessLauncherOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Executors started in advance (0: none), for executors of `memoryBytes` until others are asked for. */
-  readonly spares?: { readonly count: number; readonly memoryBytes: number };
+  readonly spares?: SpareCount;
+  /** Drivers, likewise. */
+  readonly driverSpares?: SpareCount;
   /** Of each log; beyond it the last half is kept. Default 64 MiB. */
   readonly maxLogBytes?: number;
   /** Logs of forgotten processes: default 24 h and 1 GiB in all. */
@@ -52,6 +54,11 @@ export interface ProcessLauncherOptions {
   readonly endsWithoutWorkerMs?: number;
   /** The worker's own environment, of which an allow-list passes on. */
   readonly env?: NodeJS.ProcessEnv;
+}
+
+export interface SpareCount {
+  readonly count: number;
+  readonly memoryBytes: number;
 }
 
 /** Throws DISK_FAILED when the work directory cannot be used, LAUNCH_FAILED where there is no /proc. */
@@ -92,29 +99,21 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     ...rest,
   ];
 
-  const spares = createSpares({
-    ...(options.spares ?? { count: 0, memoryBytes: 0 }),
-    clock,
-    log,
-    start: async (memoryBytes) => {
-      await adopted;
-      const folder = path.join(processesDirectory, `${SPARE_PREFIX}${randomBytes(6).toString("hex")}`);
-      const facts = newFacts(null, "runner", memoryBytes, "");
-      return inNewFolder(folder, facts, async () => {
-        const env = userEnvironment(ownEnvironment, {}, null, facts.token);
-        const argv = runnerArguments(memoryBytes, "spare");
-        return {
-          folder,
-          facts,
-          kept: await startKeeper(
-            { keeperFile, folder, directory: "work", argv, env, lease: leaseOf(options.endsWithoutWorkerMs), stdin: true },
-            clock,
-          ),
-        };
-      });
-    },
-    discard: (spare) => discardSpare(spare),
-  });
+  const startSpare = async (memoryBytes: number): Promise<Spare> => {
+    await adopted;
+    const folder = path.join(processesDirectory, `${SPARE_PREFIX}${randomBytes(6).toString("hex")}`);
+    const facts = newFacts(null, "runner", memoryBytes, "");
+    return inNewFolder(folder, facts, async () => {
+      const env = userEnvironment(ownEnvironment, {}, null, facts.token);
+      const argv = runnerArguments(memoryBytes, "spare");
+      const lease = leaseOf(options.endsWithoutWorkerMs);
+      const kept = await startKeeper({ keeperFile, folder, directory: "work", argv, env, lease, stdin: true }, clock);
+      return { folder, facts, kept };
+    });
+  };
+  const sparesOf = (role: "driver" | "executor", wanted: SpareCount = { count: 0, memoryBytes: 0 }) =>
+    createSpares({ ...wanted, role, clock, log, start: startSpare, discard: (spare) => discardSpare(spare) });
+  const spares = { driver: sparesOf("driver", options.driverSpares), executor: sparesOf("executor", options.spares) };
 
   const launchNew = (spec: LaunchSpec, folder: string): Promise<number> => {
     const { command } = spec;
@@ -158,7 +157,12 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   };
 
   /** The folder is complete before its name says that it is a process, and the spare hears of it last. */
-  const assignSpare = async (spare: Spare, spec: LaunchSpec, folder: string, start: string): Promise<number> => {
+  const assignSpare = async (
+    spare: Spare,
+    spec: LaunchSpec,
+    folder: string,
+    { role, start }: { readonly role: "driver" | "executor"; readonly start: string },
+  ): Promise<number> => {
     const facts = { ...spare.facts, processId: spec.processId, note: spec.note };
     try {
       writeStart(spare.folder, start);
@@ -170,7 +174,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     }
     begin({ processId: spec.processId, folder, facts, started: spare.kept.started }, spare.kept.ended);
     spare.kept.stdin?.on("error", () => {});
-    spare.kept.stdin?.end(`${JSON.stringify({ role: "executor", startFile: path.join(folder, "start.json") })}\n`);
+    spare.kept.stdin?.end(`${JSON.stringify({ role, startFile: path.join(folder, "start.json") })}\n`);
     return spare.kept.started.pid;
   };
 
@@ -186,10 +190,9 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     if (spec.note.length > MAX_NOTE_LENGTH)
       throw new CodedError("LIMIT_EXCEEDED", `the note of ${spec.processId} is longer than ${MAX_NOTE_LENGTH}`);
     if (existsSync(folder)) throw new CodedError("CONFLICT", `process ${spec.processId} was started on this worker before`);
-    if (spec.command.kind === "runner" && spec.command.role === "executor") {
-      const spare = spares.take(spec.memoryBytes);
-      const { start } = spec.command;
-      if (spare !== undefined) return assignSpare(spare, spec, folder, start);
+    if (spec.command.kind === "runner") {
+      const spare = spares[spec.command.role].take(spec.memoryBytes);
+      if (spare !== undefined) return assignSpare(spare, spec, folder, spec.command);
     }
     return launchNew(spec, folder);
   };
@@ -223,7 +226,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   /** What the first call of `close` asked for is what happens. */
   let closedOnce: Promise<void> | undefined;
   const close = async (leave: boolean): Promise<void> => {
-    await Promise.allSettled([adopted, spares.close(), ...launching.values()]);
+    await Promise.allSettled([adopted, spares.driver.close(), spares.executor.close(), ...launching.values()]);
     if (!leave) await Promise.all(living().map((entry) => stop(entry.processId, CLOSE_GRACE_MS, "the worker was stopped")));
     closing.abort(new CodedError("CLOSED", "the launcher is closed"));
     for (const timer of timers) timer.cancel();

@@ -1,8 +1,9 @@
 /**
- * Executors started in advance: the first record of a job then waits for no process start (about 100 ms of Node).
+ * Executors and drivers started in advance: the first record of a job then waits for no process start (about 100 ms of Node each).
  *
  * A spare is a runner (`node runner.mjs spare`) that waits for one line on its standard input: `{"role":"executor","startFile":"..."}`. Without
  * the line its input ends with the worker, and it ends itself; once given out it lives on without the worker like every other process.
+ * Any spare could become either; drivers and executors have different memory limits, so each role has spares of its own.
  * Invariant: a spare is given out at most once, and only to a process with the memory limit that it was started with.
  */
 import type { Clock, Timer } from "../env/clock.js";
@@ -25,7 +26,9 @@ export interface Spare {
 
 export interface SparesOptions {
   readonly count: number;
-  /** For executors of this size until others are asked for. */
+  /** What they are for, in logs. */
+  readonly role: "driver" | "executor";
+  /** For processes of this size until others are asked for. */
   readonly memoryBytes: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -61,7 +64,7 @@ export function createSpares(options: SparesOptions): Spares {
       const spare = await options.start(memoryBytes);
       if (closed) await options.discard(spare);
       else ready.push(spare);
-      log.debug("a spare executor waits", { pid: spare.kept.started.pid });
+      log.debug(`a spare ${options.role} waits`, { pid: spare.kept.started.pid });
     }
   };
 
@@ -70,7 +73,7 @@ export function createSpares(options: SparesOptions): Spares {
     timer?.cancel();
     timer = clock.at(clock.now() + delayMs, () => {
       filling = filling.then(fill).catch((thrown: unknown) => {
-        log.warn("a spare executor could not be started", { reason: thrown instanceof Error ? thrown.message : String(thrown) });
+        log.warn(`a spare ${options.role} could not be started`, { reason: thrown instanceof Error ? thrown.message : String(thrown) });
         schedule(RETRY_DELAY_MS);
       });
     });

@@ -2,7 +2,7 @@
  * What a worker tells a driver or an executor that it starts: one JSON file, readable by its user only (0600), in the process's folder.
  *
  *   node runner.mjs driver|executor START_FILE      the runner reads the file and begins
- *   node runner.mjs spare                           the runner loads what executors need, reads ONE line of standard input (SpareAssignment),
+ *   node runner.mjs spare                           the runner loads everything, reads ONE line of standard input (SpareAssignment),
  *                                                   lets go of standard input and goes on as above. End of input without a line: it ends (exit 0)
  *
  * Rules:
@@ -35,5 +35,5 @@ export const runnerStart = z.object({
 });
 export type RunnerStart = z.infer<typeof runnerStart>;
 
-export const spareAssignment = z.object({ role: z.literal("executor"), startFile: z.string().max(4096) });
+export const spareAssignment = z.object({ role: z.enum(["driver", "executor"]), startFile: z.string().max(4096) });
 export type SpareAssignment = z.infer<typeof spareAssignment>;

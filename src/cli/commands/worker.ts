@@ -40,7 +40,7 @@ export function command(): Command {
     .option("--memory <size>", "memory to offer; default: all but 1 GiB")
     .option("--work-dir <dir>", "logs, bundles and notes of processes", "holdfast-work")
     .option("--advertise-host <host>", "where others reach this machine when --listen is 0.0.0.0")
-    .option("--spares <n>", "executors started in advance (56 MB each)", "1")
+    .option("--spares <n>", "executors started in advance (56 MB each), and with any of them one driver", "1")
     .option("--leave", "when stopped, leave processes running for the next worker on this --work-dir")
     .action(worker);
 }
@@ -61,6 +61,8 @@ async function worker(options: WorkerOptions): Promise<void> {
       clock: env.clock,
       log: env.log,
       spares: { count: spares, memoryBytes: 512 * 1024 ** 2 },
+      // One is enough: an application has one driver, and the next spare is there a second later.
+      driverSpares: { count: Math.min(spares, 1), memoryBytes: 256 * 1024 ** 2 },
     });
     try {
       const host = await runWorkerHost({
