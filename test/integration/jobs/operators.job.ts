@@ -67,7 +67,7 @@ export default defineJob({
     const counted = all
       .keyBy((sale) => sale.city)
       .process("running", {
-        state: { count: state.value(() => 0), last: state.list<number>(), amounts: state.map<number, number>() },
+        state: { count: state.value<number>(), last: state.list<number>(), amounts: state.map<number, number>() },
         sides: { rare: type<{ readonly city: string; readonly amount: number }>() },
         onElement: (sale, context, out) => {
           context.state.count.set((context.state.count.get() ?? 0) + 1);

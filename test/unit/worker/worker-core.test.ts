@@ -96,7 +96,7 @@ describe("orders", () => {
     bench.register(1);
     bench.hear({ kind: "worker.launch", body: order("p") }, 2);
     expect(bench.identity.highestEpoch).toBe(2);
-    expect(sent(bench.connect(2))).toMatchObject({});
+    expect(bench.connect(2)).toMatchObject([{ kind: "worker.register", body: { highestEpoch: 2 } }]);
   });
 
   test("of an earlier connection are not heard", () => {
