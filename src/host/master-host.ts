@@ -101,6 +101,8 @@ class Master implements MasterHost {
   #minimumEpoch = 1;
   #suspicion = new AbortController();
   #waitingFor = "";
+  /** The store has been opened, or its owner's lock was met: what fails later may pass. */
+  #usable = false;
   #running: Promise<void> = Promise.resolve();
   #settle: (reason: CodedError | null) => void = () => {};
 
@@ -233,13 +235,12 @@ class Master implements MasterHost {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     let failures = 0;
-    let everLed = false;
     while (!signal.aborted) {
       try {
         if (failures > 0)
           await sleep(this.#env.clock, Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** Math.min(failures - 1, 20)), signal);
         const leadership = await this.#standInLine();
-        everLed = true;
+        this.#usable = true;
         const since = this.#env.clock.now();
         const reason = await this.#lead(leadership);
         const planned = reason.code === "STALE_EPOCH";
@@ -247,7 +248,7 @@ class Master implements MasterHost {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
-        if (!everLed || hasCode(error, "STORE_FORMAT")) {
+        if (!this.#usable || hasCode(error, "STORE_FORMAT")) {
           this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
           this.#settle(error);
           return;
@@ -281,6 +282,7 @@ class Master implements MasterHost {
     const text = `Standing by${owner === undefined ? "" : ` behind the master at ${owner}`}: ${reason}.`;
     if (text !== this.#waitingFor) this.#env.log.info(text, { leader: owner ?? null });
     this.#waitingFor = text;
+    this.#usable = true;
     if (owner !== undefined && owner !== this.address) this.#standby?.hint(owner);
   }
 

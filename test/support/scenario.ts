@@ -5,7 +5,8 @@
  * After each scenario: every process ended by itself when it was asked to (but what the test says may be left), no process of the cluster
  * lives, and no temporary file is left.
  */
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type ClusterClient, openClient } from "../../src/cli/cluster-client.js";
@@ -43,12 +44,15 @@ async function play(body: (stage: Stage) => Promise<void>, options: ScenarioOpti
   } catch (thrown) {
     stage.showLogs();
     await stage.close();
+    await cluster.stop();
+    stage.cleanUp();
     await cluster.close();
     throw thrown;
   }
   await stage.close();
   const { mayLeave = () => false, mayLeaveFile = () => false } = options;
   const files = await filesAfterEnd(cluster, mayLeaveFile);
+  stage.cleanUp();
   const left = (await cluster.close()).filter((process) => !mayLeave(process));
   expect(left, "processes that outlived their cluster").toEqual([]);
   expect(cluster.leftovers(), "processes after the end").toEqual([]);
@@ -85,6 +89,7 @@ export class Stage {
   private opened: Promise<ClusterClient> | null = null;
   private readonly all: ClusterProcess[] = [];
   private readonly commands: Running[] = [];
+  private readonly cleanUps: (() => void)[] = [];
   private count = { master: 0, worker: 0, key: 0 };
 
   constructor(cluster: ProcessCluster) {
@@ -298,6 +303,24 @@ export class Stage {
     return existsSync(file) ? readFileSync(file, "utf8") : "";
   }
 
+  /** After the end of all processes, before the directory is removed. */
+  atEnd(cleanUp: () => void): void {
+    this.cleanUps.push(cleanUp);
+  }
+
+  cleanUp(): void {
+    for (const cleanUp of this.cleanUps.splice(0)) cleanUp();
+  }
+
+  /** A small file system of its own in the cluster's directory (root only). */
+  smallDisk(name: string, megabytes: number): string {
+    const disk = this.cluster.file(name);
+    mkdirSync(disk);
+    mount("-t", "tmpfs", "-o", `size=${megabytes}m`, "holdfast-test", disk);
+    this.atEnd(() => void spawnSync("umount", ["-l", disk]));
+    return disk;
+  }
+
   async close(): Promise<void> {
     for (const command of this.commands) command.signal("SIGKILL");
     await Promise.all(this.commands.map((command) => command.ended));
@@ -365,6 +388,11 @@ export function readProc(pid: string | number, file: string): string {
   } catch {
     return "";
   }
+}
+
+export function mount(...args: readonly string[]): void {
+  const ran = spawnSync("mount", args, { encoding: "utf8" });
+  if (ran.status !== 0) throw new Error(`mount ${args.join(" ")}: ${ran.stderr}`);
 }
 
 /** Whether tests that need root can run; says so when not. */

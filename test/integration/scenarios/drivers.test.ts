@@ -1,5 +1,4 @@
 /** Drivers and executors that die in the middle of a job with file sinks: the output is exact, and shows no trace of what failed. */
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
@@ -10,6 +9,7 @@ import {
   isAlive,
   isRoot,
   killPid,
+  mount,
   readRows,
   type Stage,
   scenario,
@@ -82,26 +82,20 @@ scenario(
   async (stage) => {
     stage.master();
     stage.workers(2);
-    const disk = stage.cluster.file("disk");
-    mkdirSync(disk);
-    mount("-t", "tmpfs", "-o", "size=8m", "holdfast-test", disk);
-    try {
-      const { job, gates, output } = await gatedJob(stage, path.join(disk, "out"));
-      await until("the parts to be staged", () => stagedRecords(output) === COUNT);
-      mount("-o", "remount,ro", disk);
-      openGate(gates, "commit");
-      openGate(gates, "prepare");
-      await until("the commit to be tried", () => existsSync(path.join(gates, "committing")));
-      expect(readRows(output)).toEqual([]);
-      killPid((await stage.status(job)).driver?.pid);
-      await stage.runs(job, 2);
-      expect(existsSync(path.join(output, "_SUCCESS"))).toBe(false);
-      mount("-o", "remount,rw", disk);
-      expect((await stage.ended(job)).state).toBe("finished");
-      expectNumbers(output);
-    } finally {
-      spawnSync("umount", ["-l", disk]);
-    }
+    const disk = stage.smallDisk("disk", 8);
+    const { job, gates, output } = await gatedJob(stage, path.join(disk, "out"));
+    await until("the parts to be staged", () => stagedRecords(output) === COUNT);
+    mount("-o", "remount,ro", disk);
+    openGate(gates, "commit");
+    openGate(gates, "prepare");
+    await until("the commit to be tried", () => existsSync(path.join(gates, "committing")));
+    expect(readRows(output)).toEqual([]);
+    killPid((await stage.status(job)).driver?.pid);
+    await stage.runs(job, 2);
+    expect(existsSync(path.join(output, "_SUCCESS"))).toBe(false);
+    mount("-o", "remount,rw", disk);
+    expect((await stage.ended(job)).state).toBe("finished");
+    expectNumbers(output);
   },
   { skip: !isRoot("mounts a small disk") },
 );
@@ -123,9 +117,4 @@ function expectNumbers(output: string): void {
   const numbers = (readRows(output) as { n: number }[]).map(({ n }) => n).sort((a, b) => a - b);
   expect(numbers).toEqual(Array.from({ length: COUNT }, (_, n) => n));
   expectNoTraces(output);
-}
-
-function mount(...args: readonly string[]): void {
-  const ran = spawnSync("mount", args, { encoding: "utf8" });
-  if (ran.status !== 0) throw new Error(`mount ${args.join(" ")}: ${ran.stderr}`);
 }
