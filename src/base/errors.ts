@@ -109,12 +109,13 @@ export class CodedError extends Error {
     return ERROR_CODES[this.code].retry;
   }
 
+  /** Bounded: what users' errors say goes over links and into records. */
   toShape(): ErrorShape {
     return {
       code: this.code,
-      message: this.message,
-      hint: this.hint,
-      ...(this.details === undefined ? {} : { details: this.details }),
+      message: cut(this.message),
+      hint: this.hint === null ? null : cut(this.hint),
+      ...(this.details === undefined ? {} : { details: cutTexts(this.details) }),
     };
   }
 
@@ -143,6 +144,15 @@ export class CodedError extends Error {
     if (thrown instanceof Error) return new CodedError(code, thrown.message, { cause: thrown });
     return new CodedError(code, String(thrown));
   }
+}
+
+/** Of a message, a hint, or a text in the details of an error that is told to others. */
+export const MAX_ERROR_CHARS = 8_192;
+
+const cut = (text: string): string => (text.length <= MAX_ERROR_CHARS ? text : `${text.slice(0, MAX_ERROR_CHARS - 1)}…`);
+
+function cutTexts(details: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(details).map(([key, value]) => [key, typeof value === "string" ? cut(value) : value]));
 }
 
 export function isErrorCode(code: unknown): code is ErrorCode {

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { hexToBytes } from "../base/bytes.js";
 import { CodedError } from "../base/errors.js";
 import type { Env } from "../env/env.js";
-import { type DriverHostOptions, type FollowMaster, startDriver } from "../host/driver-host.js";
+import { type DriverHostOptions, type FollowMaster, type RunningDriver, startDriver } from "../host/driver-host.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "../host/link.js";
 import { dialLink } from "../host/link-handshake.js";
 import { followLeader } from "../host/master-finder.js";
@@ -22,7 +22,12 @@ export interface StopRequest {
 }
 
 /** `stopped` resolves when the process is told to go. */
-export async function runDriver(start: RunnerStart, env: Env, stopped: Promise<StopRequest>): Promise<number> {
+export async function runDriver(
+  start: RunnerStart,
+  env: Env,
+  stopped: Promise<StopRequest>,
+  onStarted: (driver: RunningDriver) => void,
+): Promise<number> {
   const { application, processId } = start;
   const job = await driverJob(start);
   const driver = await startDriver({
@@ -37,6 +42,7 @@ export async function runDriver(start: RunnerStart, env: Env, stopped: Promise<S
     highestEpoch: start.epoch,
     followMaster: followMaster(start, env),
   });
+  onStarted(driver);
   env.log.info("the driver listens", { app: application.id, attempt: application.attempt, address: driver.address });
   void stopped.then(({ mode, reason }) => driver.stop(mode, reason));
   const ending = await driver.ended;

@@ -65,6 +65,8 @@ export interface RunningDriver {
   view(): DriverView;
   /** cancel: the application. quit: only this process; a supervised application goes on elsewhere. */
   stop(mode: "cancel" | "quit", reason: string): void;
+  /** User code threw where nobody could catch it: the master is told, and this process ends. */
+  crashed(error: CodedError): void;
 }
 
 /** Rejects when it can't listen (ADDRESS_IN_USE, INVALID_ARGUMENT). */
@@ -76,6 +78,7 @@ export async function startDriver(options: DriverHostOptions): Promise<RunningDr
     ended: host.ended,
     view: () => host.view(),
     stop: (mode, reason) => host.post({ kind: "stop", mode, reason }),
+    crashed: (error) => host.post({ kind: "crashed", error: error.toShape() }),
   };
 }
 

@@ -19,6 +19,7 @@
  */
 import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
+import type { ErrorShape } from "../base/errors.js";
 import type { Progress } from "../wire/progress.js";
 import { beginCommit, end, finishUp, sinksCommitFailed, sinksCommitted } from "./driver-end.js";
 import type { DriverConfig, DriverEffect, DriverEvent, EventOf } from "./driver-events.js";
@@ -38,6 +39,7 @@ import { masterCancel, masterExecutors, masterFound, masterRegistered, requestAn
 import {
   createDriverState,
   type DriverState,
+  dismissAll,
   isUndecided,
   type Phase,
   phaseDeadline,
@@ -107,6 +109,9 @@ function handle(driver: DriverState, event: DriverEvent): void {
       return;
     case "stop":
       stop(driver, event);
+      return;
+    case "crashed":
+      crashed(driver, event.error);
       return;
     case "master.found":
       masterFound(driver, event);
@@ -199,6 +204,14 @@ function wakeUp(driver: DriverState): void {
   else if (phase.kind === "committing") beginCommit(driver, phase.manifest, phase.repeats);
   else if (phase.kind === "cleaning") finishUp(driver, phase.ending);
   else if (phase.kind === "reporting") end(driver, phase.ending);
+}
+
+/** Another process goes on, from the input or with the commit that was decided. */
+function crashed(driver: DriverState, error: ErrorShape): void {
+  if (driver.phase.kind === "reporting") return;
+  driver.toldToGo = true;
+  dismissAll(driver, error.message);
+  finishUp(driver, { outcome: "failed", reason: error, result: null, restart: true });
 }
 
 function stop(driver: DriverState, event: EventOf<"stop">): void {

@@ -70,6 +70,8 @@ export type DriverEvent =
   | { readonly kind: "wake-up" }
   /** cancel: the user's wish (client mode). quit: this process shall go, the application may go on elsewhere. */
   | { readonly kind: "stop"; readonly mode: "cancel" | "quit"; readonly reason: string }
+  /** User code (of a source or sink) threw in this process where nobody could catch it: the process can't be trusted any more. */
+  | { readonly kind: "crashed"; readonly error: ErrorShape }
   | { readonly kind: "master.found"; readonly link: number; readonly epoch: number }
   | { readonly kind: "master.registered"; readonly link: number; readonly epoch: number; readonly application: ApplicationRecord }
   | { readonly kind: "master.lost"; readonly link: number }

@@ -83,7 +83,8 @@ const codeOf = (files: readonly OutputFile[]): string => files.find((file) => fi
 function withSourceMap(files: readonly OutputFile[]): Uint8Array {
   const code = codeOf(files);
   const map = JSON.parse(files.find((file) => file.path.endsWith(".map"))?.text ?? "{}") as { sources?: string[] };
-  map.sources = (map.sources ?? []).map((source) => source.replace(/^.*\/node_modules\//, "node_modules/"));
+  // Stack traces on workers name the files of the job by this, instead of by paths that lead nowhere there.
+  map.sources = (map.sources ?? []).map((source) => `job:///${source.replace(/^.*\/node_modules\//, "node_modules/")}`);
   const comment = `//# sourceMappingURL=data:application/json;base64,${Buffer.from(JSON.stringify(map)).toString("base64")}\n`;
   return new TextEncoder().encode(code + comment);
 }

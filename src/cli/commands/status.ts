@@ -48,6 +48,8 @@ function describe(view: ApplicationView, style: Style, now: number): string {
     if (progress.badRecords > 0) lines.push(line("bad", `${formatCount(progress.badRecords)} records, first: ${badRecord(view)}`));
     if (progress.jobRestarts > 0)
       lines.push(line("tries", `${progress.jobRestarts} restarts of the job, last: ${harmless(progress.lastRestartReason ?? "")}`));
+    for (const tried of progress.failedTries ?? [])
+      lines.push(line(`  try ${tried.try}`, `${harmless(tried.message)} [${tried.code}]`));
   }
   const processes = [
     ...(view.driver === null ? [] : [{ id: "driver", ...view.driver }]),

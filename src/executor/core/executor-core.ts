@@ -228,6 +228,8 @@ class Executor implements ExecutorCore {
   private sliceFailed(tryNumber: number, error: ErrorShape): void {
     if (this.ended(tryNumber)) return;
     if (this.slice.kind === "stopping") {
+      // It had failed by itself before it was told to stop: what its neighbours reported were symptoms of this.
+      if (error.code !== "ABORTED") this.tell({ kind: "tell-driver", message: "executor.failed", body: { try: tryNumber, error } });
       this.stopped(this.slice);
       return;
     }

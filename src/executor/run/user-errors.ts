@@ -35,15 +35,16 @@ export function operatorFailed(operator: string, thrown: unknown): CodedError {
   });
 }
 
-/**
- * The hint of an error that the job's own code threw: where, by the first line of the stack that is not this package's. With source maps on
- * that is a line of the job's file.
- */
+/** Where the source maps of job bundles say that the files of the job are; what follows is relative to the job's project. */
+const JOB_FILES = "job:///";
+
+/** The hint of an error that the job's own code threw: the first line of its stack that is in a file of the job. */
 export function thrownAt(thrown: unknown): { readonly hint?: string } {
   const stack = thrown instanceof Error ? (thrown.stack ?? "") : "";
   const lines = stack.split("\n").filter((line) => /^\s+at /.test(line));
-  const own = lines.find((line) => !/holdfast:api|dist\/bin\/|node:internal|\(?node:|src\/executor\/run\//.test(line));
-  return own === undefined ? {} : { hint: `Thrown ${own.trim()}; details.stack has the whole way.` };
+  const isPackage = (line: string) => /node_modules\/|holdfast:api/.test(line);
+  const own = lines.find((line) => line.includes(JOB_FILES) && !isPackage(line));
+  return own === undefined ? {} : { hint: `Thrown ${own.trim().replaceAll(JOB_FILES, "")}; details.stack has the whole way.` };
 }
 
 export function sinkFailed(operator: string, thrown: unknown): CodedError {
