@@ -1,8 +1,8 @@
 /** `node dist/bin/sim.mjs`: the deterministic simulator. */
 import { setMaxListeners } from "node:events";
 import { MUTANT_SEEDS, MUTANTS } from "../sim/mutants/all.js";
-import { runSeed } from "../sim/scenario.js";
 import type { Observer } from "../sim/observe.js";
+import { runSeed } from "../sim/scenario.js";
 
 setMaxListeners(0);
 const drain = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -11,7 +11,8 @@ const option = (name: string, fallback: number) => (args.includes(name) ? Number
 const first = option("--seed", option("--from", 1));
 const count = option("--seeds", 1);
 const verbose: Observer = {
-  logged: ({ at, process, level, message }) => console.log(`${at.toFixed(1).padStart(10)} ${process.id.padEnd(16)} ${level} ${message}`),
+  logged: ({ at, process, level, message }) =>
+    console.log(`${at.toFixed(1).padStart(10)} ${process.id.padEnd(16)} ${level} ${message}`),
   fault: (what, subject) => console.log(`---------- FAULT ${what} ${subject}`),
 };
 if (args.includes("--mutants")) {
@@ -39,7 +40,13 @@ for (let seed = first; seed < first + count; seed += 1) {
   virtual += result.virtualMs;
   real += ms;
   if (args.includes("-v")) console.log(result.options);
-  console.log(seed, result.traceHash, result.options.mode, `${ms.toFixed(0)} ms, ${(result.virtualMs / ms).toFixed(0)} x real time, ${result.events} events, ${(result.events / ms).toFixed(0)} events/ms`, result.violation?.message ?? "ok");
+  console.log(
+    seed,
+    result.traceHash,
+    result.options.mode,
+    `${ms.toFixed(0)} ms, ${(result.virtualMs / ms).toFixed(0)} x real time, ${result.events} events, ${(result.events / ms).toFixed(0)} events/ms`,
+    result.violation?.message ?? "ok",
+  );
 }
 console.log(`${(virtual / real).toFixed(0)} x real time`);
 process.exit(0);

@@ -196,6 +196,7 @@ export class ClientSlot {
       random: cluster.world.random.fork(`${child.id} run`),
       sinks: cluster.sinks,
       heartbeats: cluster.options.heartbeats,
+      driverLink: cluster.mutant.driverLink,
       exit: () => {
         this.children.delete(child);
         child.kill();
@@ -248,3 +249,25 @@ export class ClientSlot {
   }
 }
 
+
+const SETTLE_MS = 15_000;
+const INSPECT_MS = 60_000;
+
+/** When all is over: what the leader says of its workers. Ends that nobody has acknowledged yet get a moment. */
+export async function inspect(cluster: Cluster): Promise<void> {
+  const { world } = cluster;
+  await world.runUntil(world.now() + SETTLE_MS);
+  const process = cluster.spawn("inspector", "c1");
+  let isOver = false;
+  const ask = async () => {
+    const options = { signal: new AbortController().signal, timeoutMs: INSPECT_MS };
+    const env = cluster.env(process);
+    const { masterUrl, readFile, secret } = cluster;
+    const client = startClient({ env, masterUrl, readFile, secret, ...options });
+    const { workers } = await client.call("workers", {}, options);
+    cluster.tell((observer) => observer.workersRead?.(workers));
+    isOver = true;
+  };
+  world.schedule(world.now(), "inspect", () => void ask().catch((thrown) => world.fail(thrown)), process);
+  await world.runUntil(world.now() + INSPECT_MS, () => isOver);
+}

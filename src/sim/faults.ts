@@ -137,6 +137,11 @@ export class Faults {
         this.until(random.pick([500, 6_000, 20_000]) ?? 5_000, () => cluster.network.heal());
         return `${one} x ${another}`;
       }
+      case "reset-links": {
+        const [one, another] = this.twoMachines();
+        cluster.network.reset(one, another);
+        return `${one} / ${another}`;
+      }
       case "slow-links": {
         const machine = this.machine();
         cluster.network.slow(machine, random.pick([10, 100, 500]) ?? 10);
@@ -177,6 +182,8 @@ export class Faults {
         if (process === null) return null;
         store.expire(process);
         return process.id;
+      case "usurp":
+        return this.usurp();
       case "store-blind":
         if (process === null) return null;
         store.loseWatches(process, random.between(500, 10_000));
@@ -215,7 +222,9 @@ export class Faults {
 
   private until(durationMs: number, end: () => void): void {
     this.world.schedule(this.world.now() + durationMs, "fault ends", () => {
-      if (!this.isCalm) end();
+      if (this.isCalm) return;
+      end();
+      this.cluster.tell((observer) => observer.faultEnded?.());
     });
   }
 
@@ -284,6 +293,26 @@ export class Faults {
       Object.assign(weather, { slowness: 1, launchFailShare: 0, writeFailShare: 0 }),
     );
     return slot.name;
+  }
+
+  /**
+   * A standby takes the leader for dead (its connection is reset, and refused for a moment) while the leader lives and is not told of it by the
+   * store: two that think they lead, and workers that find now one, now the other.
+   */
+  private usurp(): string | null {
+    const { cluster, random, world } = this;
+    const leader = cluster.leader();
+    const standby = this.standby();
+    if (leader?.process == null || standby === null || leader.machine === standby.machine) return null;
+    cluster.store.loseWatches(leader.process, 8_000);
+    cluster.network.reject(leader.machine, standby.machine);
+    this.until(300, () => cluster.network.heal());
+    for (let time = 0; time < 8; time += 1) {
+      const worker = random.pick(cluster.workers)?.machine ?? "w1";
+      const master = random.chance(0.5) ? leader.machine : standby.machine;
+      world.schedule(world.now() + random.between(0, 8_000), "reset", () => cluster.network.reset(worker, master));
+    }
+    return `${leader.process.id} by ${standby.name}`;
   }
 
   /** kill -9 at a line of a leader's log, recovery's lines above all. */

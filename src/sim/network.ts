@@ -34,6 +34,8 @@ export interface Network {
   isCut(from: string, to: string): boolean;
   /** Frames are answered by RST and new connections refused, as by a firewall that rejects; what is open breaks now. Both directions. */
   reject(from: string, to: string): void;
+  /** All connections between the two break, as when a router forgets them; new ones are possible at once. */
+  reset(one: string, another: string): void;
   /** Multiplies latencies of this machine's links. */
   slow(machine: string, factor: number): void;
   /** The machine lost its power: its processes' deaths are told to nobody, and nobody answers there. */
@@ -111,6 +113,9 @@ export function createNetwork(world: World, options: NetworkOptions, tap: FrameT
     reject: (from, to) => {
       wire.rejected.add(direction(from, to)).add(direction(to, from));
       for (const side of [...wire.open]) side.breakBetween(from, to);
+    },
+    reset: (one, another) => {
+      for (const side of [...wire.open]) side.breakBetween(one, another);
     },
     machineDown: (machine) => void wire.down.add(machine),
     machineUp: (machine) => {

@@ -5,7 +5,8 @@
 import type { AppliedCommit } from "../coordination/local-store.js";
 import type { LogFields } from "../env/log.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
-import type { ClusterView, MasterState } from "../wire/views.js";
+import type { OperationOutput } from "../wire/operations.js";
+import type { MasterState } from "../wire/views.js";
 import type { SimProcess } from "./world.js";
 
 export type RecordSeen =
@@ -45,6 +46,8 @@ export interface LaunchedSeen {
   readonly startedAt: number;
 }
 
+export type EndedHow = "exit" | "killed" | "machine" | "lease";
+
 export type ClientSeen =
   | { readonly kind: "submitting"; readonly key: string }
   | { readonly kind: "submitted"; readonly key: string; readonly id: string; readonly created: boolean }
@@ -76,14 +79,16 @@ export interface Observer {
   masterState?(process: SimProcess, masterId: string, state: MasterState, epoch: number): void;
   logged?(entry: LogSeen): void;
   launched?(launched: LaunchedSeen): void;
-  processEnded?(launched: LaunchedSeen, how: "exit" | "killed" | "machine"): void;
+  processEnded?(launched: LaunchedSeen, how: EndedHow): void;
   frame?(from: SimProcess, to: SimProcess, kind: string, frame: Uint8Array): void;
   stopAsked?(launched: LaunchedSeen, askedBy: SimProcess, reason: string): void;
   client?(process: SimProcess, seen: ClientSeen): void;
   sinkCommitted?(commit: SinkCommitSeen): void;
   sinkCleaned?(applicationId: string, removedAttempts: readonly string[], process: SimProcess): void;
-  clusterRead?(process: SimProcess, view: ClusterView): void;
+  /** What the leader says of its workers when all is over. */
+  workersRead?(workers: OperationOutput<"workers">["workers"]): void;
   fault?(what: string, subject: string): void;
+  faultEnded?(): void;
   /** After each event of the world. */
   stepped?(): void;
   /** The safety phase is over, and everything heals. */

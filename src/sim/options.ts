@@ -32,6 +32,7 @@ export const FAULTS = [
   "cut-both-ways",
   "cut-one-way",
   "reject",
+  "reset-links",
   "slow-links",
   "store-cut-off",
   "store-expire",
@@ -39,6 +40,7 @@ export const FAULTS = [
   "store-slow",
   "store-fail",
   "store-blind",
+  "usurp",
   "disk-slow",
   "disk-fail",
 ] as const;
@@ -58,7 +60,7 @@ export const FOLLOWER_FAULTS: readonly FaultKind[] = [
   "kill-client",
   "disk-slow",
 ];
-const SHARED_ONLY: ReadonlySet<FaultKind> = new Set(["store-cut-off", "store-expire", "store-unknown", "store-blind"]);
+const SHARED_ONLY: ReadonlySet<FaultKind> = new Set(["store-cut-off", "store-expire", "store-unknown", "store-blind", "usurp"]);
 
 export interface SimOptions {
   readonly seed: number;

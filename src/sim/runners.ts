@@ -38,6 +38,7 @@ export interface RunnerWorld {
 
 const CONNECT_TIMEOUT_MS = 3_000;
 const TERMINATED = 143;
+const MAX_FAILING_MS = 5_000;
 
 // --------------------------------------------------------------------------------------------------------------- programs
 
@@ -58,7 +59,9 @@ export function startProgram(world: RunnerWorld, command: Extract<LaunchCommand,
   const attempt = Number(command.env["HOLDFAST_ATTEMPT"] ?? "1");
   const { clock } = world.env;
   const exitCode = plan.exitCodes[Math.min(attempt, plan.exitCodes.length) - 1] ?? 0;
-  clock.at(clock.now() + plan.durationMs, () => world.exit(exitCode));
+  // What fails does so early: otherwise a chain of long attempts would have no end that can be waited for.
+  const durationMs = exitCode === 0 ? plan.durationMs : Math.min(plan.durationMs, MAX_FAILING_MS);
+  clock.at(clock.now() + durationMs, () => world.exit(exitCode));
   return {
     terminate: () => {
       if (plan.onSignal === "exit") world.exit(TERMINATED);

@@ -1,10 +1,12 @@
 /**
  * One run: a cluster and its users under faults (safety), then everything heals and has to finish (liveness).
  */
-import { type Account, ClientSlot } from "./clients.js";
+import { CHECKERS } from "./checkers/all.js";
+import { type CheckContext, createContext, HistoryFollower } from "./checkers/context.js";
+import { type Account, ClientSlot, inspect } from "./clients.js";
 import { Cluster } from "./cluster.js";
 import { Faults, type FaultSeen } from "./faults.js";
-import { HEALTHY, type Mutant } from "./mutants.js";
+import { HEALTHY, type Mutant } from "./mutants/mutant.js";
 import { type Observer, Violation } from "./observe.js";
 import { drawOptions, type OptionsOverride, type SimOptions } from "./options.js";
 import { drawSubmissions } from "./workload.js";
@@ -25,15 +27,25 @@ export interface RunOptions {
   readonly mutant?: Mutant;
   readonly override?: OptionsOverride;
   /** For logs. */
-  readonly observers?: (world: World) => readonly Observer[];
+  readonly observers?: (context: CheckContext) => readonly Observer[];
 }
 
 export async function runSeed(seed: number, run: RunOptions): Promise<RunResult> {
   const world = new World(seed, run.drain);
   const options = drawOptions(seed, run.override);
   const cluster = new Cluster(world, options, run.mutant ?? HEALTHY);
-  for (const observer of run.observers?.(world) ?? []) cluster.observe(observer);
   const clients = createClients(cluster);
+  const accounts = clients.flatMap((client) => client.accounts);
+  const history = new HistoryFollower();
+  const context = createContext(cluster, accounts, history);
+  for (const observer of run.observers?.(context) ?? []) cluster.observe(observer);
+  const checkers = CHECKERS.map((checker) => checker(context));
+  for (const checker of checkers) cluster.observe(checker);
+  cluster.observe(history.observer());
+  const stepping = checkers.flatMap(({ stepped }) => (stepped === undefined ? [] : [stepped]));
+  world.check = () => {
+    for (const stepped of stepping) stepped();
+  };
   const faults = new Faults(cluster, clients);
   let violation: Violation | null = null;
   try {
@@ -46,7 +58,9 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
     const isOver = () => clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
     const isDone = await world.runUntil(options.safetyMs + options.livenessMs, isOver);
     if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(clients, cluster)}`);
+    await inspect(cluster);
     cluster.tell((observer) => observer.finished?.());
+    world.throwIfFailed();
   } catch (thrown) {
     violation = thrown instanceof Violation ? thrown : new Violation("crash", thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
   }

@@ -11,7 +11,7 @@ import type { WorkerFiles } from "../host/worker-host.js";
 import type { WorkerIdentity } from "../worker/worker-events.js";
 import { readNote } from "../worker/worker-notes.js";
 import { outside } from "./marshal.js";
-import type { LaunchedSeen } from "./observe.js";
+import type { EndedHow, LaunchedSeen } from "./observe.js";
 import type { SeededRandom } from "./seed.js";
 import type { SimProcess, World } from "./world.js";
 
@@ -37,7 +37,7 @@ export interface WorkDirectoryOptions {
   start(process: SimProcess, spec: LaunchSpec, exit: (exitCode: number) => void): Running;
   launched(seen: LaunchedSeen): void;
   stopAsked(seen: LaunchedSeen, askedBy: SimProcess, reason: string): void;
-  processEnded(seen: LaunchedSeen, how: "exit" | "killed" | "machine"): void;
+  processEnded(seen: LaunchedSeen, how: EndedHow): void;
 }
 
 interface Folder {
@@ -81,6 +81,11 @@ export class WorkDirectory {
   /** Processes that live now. */
   living(): readonly LaunchedSeen[] {
     return [...this.folders.values()].filter(({ end }) => end === null).map(({ seen }) => seen);
+  }
+
+  /** Ended, and kept because nobody said that the end is durable elsewhere. */
+  unforgotten(): readonly string[] {
+    return [...this.folders.values()].filter(({ end, isForgotten }) => end !== null && !isForgotten).map(({ processId }) => processId);
   }
 
   /** kill -9 by somebody. */
@@ -220,7 +225,7 @@ export class WorkDirectory {
     this.end(folder, { exitCode, signal: null, reason: folder.reason }, "exit");
   }
 
-  private end(folder: Folder, end: ProcessEnd, how: "exit" | "killed" | "machine"): void {
+  private end(folder: Folder, end: ProcessEnd, how: EndedHow): void {
     if (folder.end !== null) return;
     folder.end = end;
     folder.life.kill();
@@ -272,7 +277,7 @@ export class WorkDirectory {
       folder.reason = "ended itself: no worker for too long";
       this.signal(folder);
       world.schedule(world.now() + LEASE_GRACE_MS, "lease over", () =>
-        this.end(folder, { exitCode: null, signal: "SIGKILL", reason: folder.reason }, "killed"),
+        this.end(folder, { exitCode: null, signal: "SIGKILL", reason: folder.reason }, "lease"),
       );
     });
   }

@@ -100,7 +100,7 @@ function drawProgram(random: SeededRandom): ProgramPlan {
   const crashes = random.chance(0.5) ? random.below(4) : 0;
   const exitCodes = [...Array.from({ length: crashes }, () => 1 + random.below(3)), random.chance(0.85) ? 0 : 7];
   return {
-    durationMs: random.pick([200, 3_000, 20_000]) ?? 3_000,
+    durationMs: random.pick([200, 3_000, 20_000, 70_000]) ?? 3_000,
     exitCodes,
     onSignal: random.pick(["exit", "slow", "ignore"]) ?? "exit",
   };

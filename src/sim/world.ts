@@ -126,7 +126,7 @@ export class World {
 
   /** An arbitrary fixed day, so that wall times in records are the same in every run. */
   wallNow(): number {
-    return 1_767_225_600_000 + this.#now;
+    return 1_790_000_000_000 + this.#now;
   }
 
   events(): number {
@@ -144,6 +144,10 @@ export class World {
   /** Ends the run with this error after the present event. */
   fail(reason: unknown): void {
     this.#failure ??= reason;
+  }
+
+  throwIfFailed(): void {
+    if (this.#failure !== null) throw this.#failure;
   }
 
   schedule(at: number, label: string, run: () => void, owner: SimProcess | null = null): Timer {
@@ -179,7 +183,6 @@ export class World {
       return;
     }
     this.#events += 1;
-    (globalThis as {simTrace?: (k: string) => void}).simTrace?.(`${this.#now} ${owner?.id ?? "world"} ${entry.label}`);
     this.mix(entry.at * TICKS);
     this.mix(owner?.hash ?? 0);
     this.mix(labelHash(entry.label));

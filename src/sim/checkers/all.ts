@@ -1,0 +1,25 @@
+/** Every checker, in the order in which they are told. */
+import { checkCancels } from "./cancels.js";
+import type { Checker } from "./context.js";
+import { checkEpochs } from "./epochs.js";
+import { checkLeadership } from "./leadership.js";
+import { checkOutput } from "./output.js";
+import { checkReads } from "./reads.js";
+import { checkResources } from "./resources.js";
+import { checkStability } from "./stability.js";
+import { checkStates } from "./states.js";
+import { checkSubmissions } from "./submissions.js";
+import { checkSupervision } from "./supervision.js";
+
+export const CHECKERS: readonly Checker[] = [
+  checkLeadership,
+  checkSubmissions,
+  checkEpochs,
+  checkOutput,
+  checkStates,
+  checkResources,
+  checkSupervision,
+  checkReads,
+  checkCancels,
+  checkStability,
+];

@@ -1,0 +1,63 @@
+/** Mistakes of a worker: about epochs, processes and what it tells. */
+import type { WorkerHostOptions } from "../../host/worker-host.js";
+import { type Mutant, mutant } from "./mutant.js";
+import { type Rewrites, withFrames } from "./wrapping.js";
+
+const withWorkerFrames =
+  (rewrites: (options: WorkerHostOptions) => Rewrites) =>
+  (options: WorkerHostOptions): WorkerHostOptions => {
+    const { env } = options;
+    return { ...options, env: { ...env, transport: withFrames(env.transport, rewrites(options)) } };
+  };
+
+export const WORKER_MUTANTS: readonly Mutant[] = [
+  mutant("obeys-any-epoch", "a worker obeys deposed leaders, and does not tell what it has seen", {
+    worker: (options) => {
+      const seen = { highest: 0 };
+      return withWorkerFrames(() => ({
+        incoming: (frame) => {
+          seen.highest = Math.max(seen.highest, frame.epoch);
+          return { ...frame, epoch: seen.highest };
+        },
+        outgoing: (frame) =>
+          frame.kind === "worker.register" ? { ...frame, epoch: 0, body: { ...(frame.body as object), highestEpoch: 0 } } : { ...frame, epoch: 0 },
+      }))({ ...options, files: { ...options.files, identity: { ...options.files.identity, highestEpoch: 0 } } });
+    },
+  }),
+  mutant("forgets-inventory", "a worker that starts again does not look at what it had launched", {
+    worker: (options) => ({ ...options, launcher: { ...options.launcher, inventory: () => Promise.resolve([]) } }),
+  }),
+  mutant("no-lease", "programs run on without their worker", {
+    worker: (options) => ({
+      ...options,
+      launcher: {
+        ...options.launcher,
+        launch: ({ endsWithoutWorkerMs: _ended, ...spec }) => options.launcher.launch(spec),
+      },
+    }),
+  }),
+  mutant("over-commits", "a worker offers twice what it has", {
+    worker: (options) => ({ ...options, resources: { ...options.resources, cores: options.resources.cores * 2 } }),
+  }),
+  mutant("reports-once", "an end that was reported over a connection that broke is not reported again", {
+    worker: (options) => {
+      const told = new Set<string>();
+      return withWorkerFrames(({ env }) => ({
+        outgoing: (frame) => {
+          if (frame.kind !== "worker.report") return frame;
+          const { processId, end } = frame.body as { readonly processId: string; readonly end: unknown };
+          if (end === null) return frame;
+          const isLost = !told.has(processId) && env.random.fraction() < 0.1;
+          told.add(processId);
+          return isLost ? null : frame;
+        },
+      }))(options);
+    },
+  }),
+  mutant("stops-politely-only", "what does not go by itself is never killed", {
+    worker: (options) => ({
+      ...options,
+      launcher: { ...options.launcher, stop: (processId, _graceMs, reason) => options.launcher.stop(processId, 1e9, reason) },
+    }),
+  }),
+];
