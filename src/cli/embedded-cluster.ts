@@ -11,7 +11,7 @@ import { randomId } from "../env/random.js";
 import { runMasterHost } from "../host/master-host.js";
 import { runWorkerHost } from "../host/worker-host.js";
 import { createFileBlobStore } from "../node/blob-store.js";
-import { createProcessLauncher } from "../node/process-launcher.js";
+import { createProcessLauncher, type SpareCount } from "../node/process-launcher.js";
 import { openWorkDirectory } from "../node/process-work-directory.js";
 import { programPath } from "../node/programs.js";
 import { makeTemporaryDirectory } from "../node/temporary-directory.js";
@@ -21,6 +21,8 @@ const ENDS_WITHOUT_THIS_MS = 3_000;
 
 export interface EmbeddedCluster {
   readonly masterAddress: string;
+  /** Gives master and worker a job's bundle without a way over the network. */
+  keepBundle(bytes: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -28,7 +30,8 @@ export interface EmbeddedOptions {
   readonly env: Env;
   readonly resources: Resources;
   /** Executors started in advance, while the job is still being bundled. */
-  readonly spares: { readonly count: number; readonly memoryBytes: number };
+  readonly spares: SpareCount;
+  readonly driverSpares: SpareCount;
 }
 
 /** What was opened, closed in reverse order, also when opening fails half-way. */
@@ -50,10 +53,12 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
       clock: env.clock,
       log: env.log,
       spares: options.spares,
+      driverSpares: options.driverSpares,
       endsWithoutWorkerMs: ENDS_WITHOUT_THIS_MS,
     });
     steps.push(() => launcher.close({ leave: false }));
     const store = createMemoryStore();
+    const blobs = await createFileBlobStore(path.join(directory, "blobs"));
     steps.push(() => store.close());
     const master = await runMasterHost({
       env,
@@ -62,7 +67,7 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
       listen: "127.0.0.1:0",
       store,
       mode: "none",
-      blobs: await createFileBlobStore(path.join(directory, "blobs")),
+      blobs,
       secret: null,
     });
     steps.push(() => master.close());
@@ -78,7 +83,14 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
       pid: process.pid,
     });
     steps.push(() => worker.close({ leave: false }));
-    return { masterAddress: master.address, close: () => closeAll(steps) };
+    return {
+      masterAddress: master.address,
+      keepBundle: async (bytes) => {
+        const sha256 = env.digest.sha256Hex(bytes);
+        await Promise.all([blobs.put(bytes), files.keepArtifact(sha256, bytes)]);
+      },
+      close: () => closeAll(steps),
+    };
   } catch (thrown) {
     await closeAll(steps);
     throw thrown;

@@ -9,6 +9,7 @@ import type { JobGraph } from "../dataflow/graph.js";
 import { bundleJob, type JobBundle } from "../node/bundle.js";
 import { openPlanner, type Plan } from "../node/plan-in-child.js";
 import type { ApplicationSpec, Resources, RestartPolicy } from "../wire/application.js";
+import type { HeadStart } from "./head-start.js";
 
 export interface JobSettings {
   readonly params: Readonly<Record<string, JsonValue>>;
@@ -30,13 +31,28 @@ export interface PreparedJob {
 
 export const DEFAULT_PARALLELISM = 1;
 
+export interface PrepareOptions {
+  /** Of what was begun before, the planner is taken. */
+  readonly headStart?: HeadStart | null;
+  /** What can be done with the bundle while it is planned. */
+  readonly onBundle?: (bundle: JobBundle) => Promise<void>;
+}
+
 /** Rejects with NOT_FOUND, BUNDLE_FAILED, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED or the signal's reason. */
-export async function prepareJob(file: string, settings: JobSettings, signal: AbortSignal): Promise<PreparedJob> {
+export async function prepareJob(
+  file: string,
+  settings: JobSettings,
+  signal: AbortSignal,
+  options: PrepareOptions = {},
+): Promise<PreparedJob> {
   // The planner starts while esbuild works: both take about as long.
-  const planner = openPlanner();
+  const planner = options.headStart?.takePlanner() ?? openPlanner();
   try {
     const bundle = await bundleJob(file);
+    const handedOn = options.onBundle?.(bundle);
+    handedOn?.catch(() => {});
     const plan = await planner.plan({ bundle: bundle.bytes, fileName: path.basename(file), params: settings.params, signal });
+    await handedOn;
     return { bundle, plan, spec: jobSpecOf(settings, bundle, plan) };
   } finally {
     planner.close();

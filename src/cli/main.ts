@@ -6,8 +6,9 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { CodedError } from "../base/errors.js";
 import { showError } from "./command.js";
+import { type HeadStart, headStartFor } from "./head-start.js";
 
-type CommandModule = { readonly command: () => Command };
+type CommandModule = { readonly command: (headStart: HeadStart | null) => Command };
 
 /** In the order in which `--help` shows them. */
 const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CommandModule> }>> = {
@@ -32,7 +33,7 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-async function programFor(name: string | undefined): Promise<Command> {
+async function programFor(name: string | undefined, headStart: HeadStart | null): Promise<Command> {
   const program = new Command("holdfast")
     .description("A highly available cluster for TypeScript jobs, in which any process may die.")
     .version(version(), "-V, --version")
@@ -43,7 +44,7 @@ async function programFor(name: string | undefined): Promise<Command> {
     );
   const known = name === undefined ? undefined : COMMANDS[name];
   for (const [other, entry] of Object.entries(COMMANDS)) {
-    if (known !== undefined && other === name) program.addCommand((await entry.load()).command());
+    if (known !== undefined && other === name) program.addCommand((await entry.load()).command(headStart));
     // The others are names only: enough for help and for naming the nearest one, without loading their code.
     else program.command(other).description(entry.summary);
   }
@@ -75,7 +76,19 @@ function withoutHelpWord(argv: readonly string[]): readonly string[] {
 
 async function main(given: readonly string[]): Promise<number> {
   const argv = withoutHelpWord(given);
-  const program = await programFor(argv.slice(2).find((word) => !word.startsWith("-")));
+  const headStart = headStartFor(argv.slice(2));
+  try {
+    return await runCommand(argv, headStart);
+  } finally {
+    headStart?.close();
+  }
+}
+
+async function runCommand(argv: readonly string[], headStart: HeadStart | null): Promise<number> {
+  const program = await programFor(
+    argv.slice(2).find((word) => !word.startsWith("-")),
+    headStart,
+  );
   prepare(program);
   const json = argv.includes("--json") && !(argv.includes("--") && argv.indexOf("--") < argv.indexOf("--json"));
   try {

@@ -7,6 +7,7 @@ import { DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import { openClient } from "../cluster-client.js";
 import { newCommand, onInterrupt, withJson } from "../command.js";
 import { type EmbeddedCluster, openEmbeddedCluster } from "../embedded-cluster.js";
+import type { HeadStart } from "../head-start.js";
 import { prepareJob } from "../job-submission.js";
 import { collect, parseCount, parseParams, parseSizeBytes } from "../parse.js";
 import { progressView } from "../progress-view.js";
@@ -21,7 +22,7 @@ interface RunOptions {
   readonly verbose?: boolean;
 }
 
-export function command(): Command {
+export function command(headStart: HeadStart | null): Command {
   const base = newCommand(
     "run",
     "Run a job on an embedded cluster of this machine: nothing to start before, nothing left behind.",
@@ -39,11 +40,11 @@ export function command(): Command {
     .option("--executor-memory <size>", "memory of each executor", "1g")
     .option("--verbose", "show the log of the embedded master and worker")
     .action(async (job: string, options: RunOptions) => {
-      process.exitCode = await run(job, options);
+      process.exitCode = await run(job, options, headStart);
     });
 }
 
-async function run(job: string, options: RunOptions): Promise<number> {
+async function run(job: string, options: RunOptions, headStart: HeadStart | null): Promise<number> {
   const interrupt = onInterrupt();
   const params = parseParams("--param", options.param);
   const parallelism =
@@ -75,10 +76,14 @@ async function run(job: string, options: RunOptions): Promise<number> {
     env,
     resources: { cores: 4096, memoryBytes: Number.MAX_SAFE_INTEGER },
     spares: { count: parallelism, memoryBytes },
+    driverSpares: { count: 1, memoryBytes: settings.driver.memoryBytes },
   });
   let cluster: EmbeddedCluster | null = null;
   try {
-    const prepared = await prepareJob(job, settings, interrupt.signal);
+    const prepared = await prepareJob(job, settings, interrupt.signal, {
+      headStart,
+      onBundle: async (bundle) => (await opening).keepBundle(bundle.bytes),
+    });
     cluster = await opening;
     return await follow(cluster, prepared, options, interrupt);
   } finally {
@@ -98,7 +103,6 @@ async function follow(
     { master: cluster.masterAddress, timeout: "10s", json: true },
     new AbortController().signal,
   );
-  await client.uploadArtifact(prepared.bundle.bytes);
   const { id } = await client.call("submit", { key: client.newSubmissionKey(), spec: prepared.spec });
   const cancel = () => void client.call("cancel", { application: id }).catch(() => {});
   if (interrupt.signal.aborted) cancel();

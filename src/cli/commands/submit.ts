@@ -10,7 +10,8 @@ import type { ApplicationView } from "../../wire/views.js";
 import { runClientDriver } from "../client-driver.js";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
-import { prepareJob } from "../job-submission.js";
+import type { HeadStart } from "../head-start.js";
+import { type PreparedJob, prepareJob } from "../job-submission.js";
 import { collect, parseChoice, parseCores, parseCount, parseEnvironment, parseParams, parseSizeBytes } from "../parse.js";
 import { operatorLines, progressView } from "../progress-view.js";
 import { harmless } from "../terminal.js";
@@ -33,7 +34,7 @@ export interface SubmitOptions extends ClusterOptions {
   readonly wait?: boolean;
 }
 
-export function command(): Command {
+export function command(headStart: HeadStart | null): Command {
   const base = newCommand("submit", "Submit a job, or any program after --, to a cluster.", [
     "holdfast submit job.ts --param input=data.ndjson --wait",
     "holdfast submit job.ts --id nightly-2026-11-21 --parallelism 4",
@@ -61,7 +62,7 @@ export function command(): Command {
     .option("--cwd <path>", "working directory of the program on the worker")
     .option("--wait", "follow it to its end and exit with its exit code")
     .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
-      process.exitCode = await submit(job, options);
+      process.exitCode = await submit(job, options, headStart);
     });
 }
 
@@ -71,7 +72,7 @@ function programArgv(): readonly string[] | null {
   return at === -1 ? null : process.argv.slice(at + 1);
 }
 
-async function submit(job: string | undefined, options: SubmitOptions): Promise<number> {
+async function submit(job: string | undefined, options: SubmitOptions, headStart: HeadStart | null): Promise<number> {
   const argv = programArgv();
   const deployMode = parseChoice("--deploy-mode", options.deployMode, ["cluster", "client"] as const);
   if (argv !== null) {
@@ -89,15 +90,28 @@ async function submit(job: string | undefined, options: SubmitOptions): Promise<
     });
   }
   const interrupt = onInterrupt();
-  const prepared = argv === null ? await prepareJob(job ?? "", jobSettings(options, deployMode), interrupt.signal) : null;
-  const spec = prepared === null ? programSpec(argv ?? [], options) : prepared.spec;
-
+  const program = argv === null ? null : programSpec(argv, options);
+  const settings = argv === null ? jobSettings(options, deployMode) : null;
   const view = progressView(process.stderr, () => performance.now());
-  await using client = await openClient(
+  const refused = new AbortController();
+  // The leader is looked for while the job is bundled and planned.
+  const opening = openClient(
     options,
-    interrupt.signal,
+    AbortSignal.any([interrupt.signal, refused.signal]),
     options.json === true ? {} : { onLooking: (text) => view.note(text) },
   );
+  opening.catch(() => {});
+  let prepared: PreparedJob | null = null;
+  try {
+    if (settings !== null) prepared = await prepareJob(job ?? "", settings, interrupt.signal, { headStart });
+  } catch (thrown) {
+    refused.abort(thrown);
+    await (await opening.catch(() => null))?.[Symbol.asyncDispose]();
+    throw thrown;
+  }
+  await using client = await opening;
+  const spec = program ?? prepared?.spec;
+  if (spec === undefined) throw new CodedError("INTERNAL", "invariant broken: neither a job nor a program");
   if (prepared !== null) await client.uploadArtifact(prepared.bundle.bytes);
   const key = options.id ?? client.newSubmissionKey();
   const submitted = await client.call("submit", { key, spec });
