@@ -38,7 +38,7 @@ export function withCluster(command: Command): Command {
         "h1:p1,h2:p2 | holdfast://h1:p1,h2:p2 | file:///path (or HOLDFAST_MASTER)",
         process.env.HOLDFAST_MASTER || DEFAULT_MASTER,
       )
-      .option("--secret-file <path>", "the cluster secret (or HOLDFAST_SECRET_FILE)", process.env.HOLDFAST_SECRET_FILE)
+      .option("--secret-file <path>", "the cluster secret (or HOLDFAST_SECRET_FILE)", process.env.HOLDFAST_SECRET_FILE || undefined)
       .option("--timeout <duration>", "how long to look for a leading master", "10s"),
   );
 }

@@ -20,7 +20,7 @@ export interface DaemonOptions {
 export function withDaemon(command: Command, defaultListen: string): Command {
   return command
     .option("--listen <host:port>", "where to listen; port 0 chooses one", defaultListen)
-    .option("--secret-file <path>", "the cluster secret (or HOLDFAST_SECRET_FILE)", process.env.HOLDFAST_SECRET_FILE)
+    .option("--secret-file <path>", "the cluster secret (or HOLDFAST_SECRET_FILE)", process.env.HOLDFAST_SECRET_FILE || undefined)
     .option("--plaintext", "allow an address that others reach, authenticated but not encrypted")
     .option("--log-format <format>", "text | json", process.stderr.isTTY ? "text" : (process.env.HOLDFAST_LOG_FORMAT ?? "text"))
     .option("--log-level <level>", "debug | info | warn | error", "info");

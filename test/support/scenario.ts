@@ -6,7 +6,7 @@
  * lives, and no temporary file is left.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type ClusterClient, openClient } from "../../src/cli/cluster-client.js";
@@ -85,6 +85,8 @@ export interface JobStart {
 export class Stage {
   readonly cluster: ProcessCluster;
   readonly signal: AbortSignal;
+  /** Set before anything is started: of all masters, workers and clients. */
+  secretFile: string | null = null;
   private readonly control = new AbortController();
   private opened: Promise<ClusterClient> | null = null;
   private readonly all: ClusterProcess[] = [];
@@ -101,12 +103,14 @@ export class Stage {
     options: { readonly listen?: string; readonly recovery?: string; readonly args?: readonly string[] } = {},
   ): ClusterProcess {
     this.count.master += 1;
-    const started = this.cluster.startMaster(`master-${this.count.master}`, {
-      ...options,
-      args: [...FAST, ...(options.args ?? [])],
-    });
+    const args = [...FAST, ...this.secretWords(), ...(options.args ?? [])];
+    const started = this.cluster.startMaster(`master-${this.count.master}`, { ...options, args });
     this.all.push(started);
     return started;
+  }
+
+  private secretWords(): readonly string[] {
+    return this.secretFile === null ? [] : ["--secret-file", this.secretFile];
   }
 
   masters(count: number): readonly ClusterProcess[] {
@@ -115,7 +119,8 @@ export class Stage {
 
   worker(options: Parameters<ProcessCluster["startWorker"]>[1] = {}): ClusterProcess {
     this.count.worker += 1;
-    const started = this.cluster.startWorker(`worker-${this.count.worker}`, options);
+    const args = [...this.secretWords(), ...(options.args ?? [])];
+    const started = this.cluster.startWorker(`worker-${this.count.worker}`, { ...options, args });
     this.all.push(started);
     return started;
   }
@@ -126,12 +131,14 @@ export class Stage {
 
   /** A client in this process. */
   client(): Promise<ClusterClient> {
-    this.opened ??= openClient({ master: this.cluster.masterUrl, timeout: CLIENT_TIMEOUT, json: true }, this.signal).catch(
-      (thrown) => {
-        this.opened = null;
-        throw thrown;
-      },
-    );
+    const secret = this.secretFile === null ? {} : { secretFile: this.secretFile };
+    this.opened ??= openClient(
+      { master: this.cluster.masterUrl, timeout: CLIENT_TIMEOUT, json: true, ...secret },
+      this.signal,
+    ).catch((thrown) => {
+      this.opened = null;
+      throw thrown;
+    });
     return this.opened;
   }
 
@@ -166,7 +173,8 @@ export class Stage {
   }
 
   start(args: readonly string[], options: RunOptions = {}): Running {
-    const env = { HOLDFAST_MASTER: this.cluster.masterUrl, TMPDIR: this.cluster.file("tmp"), ...options.env };
+    const secret = this.secretFile === null ? {} : { HOLDFAST_SECRET_FILE: this.secretFile };
+    const env = { HOLDFAST_MASTER: this.cluster.masterUrl, TMPDIR: this.cluster.file("tmp"), ...secret, ...options.env };
     const running = startHoldfast(args, { ...options, env });
     this.commands.push(running);
     return running;
@@ -379,6 +387,27 @@ export async function kill(process: ClusterProcess): Promise<void> {
 export function killPid(pid: number | null | undefined): void {
   if (pid == null) throw new Error("there is no process to kill");
   process.kill(pid, "SIGKILL");
+}
+
+/** Of a process. */
+export const residentBytes = (pid: number): number => Number(/VmRSS:\s*([0-9]+) kB/.exec(readProc(pid, "status"))?.[1] ?? 0) * 1024;
+
+/** TCP ports on which a process listens. */
+export function listeningPorts(pid: number): readonly number[] {
+  const sockets = new Set<string>();
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      const inode = /^socket:\[([0-9]+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
+      if (inode !== undefined) sockets.add(inode);
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  const rows = ["tcp", "tcp6"].flatMap((table) => readProc(pid, `net/${table}`).split("\n").slice(1));
+  return rows.flatMap((row) => {
+    const [, local = "", , state, , , , , , inode = ""] = row.trim().split(/\s+/);
+    return state === "0A" && sockets.has(inode) ? [Number.parseInt(local.split(":").at(-1) ?? "", 16)] : [];
+  });
 }
 
 /** Empty when the process is gone. */

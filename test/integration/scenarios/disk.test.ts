@@ -29,7 +29,10 @@ scenario("a directory that cannot be: master, worker and sink each say which and
   stage.worker();
   const job = await stage.job({ params: { count: 1_000_000, rate: 10, output: below } });
   const ended = await stage.ended(job);
-  expect(ended).toMatchObject({ state: "failed", reason: { code: "RESTARTS_EXHAUSTED", message: expect.stringContaining("a-file") } });
+  expect(ended).toMatchObject({
+    state: "failed",
+    reason: { code: "RESTARTS_EXHAUSTED", message: expect.stringContaining("a-file") },
+  });
 });
 
 scenario(
