@@ -237,18 +237,24 @@ export class ClientSlot {
       workerId: "client",
       epoch: 0,
     };
-    cluster.world.schedule(cluster.world.now() + this.random.between(50, 200), "client driver", () => startJobDriver(runner, start, "cancel"), child);
+    cluster.world.schedule(
+      cluster.world.now() + this.random.between(50, 200),
+      "client driver",
+      () => startJobDriver(runner, start, "cancel"),
+      child,
+    );
     if (process.state === "dead") child.kill();
   }
 
   private expect(thrown: unknown, codes: readonly string[]): void {
     const error = CodedError.from(thrown);
     if (!codes.includes(error.code)) {
-      this.cluster.world.fail(new Error(`a client got an answer that no user should get: ${error.code} ${error.message}`, { cause: thrown }));
+      this.cluster.world.fail(
+        new Error(`a client got an answer that no user should get: ${error.code} ${error.message}`, { cause: thrown }),
+      );
     }
   }
 }
-
 
 const SETTLE_MS = 15_000;
 const INSPECT_MS = 60_000;

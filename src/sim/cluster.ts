@@ -218,11 +218,13 @@ export class Cluster {
   /** Bytes that all masters reach (`--storage`). */
   private blobStore(process: SimProcess): BlobStore {
     const random = this.world.random.fork(`${process.id} blobs`);
-    const disk = <T>(act: () => T) => outside(this.world, process, "blob", random.between(0.2, 3) * this.store.weather.slowness, act);
+    const disk = <T>(act: () => T) =>
+      outside(this.world, process, "blob", random.between(0.2, 3) * this.store.weather.slowness, act);
     return {
       put: (bytes) =>
         disk(() => {
-          if (random.chance(this.store.weather.failShare)) throw new CodedError("DISK_FAILED", "the blob store could not be written");
+          if (random.chance(this.store.weather.failShare))
+            throw new CodedError("DISK_FAILED", "the blob store could not be written");
           const sha256 = simDigest.sha256Hex(bytes);
           this.blobs.set(sha256, bytes);
           return sha256;
@@ -258,7 +260,11 @@ export class Cluster {
     return { name, machine, disk, process: null, host: null, starts: 0 };
   }
 
-  private startLaunched(process: SimProcess, command: Parameters<typeof startProgram>[1] | { readonly kind: "runner"; readonly start: string }, exit: (code: number) => void): Running {
+  private startLaunched(
+    process: SimProcess,
+    command: Parameters<typeof startProgram>[1] | { readonly kind: "runner"; readonly start: string },
+    exit: (code: number) => void,
+  ): Running {
     const runner = {
       process,
       env: this.env(process),
@@ -318,10 +324,12 @@ export class Cluster {
   }
 
   private log(process: SimProcess): Log {
-    const say = (level: "debug" | "info" | "warn" | "error") => (message: string, fields: LogFields = {}) => {
-      const entry = { at: this.world.now(), process, level, message, fields };
-      for (const observer of this.observers) observer.logged?.(entry);
-    };
+    const say =
+      (level: "debug" | "info" | "warn" | "error") =>
+      (message: string, fields: LogFields = {}) => {
+        const entry = { at: this.world.now(), process, level, message, fields };
+        for (const observer of this.observers) observer.logged?.(entry);
+      };
     return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
   }
 

@@ -39,7 +39,7 @@ export class Faults {
     this.options = cluster.options;
     this.random = cluster.world.random.fork("faults");
     this.clients = clients;
-    cluster.restartDelayMs = () => (this.isCalm ? 300 : this.random.pick([100, 1_000, 5_000, 20_000, 45_000]) ?? 1_000);
+    cluster.restartDelayMs = () => (this.isCalm ? 300 : (this.random.pick([100, 1_000, 5_000, 20_000, 45_000]) ?? 1_000));
     cluster.observe({ logged: ({ process }) => this.atLogLine(process) });
   }
 

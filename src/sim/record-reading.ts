@@ -1,7 +1,7 @@
 /** The records in a transaction, for observers: plain JSON without checks, as the simulator trusts what the product has encoded. */
 import { utf8Decode } from "../base/utf8.js";
-import type { Transaction } from "../env/coordination-store.js";
 import { RECORDS_PREFIX } from "../coordination/keys.js";
+import type { Transaction } from "../env/coordination-store.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
 import { APPLICATIONS_PREFIX, WORKERS_PREFIX } from "../wire/records.js";
 import type { RecordSeen } from "./observe.js";

@@ -5,7 +5,7 @@ import { CHECKERS } from "./checkers/all.js";
 import { type CheckContext, createContext, HistoryFollower } from "./checkers/context.js";
 import { type Account, ClientSlot, inspect } from "./clients.js";
 import { Cluster } from "./cluster.js";
-import { Faults, type FaultSeen } from "./faults.js";
+import { type FaultSeen, Faults } from "./faults.js";
 import { HEALTHY, type Mutant } from "./mutants/mutant.js";
 import { type Observer, Violation } from "./observe.js";
 import { drawOptions, type OptionsOverride, type SimOptions } from "./options.js";
@@ -55,16 +55,28 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
     await world.runUntil(options.safetyMs);
     faults.calm();
     cluster.tell((observer) => observer.calm?.());
-    const isOver = () => clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
+    const isOver = () =>
+      clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
     const isDone = await world.runUntil(options.safetyMs + options.livenessMs, isOver);
     if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(clients, cluster)}`);
     await inspect(cluster);
     cluster.tell((observer) => observer.finished?.());
     world.throwIfFailed();
   } catch (thrown) {
-    violation = thrown instanceof Violation ? thrown : new Violation("crash", thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
+    violation =
+      thrown instanceof Violation
+        ? thrown
+        : new Violation("crash", thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
   }
-  return { seed, options, violation, traceHash: world.traceHash(), events: world.events(), virtualMs: world.now(), faults: faults.schedule };
+  return {
+    seed,
+    options,
+    violation,
+    traceHash: world.traceHash(),
+    events: world.events(),
+    virtualMs: world.now(),
+    faults: faults.schedule,
+  };
 }
 
 function createClients(cluster: Cluster): readonly ClientSlot[] {
@@ -84,7 +96,9 @@ function createClients(cluster: Cluster): readonly ClientSlot[] {
 
 function unfinished(clients: readonly ClientSlot[], cluster: Cluster): string {
   const applications = clients.flatMap(({ accounts }) =>
-    accounts.filter(({ finalState }) => finalState === null).map(({ submission, id }) => `${submission.key} (${id ?? "not submitted"})`),
+    accounts
+      .filter(({ finalState }) => finalState === null)
+      .map(({ submission, id }) => `${submission.key} (${id ?? "not submitted"})`),
   );
   const processes = cluster.workers.flatMap(({ disk }) => disk.living().map(({ processId }) => processId));
   return `applications ${applications.join(", ") || "none"}; processes ${processes.join(", ") || "none"}`;

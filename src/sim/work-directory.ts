@@ -85,7 +85,9 @@ export class WorkDirectory {
 
   /** Ended, and kept because nobody said that the end is durable elsewhere. */
   unforgotten(): readonly string[] {
-    return [...this.folders.values()].filter(({ end, isForgotten }) => end !== null && !isForgotten).map(({ processId }) => processId);
+    return [...this.folders.values()]
+      .filter(({ end, isForgotten }) => end !== null && !isForgotten)
+      .map(({ processId }) => processId);
   }
 
   /** kill -9 by somebody. */
@@ -170,7 +172,8 @@ export class WorkDirectory {
       const isStopped = this.openings !== opening || (worker.state === "dead" && random.chance(0.5));
       if (isStopped) throw new CodedError("LAUNCH_FAILED", "the worker is gone");
       if (random.chance(this.weather.launchFailShare)) throw new CodedError("DISK_FAILED", DISK_FAILED);
-      if (random.chance(this.weather.launchFailShare / 2)) throw new CodedError("LAUNCH_FAILED", "fork: resource temporarily unavailable");
+      if (random.chance(this.weather.launchFailShare / 2))
+        throw new CodedError("LAUNCH_FAILED", "fork: resource temporarily unavailable");
       return this.begin(worker, spec).pid;
     });
   }
@@ -234,7 +237,12 @@ export class WorkDirectory {
     const { listener } = this;
     if (listener === null) return;
     const { world, random } = this.options;
-    world.schedule(world.now() + random.between(0, 2), "process ended", () => listener.tell(folder.processId, end), listener.process);
+    world.schedule(
+      world.now() + random.between(0, 2),
+      "process ended",
+      () => listener.tell(folder.processId, end),
+      listener.process,
+    );
   }
 
   private stop(worker: SimProcess, folder: Folder, graceMs: number, reason: string): Promise<void> {

@@ -63,7 +63,7 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
       minBackoffMs: random.pick([100, 500]) ?? 500,
       maxBackoffMs: 4_000,
     },
-    driver: { cores: isImpossible ? 1_000 : isJob ? 0 : random.pick([0.5, 1, 2]) ?? 1, memoryBytes: 256 * MEBIBYTE },
+    driver: { cores: isImpossible ? 1_000 : isJob ? 0 : (random.pick([0.5, 1, 2]) ?? 1), memoryBytes: 256 * MEBIBYTE },
     job:
       job === null || bundle === null
         ? null

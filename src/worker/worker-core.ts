@@ -101,6 +101,7 @@ class CoreOfWorker implements WorkerCore {
   }
 
   step(event: WorkerEvent, now: Now, turn: Turn<WorkerEffect>): void {
+    this.#leaveWhenAway(now, turn);
     switch (event.kind) {
       case "inventory":
         this.#adopt(event.processes, now, turn);
@@ -170,6 +171,23 @@ class CoreOfWorker implements WorkerCore {
     this.#changeIdentity({ incarnation: this.identity.incarnation + 1 }, turn);
     this.#send(turn, { kind: "worker.left", body: {} });
     this.#link.state = "left";
+  }
+
+  /**
+   * This process was stopped (SIGSTOP, a frozen machine) for so long that the master may have given it up: orders that waited meanwhile may be
+   * given to others by now, so nothing more is taken over this connection, and the next one begins with a registration.
+   */
+  #leaveWhenAway(now: Now, turn: Turn<WorkerEffect>): void {
+    const limitMs = this.#programLeaseMs();
+    if (this.#link === null || this.#leaseAt === null || limitMs === null) return;
+    const awayMs = now.instant - (this.#leaseAt - this.#limits.leaseRenewMs);
+    if (awayMs < limitMs) return;
+    this.#log(turn, "warn", `This worker was stopped for ${Math.round(awayMs)} ms: it registers again.`, {
+      awayMs: Math.round(awayMs),
+    });
+    turn.effects.push({ kind: "close-link", linkId: this.#link.id, reason: "this worker was stopped for too long" });
+    this.#link = null;
+    this.#registerAt = null;
   }
 
   #adopt(found: readonly FoundProcess[], now: Now, turn: Turn<WorkerEffect>): void {

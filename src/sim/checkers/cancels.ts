@@ -45,7 +45,10 @@ export const checkCancels: Checker = (context) => {
         if (record?.commit != null || (record === undefined && !keepsRecords(context))) continue;
         const since = disturbedAt === 0 || at > disturbedAt + RECOVERY_MS ? at + LIMIT_MS : Math.max(at, disturbedAt) + RECOVERY_MS;
         if (now <= since) continue;
-        violate("I9", `${[...left].map(({ processId }) => processId).join(", ")} still run, cancelled ${Math.round(now - at)} ms ago`);
+        violate(
+          "I9",
+          `${[...left].map(({ processId }) => processId).join(", ")} still run, cancelled ${Math.round(now - at)} ms ago`,
+        );
       }
     },
   };

@@ -1,6 +1,7 @@
 /** What checkers share: the run, what the store has taken so far, and how to say that an invariant is broken. */
-import { CLUSTER_KEY, EPOCH_KEY, LAST_COMMIT_KEY } from "../../coordination/keys.js";
+
 import { utf8Decode } from "../../base/utf8.js";
+import { CLUSTER_KEY, EPOCH_KEY, LAST_COMMIT_KEY } from "../../coordination/keys.js";
 import type { ApplicationRecord, WorkerRecord } from "../../wire/application.js";
 import type { Account } from "../clients.js";
 import type { Cluster } from "../cluster.js";

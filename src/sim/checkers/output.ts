@@ -17,7 +17,10 @@ export const checkOutput: Checker = (context) => {
         const before = history.applications.get(seen.id)?.commit ?? null;
         const after = seen.record.commit;
         if (before !== null && (after === null || nameOf(after) !== nameOf(before)))
-          violate("I7", `the output of ${seen.id}, decided by try ${nameOf(before)}, was decided again by ${after === null ? "nobody" : nameOf(after)}`);
+          violate(
+            "I7",
+            `the output of ${seen.id}, decided by try ${nameOf(before)}, was decided again by ${after === null ? "nobody" : nameOf(after)}`,
+          );
       }
     },
     sinkCommitted: ({ applicationId, attempt, committables, process }) => {
@@ -33,12 +36,18 @@ export const checkOutput: Checker = (context) => {
         violate("I7", `${process.id} made the output of try ${attempt} of ${applicationId} visible beside that of try ${known}`);
       const decided = record?.commit ?? null;
       if (record !== undefined && (decided === null || nameOf(decided) !== attempt))
-        violate("I7", `${process.id} made try ${attempt} of ${applicationId} visible, decided is ${decided === null ? "nothing" : nameOf(decided)}`);
+        violate(
+          "I7",
+          `${process.id} made try ${attempt} of ${applicationId} visible, decided is ${decided === null ? "nothing" : nameOf(decided)}`,
+        );
     },
     sinkCleaned: (applicationId, removed, process) => {
       const decided = history.applications.get(applicationId)?.commit ?? null;
       if (decided !== null && removed.includes(nameOf(decided)) && visible.get(applicationId) !== nameOf(decided))
-        violate("I7", `${process.id} removed what try ${nameOf(decided)} of ${applicationId} had staged, which is decided and not visible yet`);
+        violate(
+          "I7",
+          `${process.id} removed what try ${nameOf(decided)} of ${applicationId} had staged, which is decided and not visible yet`,
+        );
     },
     finished: () => {
       if (!keepsRecords(context)) return;

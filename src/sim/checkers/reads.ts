@@ -24,7 +24,10 @@ export const checkReads: Checker = (context) => {
       own.set(seen.id, seen);
       if (before === undefined) return;
       if (seen.epoch === before.epoch && seen.version < before.version)
-        violate("I20", `${process.id} read version ${seen.epoch}.${seen.version} of ${seen.id} after ${before.epoch}.${before.version}`);
+        violate(
+          "I20",
+          `${process.id} read version ${seen.epoch}.${seen.version} of ${seen.id} after ${before.epoch}.${before.version}`,
+        );
       if (!keepsRecords(context) && seen.epoch !== before.epoch) return;
       if (seen.attempt < before.attempt)
         violate("I20", `${process.id} read attempt ${seen.attempt} of ${seen.id} after attempt ${before.attempt}`);

@@ -18,7 +18,8 @@ export const checkResources: Checker = ({ cluster, violate }) => ({
   },
   workersRead: (workers) => {
     for (const worker of workers) {
-      if (worker.cores.used > worker.cores.total) violate("I11", `${worker.id} has granted ${worker.cores.used} of ${worker.cores.total} cores`);
+      if (worker.cores.used > worker.cores.total)
+        violate("I11", `${worker.id} has granted ${worker.cores.used} of ${worker.cores.total} cores`);
       if (worker.cores.used !== 0 || worker.memoryBytes.used !== 0)
         violate("I11", `nothing runs any more, and ${worker.cores.used} cores of ${worker.id} are still granted`);
     }

@@ -16,8 +16,7 @@ export const checkSubmissions: Checker = (context) => {
         if (seen.kind !== "application") continue;
         const before = history.applications.get(seen.id);
         if (seen.record === null) {
-          if (before !== undefined && !isFinal(before.state))
-            violate("I4", `${seen.id} was deleted while it was ${before.state}`);
+          if (before !== undefined && !isFinal(before.state)) violate("I4", `${seen.id} was deleted while it was ${before.state}`);
           if (before !== undefined && idOfKey.get(before.submissionKey) === seen.id) {
             idOfKey.delete(before.submissionKey);
             acknowledged.delete(before.submissionKey);
@@ -26,8 +25,7 @@ export const checkSubmissions: Checker = (context) => {
         }
         const { submissionKey, cancelRequested } = seen.record;
         const known = idOfKey.get(submissionKey);
-        if (known !== undefined && known !== seen.id)
-          violate("I5", `the key ${submissionKey} names ${known} and ${seen.id}`);
+        if (known !== undefined && known !== seen.id) violate("I5", `the key ${submissionKey} names ${known} and ${seen.id}`);
         idOfKey.set(submissionKey, seen.id);
         if (before !== undefined && before.cancelRequested && !cancelRequested)
           violate("I4", `the cancel of ${seen.id} was forgotten`);

@@ -32,8 +32,10 @@ export const checkSupervision: Checker = (context) => {
       for (const other of others) {
         if (other.attempt === seen.attempt) violate("I12", `${seen.processId} runs twice`);
         else if (seen.role === "program" && keepsRecords(context)) {
-          if (!lostOrGone(other)) violate("I12", `${seen.processId} was started while ${other.processId} runs on a worker that is there`);
-          else if (leaseIsOver(other)) violate("I12", `${seen.processId} was started while ${other.processId} runs without a worker`);
+          if (!lostOrGone(other))
+            violate("I12", `${seen.processId} was started while ${other.processId} runs on a worker that is there`);
+          else if (leaseIsOver(other))
+            violate("I12", `${seen.processId} was started while ${other.processId} runs without a worker`);
         }
       }
       others.add(seen);

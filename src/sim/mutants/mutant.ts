@@ -17,4 +17,9 @@ const same = <T>(value: T): T => value;
 
 export const HEALTHY: Mutant = { name: "none", mistake: "none", master: same, worker: same, driverLink: same };
 
-export const mutant = (name: string, mistake: string, change: Partial<Mutant>): Mutant => ({ ...HEALTHY, ...change, name, mistake });
+export const mutant = (name: string, mistake: string, change: Partial<Mutant>): Mutant => ({
+  ...HEALTHY,
+  ...change,
+  name,
+  mistake,
+});

@@ -20,7 +20,9 @@ export const WORKER_MUTANTS: readonly Mutant[] = [
           return { ...frame, epoch: seen.highest };
         },
         outgoing: (frame) =>
-          frame.kind === "worker.register" ? { ...frame, epoch: 0, body: { ...(frame.body as object), highestEpoch: 0 } } : { ...frame, epoch: 0 },
+          frame.kind === "worker.register"
+            ? { ...frame, epoch: 0, body: { ...(frame.body as object), highestEpoch: 0 } }
+            : { ...frame, epoch: 0 },
       }))({ ...options, files: { ...options.files, identity: { ...options.files.identity, highestEpoch: 0 } } });
     },
   }),

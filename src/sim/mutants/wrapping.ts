@@ -6,7 +6,10 @@ import type { Connection, Transport } from "../../env/transport.js";
 export type Commit = (transaction: Transaction) => Promise<CommitResult>;
 
 /** A store whose sessions are changed. */
-export function withSessions(store: CoordinationStore, change: (session: CoordinationSession) => Partial<CoordinationSession>): CoordinationStore {
+export function withSessions(
+  store: CoordinationStore,
+  change: (session: CoordinationSession) => Partial<CoordinationSession>,
+): CoordinationStore {
   return {
     limits: store.limits,
     nudge: () => store.nudge(),
@@ -39,7 +42,10 @@ export function withCommit(
 }
 
 /** Changes what is written into application records. */
-export function withApplicationRecords(store: CoordinationStore, change: (body: Record<string, unknown>) => void): CoordinationStore {
+export function withApplicationRecords(
+  store: CoordinationStore,
+  change: (body: Record<string, unknown>) => void,
+): CoordinationStore {
   const changed = (write: Write): Write => {
     if (!("put" in write) || !write.put.startsWith("records/applications/")) return write;
     const record = JSON.parse(utf8Decode(write.value) ?? "{}") as { body: Record<string, unknown> };
