@@ -5,6 +5,7 @@
 import { type ClusterClient, openClient } from "../src/cli/cluster-client.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import type { Benchmark, Context } from "./benchmark.js";
+import { submitProbe } from "./probe.js";
 
 const START_TIMEOUT_MS = 30_000;
 const MASTER_ARGS = ["--log-level", "debug", "--log-format", "json"] as const;
@@ -78,24 +79,6 @@ async function measure(context: Context, cluster: ProcessCluster, kills: number)
       "limit 8.8 ms (lock, LevelDB, first sync; reliability.md 2.1); Spark 7.4 / 8.2 / 10.3 s, Flink 40.1 / 41.1 / 41.5 s (performance.md 1)",
   });
   for (const [index, part] of PARTS.entries()) context.row({ what: `  ${part.what}`, unit: "ms", samples: parts[index] ?? [] });
-}
-
-/** A small program: what is measured is the answer, which comes after its record is on the disk. */
-async function submitProbe(client: ClusterClient, key: string): Promise<string> {
-  const { id } = await client.call("submit", {
-    key,
-    spec: {
-      name: "probe",
-      kind: "process",
-      deployMode: "cluster",
-      supervise: false,
-      restart: { maxRestarts: 0, windowMs: 1000, minBackoffMs: 0, maxBackoffMs: 0 },
-      driver: { cores: 0, memoryBytes: 64 * 1024 * 1024 },
-      job: null,
-      process: { argv: ["true"], env: {}, cwd: null },
-    },
-  });
-  return id;
 }
 
 async function checkNothingIsLost(context: Context, client: ClusterClient, acknowledged: readonly string[]): Promise<void> {
