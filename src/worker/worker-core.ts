@@ -79,6 +79,8 @@ class CoreOfWorker implements WorkerCore {
   #link: { readonly id: number; state: "new" | "asked" | "registered" | "left" } | null = null;
   #masterDeadlineMs: number | null = null;
   #leaseAt: number | null = null;
+  /** When this process last showed that it runs. */
+  #renewedAt: number | null = null;
   #registerAt: number | null = null;
   #closing: { deadline: number; readonly leave: boolean; done: boolean } | null = null;
 
@@ -145,7 +147,8 @@ class CoreOfWorker implements WorkerCore {
   #settle(now: Now, turn: Turn<WorkerEffect>): void {
     if (this.#leaseAt !== null && this.#leaseAt <= now.instant) {
       turn.effects.push({ kind: "renew-lease" });
-      this.#leaseAt = now.instant + this.#limits.leaseRenewMs;
+      this.#renewedAt = now.instant;
+      this.#leaseAt = now.instant + this.#renewEveryMs();
     }
     if (this.#registerAt !== null && this.#registerAt <= now.instant) {
       this.#registerAt = null;
@@ -179,8 +182,8 @@ class CoreOfWorker implements WorkerCore {
    */
   #leaveWhenAway(now: Now, turn: Turn<WorkerEffect>): void {
     const limitMs = this.#programLeaseMs();
-    if (this.#link === null || this.#leaseAt === null || limitMs === null) return;
-    const awayMs = now.instant - (this.#leaseAt - this.#limits.leaseRenewMs);
+    if (this.#link === null || this.#renewedAt === null || limitMs === null) return;
+    const awayMs = now.instant - this.#renewedAt;
     if (awayMs < limitMs) return;
     this.#log(turn, "warn", `This worker was stopped for ${Math.round(awayMs)} ms: it registers again.`, {
       awayMs: Math.round(awayMs),
@@ -274,7 +277,7 @@ class CoreOfWorker implements WorkerCore {
   #hear(message: FromMaster, now: Now, turn: Turn<WorkerEffect>): void {
     switch (message.kind) {
       case "worker.registered":
-        this.#registered(message.body.deadlineMs, turn);
+        this.#registered(message.body.deadlineMs, now, turn);
         break;
       case "worker.refused":
         if (message.body.reason === "incarnation-over") this.#incarnationOver(message.body.message, turn);
@@ -294,9 +297,10 @@ class CoreOfWorker implements WorkerCore {
     }
   }
 
-  #registered(deadlineMs: number, turn: Turn<WorkerEffect>): void {
+  #registered(deadlineMs: number, now: Now, turn: Turn<WorkerEffect>): void {
     if (this.#link === null) return;
     this.#masterDeadlineMs = deadlineMs;
+    this.#leaseAt = Math.min(this.#leaseAt ?? Number.POSITIVE_INFINITY, now.instant);
     this.#link.state = "registered";
     const { workerId, incarnation, highestEpoch: epoch } = this.identity;
     this.#log(turn, "info", `Worker ${workerId} is registered with the master of epoch ${epoch}.`, {
@@ -366,7 +370,13 @@ class CoreOfWorker implements WorkerCore {
 
   /** The master counts its deadline from what it last heard; the lease is at most one renewal older than that. */
   #programLeaseMs(): number | null {
-    return this.#masterDeadlineMs === null ? null : Math.max(1, this.#masterDeadlineMs - this.#limits.leaseMarginMs);
+    const deadlineMs = this.#masterDeadlineMs;
+    return deadlineMs === null ? null : Math.max(1, deadlineMs / 2, deadlineMs - this.#limits.leaseMarginMs);
+  }
+
+  /** Often enough that a short deadline is not mistaken for a stop. */
+  #renewEveryMs(): number {
+    return Math.min(this.#limits.leaseRenewMs, (this.#programLeaseMs() ?? Number.POSITIVE_INFINITY) / 4);
   }
 
   #stopOrdered(

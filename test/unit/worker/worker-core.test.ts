@@ -328,3 +328,32 @@ describe("close", () => {
     expect(kinds(bench.step({ kind: "close", leave: true }))).toEqual(["closed"]);
   });
 });
+
+describe("a worker that was stopped and goes on", () => {
+  const deadline = (bench: WorkerBench, deadlineMs: number) => {
+    bench.connect();
+    bench.hear({ kind: "worker.registered", body: { clusterId: "c", deadlineMs, heartbeatMs: 500 } });
+  };
+
+  test("takes no order that waited meanwhile when the master may have given it up: it registers anew first", () => {
+    for (const deadlineMs of [1_000, 2_000, 10_000]) {
+      const bench = new WorkerBench();
+      deadline(bench, deadlineMs);
+      bench.now += deadlineMs;
+      expect(kinds(bench.launch("p"))).toEqual(["close-link"]);
+      bench.disconnect();
+      expect(bench.connect().map(({ kind }) => kind)).toEqual(["worker.register"]);
+    }
+  });
+
+  test("was not stopped as long as its own timers come, however short the deadline of workers is", () => {
+    for (const deadlineMs of [500, 1_000, 2_000, 10_000]) {
+      const bench = new WorkerBench();
+      deadline(bench, deadlineMs);
+      bench.launch("p");
+      const end = bench.now + 10 * deadlineMs;
+      while (bench.now < end) expect(kinds(bench.wakeUp())).toEqual([]);
+      expect(kinds(bench.launch("q"))).toEqual(["launch"]);
+    }
+  });
+});
