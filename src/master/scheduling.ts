@@ -4,7 +4,8 @@
  * An application that waits needs its program, or its driver together with all executors (so drivers alone can never fill the cluster). A
  * running job needs executors in place of those that it lost.
  * A pass runs in the step that made it worth while. In a large cluster passes that find an application blocked, or new workers, are
- * PASS_INTERVAL_MS apart: those cost time in proportion to the number of workers.
+ * PASS_INTERVAL_MS apart: those cost time in proportion to the number of workers. So are passes that look at many applications which no worker
+ * can hold (a queue without any worker): those cost time in proportion to their number, each time anew.
  */
 import type { ErrorShape } from "../base/errors.js";
 import { type Amount, amountOf } from "../scheduler/capacity.js";
@@ -12,7 +13,7 @@ import { fitsWhenEmpty, type Part, type PlacementRequest, placeInOrder } from ".
 import { isFinal, type Resources } from "../wire/application.js";
 import { startAttempt } from "./attempts.js";
 import { liveExecutors, placeExecutors } from "./executors.js";
-import { MAX_BLOCKED, MAX_STEP_CHANGES, PASS_INTERVAL_MS, SMALL_CLUSTER } from "./settings.js";
+import { MANY_IMPOSSIBLE, MAX_BLOCKED, MAX_STEP_CHANGES, PASS_INTERVAL_MS, SMALL_CLUSTER } from "./settings.js";
 import { type Application, changeApplication, type MasterState, type Step, shape } from "./state.js";
 
 interface Need {
@@ -64,7 +65,8 @@ export function scheduleIfWanted(state: MasterState, step: Step): void {
     return;
   }
   const costly = state.capacity.size > SMALL_CLUSTER && (state.blocked || state.capacity.stale);
-  const dueAt = costly ? state.passedAt + PASS_INTERVAL_MS : step.now.instant;
+  const intervals = Math.max(costly ? 1 : 0, Math.floor(state.impossible / MANY_IMPOSSIBLE));
+  const dueAt = intervals === 0 ? step.now.instant : state.passedAt + intervals * PASS_INTERVAL_MS;
   if (dueAt <= step.now.instant) {
     runPass(state, step);
   } else if (state.passDueAt === null) {
@@ -94,6 +96,7 @@ function runPass(state: MasterState, step: Step): void {
     if (needOf(app) === null) satisfied.add(app);
   }
   state.blocked = result.blocked.length > 0;
+  state.impossible = result.impossible.length;
   const told =
     result.blocked.every((request) => tellWaiting(state, request.owner, null)) && tellImpossible(state, result.impossible);
   if (satisfied.size > 0) removeFromQueue(state, satisfied);

@@ -56,6 +56,8 @@ export const MAX_STEP_CHANGES = 16;
 /** In a cluster of more workers than SMALL_CLUSTER, passes that cost time in proportion to their number are at least this far apart. */
 export const PASS_INTERVAL_MS = 5;
 export const SMALL_CLUSTER = 128;
+/** Passes that found this many applications which no worker can hold are PASS_INTERVAL_MS apart; twice as many, twice as far. */
+export const MANY_IMPOSSIBLE = 250;
 /** Blocked applications behind which back-fill is still looked for. */
 export const MAX_BLOCKED = 32;
 /** Views of its executors go to a driver at most this often. */

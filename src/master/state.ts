@@ -213,6 +213,8 @@ export interface MasterState {
   passDueAt: number | null;
   passedAt: number;
   blocked: boolean;
+  /** Applications that no worker could hold, in the last pass. */
+  impossible: number;
   nextApplication: number;
   nextOrder: number;
   versions: number;
@@ -326,6 +328,7 @@ export function createState(options: {
     passDueAt: null,
     passedAt: Number.NEGATIVE_INFINITY,
     blocked: false,
+    impossible: 0,
     nextApplication: 1,
     nextOrder: 1,
     versions: 0,
