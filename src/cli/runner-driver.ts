@@ -11,6 +11,7 @@ import type { Ending } from "../job/driver-events.js";
 import { restartRules } from "../job/restart-strategy.js";
 import { applicationScope } from "../wire/handshake.js";
 import type { RunnerStart } from "../wire/runner-start.js";
+import { createInputsThread } from "./runner-inputs-thread.js";
 import { checkGraph, inputsOf, loadJob } from "./runner-job.js";
 
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -53,11 +54,13 @@ export async function runDriver(
 type DriverJob = Pick<DriverHostOptions, "graphHash" | "restart" | "job" | "broken">;
 
 /** A job that can't be loaded has a driver all the same: it tells the master why. */
-async function driverJob({ application, artifactPath }: RunnerStart): Promise<DriverJob> {
+async function driverJob(start: RunnerStart): Promise<DriverJob> {
+  const { application, artifactPath } = start;
+  const own = createInputsThread(new URL(import.meta.url), start, application.attempt);
   try {
     const loaded = await loadJob(application, artifactPath);
     checkGraph(loaded, application);
-    return { graphHash: loaded.built.graph.hash, restart: restartRules(loaded.restart), job: inputsOf(loaded) };
+    return { graphHash: loaded.built.graph.hash, restart: restartRules(loaded.restart), job: inputsOf(loaded, own) };
   } catch (thrown) {
     const broken = CodedError.from(thrown, "PLAN_FAILED").toShape();
     return { graphHash: "", restart: restartRules(null), job: { sources: new Map(), sinks: new Map() }, broken };

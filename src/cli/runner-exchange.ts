@@ -5,6 +5,7 @@
  */
 import { hexToBytes } from "../base/bytes.js";
 import { CodedError } from "../base/errors.js";
+import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
 import type { SliceOrder } from "../executor/core/executor-events.js";
 import { MAX_PAYLOAD_BYTES } from "../executor/run/codec/index.js";
@@ -28,6 +29,8 @@ import type { RunnerStart } from "../wire/runner-start.js";
 /** What the transport of an executor has to let through. */
 export const MAX_EXCHANGE_FRAME_BYTES = MAX_PAYLOAD_BYTES + FRAME_HEADER_BYTES;
 const CONNECT_TIMEOUT_MS = 5_000;
+const REDIAL_MS = 250;
+const MAX_DIALLING_MS = 600_000;
 
 export interface Exchanges {
   /** Where the other executors of the application connect to. */
@@ -85,7 +88,29 @@ interface DialParts {
   readonly signal: AbortSignal;
 }
 
-async function dial(peer: ExchangePeer, name: TryName, { env, processId, scope, key, signal }: DialParts): Promise<DataConnection> {
+/**
+ * A process whose event loop is kept busy by user code takes a connection, but does not answer. Whether it lives is for the driver to judge,
+ * who then ends the try; only a refused connection says that it is gone.
+ */
+async function dial(peer: ExchangePeer, name: TryName, parts: DialParts): Promise<DataConnection> {
+  const { clock } = parts.env;
+  const until = clock.now() + MAX_DIALLING_MS;
+  for (;;) {
+    try {
+      return await dialOnce(peer, name, parts);
+    } catch (thrown) {
+      const { code } = CodedError.from(thrown);
+      if (parts.signal.aborted || clock.now() > until || (code !== "TIMEOUT" && code !== "CONNECTION_LOST")) throw thrown;
+      await sleep(clock, REDIAL_MS, parts.signal);
+    }
+  }
+}
+
+async function dialOnce(
+  peer: ExchangePeer,
+  name: TryName,
+  { env, processId, scope, key, signal }: DialParts,
+): Promise<DataConnection> {
   const connected = await dialPeer(peer.dataAddress, {
     env,
     role: "executor",

@@ -15,6 +15,7 @@ import type { ConnectorFactory } from "../executor/run/slice.js";
 import type { JobInputs } from "../host/driver-inputs.js";
 import type { RestartStrategy } from "../job/restart-strategy.js";
 import type { ApplicationRecord } from "../wire/application.js";
+import type { InputsThread } from "./runner-inputs-thread.js";
 
 export interface LoadedJob {
   readonly built: BuiltJob;
@@ -91,8 +92,8 @@ export function connectorsOf({ baseDir }: LoadedJob): ConnectorFactory {
   };
 }
 
-/** The connectors that the driver itself works with. */
-export function inputsOf(loaded: LoadedJob): JobInputs {
+/** The connectors that the driver itself works with; with `own` those of the job's own code from there. */
+export function inputsOf(loaded: LoadedJob, own?: InputsThread): JobInputs {
   const { built, parallelism } = loaded;
   const factory = connectorsOf(loaded);
   const { vertices } = executionPlan(built.graph, parallelism);
@@ -100,10 +101,15 @@ export function inputsOf(loaded: LoadedJob): JobInputs {
     vertices.flatMap((vertex) => vertex.operators.map((operator) => [operator.uid, vertex.parallelism] as const)),
   );
   const place = <C>(uid: string, connector: C) => ({ connector, parallelism: subtasks.get(uid) ?? parallelism });
-  const sources = sourcesOf(built).map((uid) => [uid, place(uid, sourceConnectorOf(built, uid, factory))] as const);
+  const isOwn = (uid: string) => (built.functions.get(uid) as { readonly custom?: unknown } | undefined)?.custom != null;
+  const sources = sourcesOf(built).map((uid) => {
+    const connector = sourceConnectorOf(built, uid, factory);
+    return [uid, place(uid, own !== undefined && isOwn(uid) ? own.source(uid, connector.bounded) : connector)] as const;
+  });
   const sinks = sinksOf(built).flatMap((uid) => {
     const connector = sinkConnectorOf(built, uid, factory);
-    return connector === null ? [] : [[uid, place(uid, connector)] as const];
+    if (connector === null) return [];
+    return [[uid, place(uid, own !== undefined && isOwn(uid) ? own.sink(uid) : connector)] as const];
   });
   const collectLimits = built.graph.operators.flatMap(({ uid, kind, config }) => {
     const limit = kind === "sink" ? (config as { readonly maxRecords?: number }).maxRecords : undefined;

@@ -21,6 +21,7 @@ import { type RunnerStart, runnerStart, spareAssignment } from "../wire/runner-s
 import { runDriver, type StopRequest } from "./runner-driver.js";
 import { MAX_EXCHANGE_FRAME_BYTES } from "./runner-exchange.js";
 import { runExecutor } from "./runner-executor.js";
+import { isInputsThread, serveInputs } from "./runner-inputs-thread.js";
 
 type Mode = "driver" | "executor" | "spare" | "client-driver";
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -118,14 +119,22 @@ function stopRequest(isClient: boolean): Promise<StopRequest> {
 }
 
 const endProcess = process.exit.bind(process);
-const [mode, startFile] = process.argv.slice(2);
-main(mode as Mode, startFile).then(
-  (exitCode) => endProcess(exitCode),
-  (thrown: unknown) => {
-    const error = CodedError.from(thrown);
-    process.stderr.write(
-      `${JSON.stringify({ level: 50, error: error.toShape(), stack: error.code === "INTERNAL" ? error.stack : undefined })}\n`,
-    );
-    endProcess(1);
-  },
-);
+
+function runProgram(): void {
+  const [mode, startFile] = process.argv.slice(2);
+  main(mode as Mode, startFile).then(
+    (exitCode) => endProcess(exitCode),
+    (thrown: unknown) => {
+      const error = CodedError.from(thrown);
+      process.stderr.write(
+        `${JSON.stringify({ level: 50, error: error.toShape(), stack: error.code === "INTERNAL" ? error.stack : undefined })}\n`,
+      );
+      endProcess(1);
+    },
+  );
+}
+
+if (isInputsThread()) {
+  forbidExit();
+  serveInputs();
+} else runProgram();

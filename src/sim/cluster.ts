@@ -22,6 +22,7 @@ import type { SimOptions } from "./options.js";
 import { readRecords } from "./record-reading.js";
 import { startJobProcess, startProgram } from "./runners.js";
 import { SinkWorld } from "./sinks.js";
+import { withCommit } from "./store-wrapping.js";
 import { createSimStore, type SimStore } from "./stores.js";
 import { type Running, WorkDirectory } from "./work-directory.js";
 import type { SimProcess, World } from "./world.js";
@@ -182,7 +183,7 @@ export class Cluster {
 
   private async runMaster(slot: MasterSlot, process: SimProcess): Promise<void> {
     const { options } = this;
-    const store: CoordinationStore = this.store.forMaster(process);
+    const store = this.watched(this.store.forMaster(process), process);
     const hostOptions: MasterHostOptions = this.mutant.master({
       env: this.env(process),
       masterId: `${slot.name}-${slot.starts}`,
@@ -205,6 +206,21 @@ export class Cluster {
       hostOptions.env.log.error(`The master process cannot run: ${CodedError.from(thrown).message}`);
     }
     process.kill();
+  }
+
+  private watched(store: CoordinationStore, process: SimProcess): CoordinationStore {
+    return withCommit(store, async (_session, real, transaction) => {
+      this.tell((observer) => observer.commitBegun?.(process, transaction));
+      try {
+        const result = await real(transaction);
+        this.tell((observer) => observer.commitEnded?.(process, transaction, null));
+        return result;
+      } catch (thrown) {
+        const { code } = CodedError.from(thrown);
+        this.tell((observer) => observer.commitEnded?.(process, transaction, code));
+        throw thrown;
+      }
+    });
   }
 
   private changeState(slot: MasterSlot, process: SimProcess, state: MasterState, epoch: number): void {

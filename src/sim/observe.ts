@@ -3,6 +3,7 @@
  * launcher, log, clients, sinks).
  */
 import type { AppliedCommit } from "../coordination/local-store.js";
+import type { Transaction } from "../env/coordination-store.js";
 import type { LogFields } from "../env/log.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
 import type { OperationOutput } from "../wire/operations.js";
@@ -76,6 +77,9 @@ export interface Observer {
   /** A store that forgets began anew (recovery mode none). */
   storeReset?(process: SimProcess): void;
   committed?(commit: CommitSeen): void;
+  /** A master asks its store for a commit; with the code of an error when it has ended badly. */
+  commitBegun?(process: SimProcess, transaction: Transaction): void;
+  commitEnded?(process: SimProcess, transaction: Transaction, error: string | null): void;
   masterState?(process: SimProcess, masterId: string, state: MasterState, epoch: number): void;
   logged?(entry: LogSeen): void;
   launched?(launched: LaunchedSeen): void;

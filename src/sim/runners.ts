@@ -127,7 +127,9 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
     });
     stop = (reason) => driver.stop(stopMode, reason);
     if (isToldToGo) stop("its driver got SIGTERM");
-    world.exit(exitCodeOf(await driver.ended));
+    const ending = await driver.ended;
+    env.log.info(`the job is ${ending.outcome}`, { code: ending.reason?.code });
+    world.exit(exitCodeOf(ending));
   };
   run().catch((thrown) => {
     env.log.error(`the driver cannot run: ${CodedError.from(thrown).message}`);

@@ -5,6 +5,7 @@ import { CHECKERS } from "./checkers/all.js";
 import { type CheckContext, createContext, HistoryFollower } from "./checkers/context.js";
 import { type Account, ClientSlot, inspect } from "./clients.js";
 import { Cluster } from "./cluster.js";
+import { type Coverage, createCoverage } from "./coverage.js";
 import { type FaultSeen, Faults } from "./faults.js";
 import { HEALTHY, type Mutant } from "./mutants/mutant.js";
 import { type Observer, Violation } from "./observe.js";
@@ -20,18 +21,22 @@ export interface RunResult {
   readonly events: number;
   readonly virtualMs: number;
   readonly faults: readonly FaultSeen[];
+  readonly coverage: Coverage;
 }
 
 export interface RunOptions {
   readonly drain: Drain;
   readonly mutant?: Mutant;
   readonly override?: OptionsOverride;
+  /** What happens outside of it (an unhandled rejection) can be made the run's failure. */
+  readonly onWorld?: (world: World) => void;
   /** For logs. */
   readonly observers?: (context: CheckContext) => readonly Observer[];
 }
 
 export async function runSeed(seed: number, run: RunOptions): Promise<RunResult> {
   const world = new World(seed, run.drain);
+  run.onWorld?.(world);
   const options = drawOptions(seed, run.override);
   const cluster = new Cluster(world, options, run.mutant ?? HEALTHY);
   const clients = createClients(cluster);
@@ -39,6 +44,8 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
   const history = new HistoryFollower();
   const context = createContext(cluster, accounts, history);
   for (const observer of run.observers?.(context) ?? []) cluster.observe(observer);
+  const coverage: Coverage = new Map();
+  cluster.observe(createCoverage(context, coverage));
   const checkers = CHECKERS.map((checker) => checker(context));
   for (const checker of checkers) cluster.observe(checker);
   cluster.observe(history.observer());
@@ -76,6 +83,7 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
     events: world.events(),
     virtualMs: world.now(),
     faults: faults.schedule,
+    coverage,
   };
 }
 

@@ -92,11 +92,12 @@ export class SinkWorld {
           if (this.random.chance(plan.commitFailShare)) throw new CodedError("SINK_FAILED", "the disk is full");
           this.makeVisible(process, applicationId, attempt, committables);
         }),
-      cleanUp: ({ keepAttempt }) =>
+      cleanUp: ({ keepAttempt, isOver }) =>
         this.later(process, "clean up", () => {
           const attempts = this.staged.get(applicationId);
           const removed = [...(attempts?.keys() ?? [])].filter(
-            (attempt) => attempt !== keepAttempt && attempt !== this.visible.get(applicationId),
+            (attempt) =>
+              attempt !== keepAttempt && attempt !== this.visible.get(applicationId) && (isOver === undefined || isOver(attempt)),
           );
           for (const attempt of removed) attempts?.delete(attempt);
           this.options.cleaned(applicationId, removed, process);

@@ -235,7 +235,12 @@ class ExclusiveStore implements CoordinationStore {
     let burst = BURST_MS.length;
     for (;;) {
       signal.throwIfAborted();
-      this.owned ?? (await (this.opening ??= this.own(open.candidate).finally(() => (this.opening = null))));
+      if (this.owned === null) {
+        this.opening ??= this.own(open.candidate).finally(() => {
+          this.opening = null;
+        });
+        await this.opening;
+      }
       signal.throwIfAborted();
       if (this.owned !== null) return this.owned.openSession(open);
       const owner = this.disk.owner?.candidate;

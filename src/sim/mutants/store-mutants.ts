@@ -4,7 +4,8 @@ import { EPOCH_KEY, LEADER_PREFIX } from "../../coordination/keys.js";
 import type { CoordinationStore, Transaction } from "../../env/coordination-store.js";
 import type { MasterHostOptions } from "../../host/master-host.js";
 import { type Mutant, mutant } from "./mutant.js";
-import { withApplicationRecords, withCommit, withSessions } from "./wrapping.js";
+import { withCommit, withSessions } from "../store-wrapping.js";
+import { withApplicationRecords } from "./wrapping.js";
 
 const writesEpoch = ({ writes }: Transaction): boolean => writes.some((write) => "put" in write && write.put === EPOCH_KEY);
 const withStore =

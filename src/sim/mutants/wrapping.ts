@@ -1,45 +1,8 @@
 /** Wrappers that mutants are made of. */
 import { utf8Decode, utf8Encode } from "../../base/utf8.js";
-import type { CommitResult, CoordinationSession, CoordinationStore, Transaction, Write } from "../../env/coordination-store.js";
+import type { CoordinationStore, Write } from "../../env/coordination-store.js";
+import { withCommit } from "../store-wrapping.js";
 import type { Connection, Transport } from "../../env/transport.js";
-
-export type Commit = (transaction: Transaction) => Promise<CommitResult>;
-
-/** A store whose sessions are changed. */
-export function withSessions(
-  store: CoordinationStore,
-  change: (session: CoordinationSession) => Partial<CoordinationSession>,
-): CoordinationStore {
-  return {
-    limits: store.limits,
-    nudge: () => store.nudge(),
-    close: () => store.close(),
-    async openSession(options) {
-      const session = await store.openSession(options);
-      const plain: CoordinationSession = {
-        id: session.id,
-        ended: session.ended,
-        deadline: () => session.deadline(),
-        get: (key, call) => session.get(key, call),
-        list: (request, call) => session.list(request, call),
-        watch: (prefix, listener) => session.watch(prefix, listener),
-        close: () => session.close(),
-        commit: (transaction, call) => session.commit(transaction, call),
-      };
-      return { ...plain, ...change(plain) };
-    },
-  };
-}
-
-/** A store whose commits go through `commit`, which is given the real one. */
-export function withCommit(
-  store: CoordinationStore,
-  commit: (session: CoordinationSession, real: Commit, transaction: Transaction) => Promise<CommitResult>,
-): CoordinationStore {
-  return withSessions(store, (session) => ({
-    commit: (transaction, call) => commit(session, (changed) => session.commit(changed, call), transaction),
-  }));
-}
 
 /** Changes what is written into application records. */
 export function withApplicationRecords(
