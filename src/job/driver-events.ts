@@ -52,7 +52,7 @@ export const DRIVER_LIMITS: DriverLimits = {
   driverDeadlineMs: 10_000,
   heartbeatMs: 1_000,
   reconnectMs: 3_000,
-  unresponsiveMs: 60_000,
+  unresponsiveMs: 600_000,
   cancelMs: 10_000,
   cleanUpMs: 5_000,
   reasonMs: 2_000,
