@@ -22,6 +22,8 @@ const RATE = 250_000;
 const PAUSE_BEFORE_FAULT_MS = 1_500;
 const START_TIMEOUT_MS = 20_000;
 
+let interrupted = false;
+
 interface DemoOptions {
   readonly faults: boolean;
   readonly seed: string;
@@ -44,7 +46,10 @@ async function demo(options: DemoOptions): Promise<number> {
     if (options.json !== true) process.stdout.write(`${text}\n`);
   };
   const interrupt = new AbortController();
-  const stop = () => interrupt.abort(new Error("interrupted"));
+  const stop = () => {
+    interrupted = true;
+    interrupt.abort(new Error("interrupted"));
+  };
   process.once("SIGINT", stop);
   process.once("SIGTERM", stop);
   const data = path.join(root, "node_modules/vega-datasets/data");
@@ -190,4 +195,10 @@ const program = new Command("demo")
   .action(async (options: DemoOptions) => {
     process.exitCode = await demo(options);
   });
-await program.parseAsync();
+try {
+  await program.parseAsync();
+} catch (thrown) {
+  // Ctrl-C ends here after everything was taken down; anything else is a broken promise, told in one sentence.
+  process.stderr.write(`The demo ended: ${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
+  process.exitCode = interrupted ? 130 : 1;
+}
