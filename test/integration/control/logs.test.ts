@@ -106,6 +106,8 @@ scenario("logs -f, events -f and submit --wait go on across failovers; nothing i
   await stage.killLeader();
   stage.master();
   await stage.valid(2, 1);
+  // Events live in the memory of their leader: those that nobody has fetched die with it.
+  await until("the next epoch's events", () => /"epoch":2.*"kind":"recovery.completed"/.test(events.stdout()));
   await stage.killLeader();
   await stage.valid(1, 1);
   await until("the last epoch's events", () => /"epoch":3.*"kind":"recovery.completed"/.test(events.stdout()));
