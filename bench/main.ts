@@ -2,6 +2,7 @@
  * `npm run bench [name ...]`: measures, and prints beside each figure the aim, and the limit or peer that it is held against.
  * Times are never asserted: the exit code is 1 only when a result was wrong. Options: --quick, --ci, --json.
  */
+import { setMaxListeners } from "node:events";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,6 +36,8 @@ async function bench(names: readonly string[], options: Options): Promise<number
   const size: Size = options.ci === true ? "ci" : options.quick === true ? "quick" : "full";
   const machine = machineName();
   const report = createReport({ json: options.json === true, showTimes: size !== "ci", machine });
+  // One signal ends everything, so many wait for it.
+  setMaxListeners(0);
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort(new Error("interrupted")));
   const cache = path.join(root, ".bench");
