@@ -1,0 +1,3 @@
+import { troubled } from "./troubled.js";
+
+export default troubled();
