@@ -23,7 +23,11 @@ export interface Outcome extends Task {
 const TASKS_AT_ONCE = 4;
 
 /** Calls `done` for each outcome, in any order. `next` gives the tasks; undefined: there are none any more. */
-export async function runBatch(next: () => Task | undefined, done: (outcome: Outcome) => void, processes = os.availableParallelism()): Promise<void> {
+export async function runBatch(
+  next: () => Task | undefined,
+  done: (outcome: Outcome) => void,
+  processes = os.availableParallelism(),
+): Promise<void> {
   await Promise.all(Array.from({ length: processes }, () => runChild(next, done)));
 }
 

@@ -46,7 +46,16 @@ function trap(): () => void {
     throw new Error(`${name} was used in a simulation`);
   };
   Math.random = forbidden("Math.random");
-  for (const name of TRAPPED) globals[name] = name === "Date" ? class { static now = forbidden("Date.now"); constructor() { forbidden("Date")(); } } : forbidden(name);
+  for (const name of TRAPPED)
+    globals[name] =
+      name === "Date"
+        ? class {
+            static now = forbidden("Date.now");
+            constructor() {
+              forbidden("Date")();
+            }
+          }
+        : forbidden(name);
   return () => {
     Math.random = random;
     for (const [name, value] of kept) globals[name] = value;

@@ -71,10 +71,24 @@ async function replay(seed: number, { json, quiet, mutant }: ReplayOptions): Pro
   if (json) {
     const { options, violation, traceHash, events, virtualMs, faults, coverage } = first;
     const rare = Object.fromEntries(coverage);
-    say(JSON.stringify({ seed, violation: violation?.message ?? null, deterministic: isSame, traceHash, events, virtualMs, options, faults, rare }));
+    say(
+      JSON.stringify({
+        seed,
+        violation: violation?.message ?? null,
+        deterministic: isSame,
+        traceHash,
+        events,
+        virtualMs,
+        options,
+        faults,
+        rare,
+      }),
+    );
   } else {
     say(`\n${optionsText(first)}\n\n${scheduleText(first)}\n\n${resultText(first)}`);
-    say(isSame ? "         run twice: the same trace" : `         NOT DETERMINISTIC: the second run has the trace ${again.traceHash}`);
+    say(
+      isSame ? "         run twice: the same trace" : `         NOT DETERMINISTIC: the second run has the trace ${again.traceHash}`,
+    );
   }
   return first.violation === null && isSame ? 0 : 1;
 }
@@ -187,13 +201,19 @@ async function searchMutants(only: string | undefined): Promise<readonly Search[
 
 async function findMutants(only: string | undefined, json: boolean): Promise<number> {
   const searches = await searchMutants(only);
-  if (searches.length === 0) throw new Error(`there is no planted bug ${only}; there are ${MUTANTS.map(({ name }) => name).join(", ")}`);
+  if (searches.length === 0)
+    throw new Error(`there is no planted bug ${only}; there are ${MUTANTS.map(({ name }) => name).join(", ")}`);
   if (json) {
-    const found = searches.map((search) => ({ mutant: search.mutant, seed: search.found?.seed ?? null, violation: search.found?.violation ?? null }));
+    const found = searches.map((search) => ({
+      mutant: search.mutant,
+      seed: search.found?.seed ?? null,
+      violation: search.found?.violation ?? null,
+    }));
     process.stdout.write(`${JSON.stringify({ mutants: found })}\n`);
   } else {
     for (const { mutant, mistake, found } of searches) {
-      const how = found === null ? `NOT FOUND within ${MUTANT_SEEDS} seeds` : `seed ${found.seed}: ${found.violation?.split("\n")[0]}`;
+      const how =
+        found === null ? `NOT FOUND within ${MUTANT_SEEDS} seeds` : `seed ${found.seed}: ${found.violation?.split("\n")[0]}`;
       process.stdout.write(`${mutant}: ${mistake}\n    ${how}\n`);
     }
   }
@@ -229,7 +249,9 @@ async function ci(json: boolean): Promise<number> {
   for (const state of missing) process.stdout.write(`NEVER REACHED: ${state}\n`);
   for (const mutant of survivors) process.stdout.write(`PLANTED BUG NOT FOUND within ${MUTANT_SEEDS} seeds: ${mutant}\n`);
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(0);
-  process.stdout.write(`${STATES.length - missing.length} of ${STATES.length} rare states reached, ${mutants.length - survivors.length} of ${mutants.length} planted bugs found, ${seconds} s\n`);
+  process.stdout.write(
+    `${STATES.length - missing.length} of ${STATES.length} rare states reached, ${mutants.length - survivors.length} of ${mutants.length} planted bugs found, ${seconds} s\n`,
+  );
   return isWell ? 0 : 1;
 }
 

@@ -7,12 +7,12 @@
  *   worker was lost                                   started again elsewhere if supervised; does not count against the limit
  *   it could not be launched                          started again (on another worker if there is one), supervised or not; counts
  *   anything else                                     started again if supervised; counts; past the limit: failed, RESTARTS_EXHAUSTED
- *   any of these after its output was decided         started again to finish that, supervised or not
+ *   any of these after its output was decided         started again to finish that, supervised or not; the limit is then at least the default
  *
  * The delay doubles with each counted restart in the policy's window, from minBackoffMs up to maxBackoffMs.
  */
 import type { ErrorShape } from "../base/errors.js";
-import { MAX_ATTEMPT_REASONS, type RestartPolicy } from "../wire/application.js";
+import { DEFAULT_RESTART_POLICY, MAX_ATTEMPT_REASONS, type RestartPolicy } from "../wire/application.js";
 import { finishApplication } from "./applications.js";
 import { resetAttempt } from "./attempts.js";
 import { settleCancel } from "./cancellation.js";
@@ -45,6 +45,11 @@ export function judgeRestart(policy: RestartPolicy, restartedAt: readonly number
   return { restart: true, delayMs, restartedAt: [...recent, wall] };
 }
 
+/** What was decided has to become visible, however few restarts the application allows itself. */
+function patient(policy: RestartPolicy): RestartPolicy {
+  return { ...policy, maxRestarts: Math.max(policy.maxRestarts, DEFAULT_RESTART_POLICY.maxRestarts) };
+}
+
 export function endAttempt(state: MasterState, step: Step, app: Application, end: AttemptEnd): void {
   const { record } = app;
   leaveDriver(state, step, app, end);
@@ -64,7 +69,7 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
   const verdict: Verdict =
     end.fault === "cluster"
       ? { restart: true, delayMs: 0, restartedAt: record.restartedAt }
-      : judgeRestart(record.spec.restart, record.restartedAt, step.now.wall);
+      : judgeRestart(mustFinish ? patient(record.spec.restart) : record.spec.restart, record.restartedAt, step.now.wall);
   if (!verdict.restart) {
     finishApplication(state, step, app, {
       state: "failed",

@@ -4,7 +4,7 @@ import { sleep } from "../env/clock.js";
 import { type Client, startClient } from "../host/client.js";
 import { uploadArtifact, waitForEnd } from "../host/client-follow.js";
 import { applicationKeyHex } from "../host/link-keys.js";
-import type { ApplicationRecord } from "../wire/application.js";
+import { type ApplicationRecord, isFinal } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { Cluster } from "./cluster.js";
 import { simDigest } from "./digest.js";
@@ -257,12 +257,12 @@ export class ClientSlot {
 }
 
 const SETTLE_MS = 15_000;
-const INSPECT_MS = 60_000;
+const INSPECT_MS = 400_000;
+const LIST_EVERY_MS = 2_000;
 
 /** When all is over: what the leader says of its workers. Ends that nobody has acknowledged yet get a moment. */
 export async function inspect(cluster: Cluster): Promise<void> {
   const { world } = cluster;
-  await world.runUntil(world.now() + SETTLE_MS);
   const process = cluster.spawn("inspector", "c1");
   let isOver = false;
   const ask = async () => {
@@ -270,6 +270,13 @@ export async function inspect(cluster: Cluster): Promise<void> {
     const env = cluster.env(process);
     const { masterUrl, readFile, secret } = cluster;
     const client = startClient({ env, masterUrl, readFile, secret, ...options });
+    for (;;) {
+      // Without recovery there may be applications that their users gave up, and submitted again.
+      const { applications } = await client.call("list", {}, options);
+      if (applications.every(({ state }) => isFinal(state))) break;
+      await sleep(env.clock, LIST_EVERY_MS, options.signal);
+    }
+    await sleep(env.clock, SETTLE_MS, options.signal);
     const { workers } = await client.call("workers", {}, options);
     cluster.tell((observer) => observer.workersRead?.(workers));
     isOver = true;

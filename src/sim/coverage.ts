@@ -85,7 +85,8 @@ function ofStore({ history, cluster }: CheckContext, reached: Reached): Observer
     commitBegun: (process) => void inFlight.set(process, (inFlight.get(process) ?? 0) + 1),
     commitEnded: (process, transaction, error) => {
       inFlight.set(process, (inFlight.get(process) ?? 1) - 1);
-      if (error === "OUTCOME_UNKNOWN") reached(applied.has(transaction) ? "unknown outcome, applied" : "unknown outcome, not applied");
+      if (error === "OUTCOME_UNKNOWN")
+        reached(applied.has(transaction) ? "unknown outcome, applied" : "unknown outcome, not applied");
       if (error === "DISK_FAILED") reached("commit failed on a disk");
     },
     masterState: (process, _name, state) => {
@@ -131,7 +132,8 @@ function ofLogs(reached: Reached): Observer {
         const state = deposed[String(fields["code"])];
         if (state !== undefined) reached(state);
       }
-      if (/^Worker .* started\.$/.test(message) && Number(fields["adopted"]) > 0) reached("worker adopts what ran while it was dead");
+      if (/^Worker .* started\.$/.test(message) && Number(fields["adopted"]) > 0)
+        reached("worker adopts what ran while it was dead");
     },
   };
 }
@@ -154,7 +156,8 @@ function ofRecords({ history, cluster }: CheckContext, reached: Reached): Observ
           const { code } = record.reason ?? {};
           if (code === "RESTARTS_EXHAUSTED" && before.reason?.code !== code) reached("restarts exhausted");
           if (code === "UNPLACEABLE" && before.reason?.code !== code) reached("nothing can hold it");
-          if (record.cancelRequested && !before.cancelRequested && before.state !== "running") reached("cancel of what waits or restarts");
+          if (record.cancelRequested && !before.cancelRequested && before.state !== "running")
+            reached("cancel of what waits or restarts");
           if (record.state === "restarting" && before.state === "running" && /draining/.test(record.reason?.message ?? ""))
             reached("attempt moved off a draining worker");
         }

@@ -28,7 +28,9 @@ export function narrator(say: (line: string) => void, now: () => number): Observ
 
 export function optionsText({ options }: RunResult): string {
   const { seed: _seed, network, settings, faults, heartbeats, ...others } = options;
-  const facts = Object.entries(others).map(([name, value]) => `${name} ${typeof value === "number" ? round(value) : String(value)}`);
+  const facts = Object.entries(others).map(
+    ([name, value]) => `${name} ${typeof value === "number" ? round(value) : String(value)}`,
+  );
   const wires = `latency ${network.minLatencyMs}-${network.maxLatencyMs} ms, tail ${network.tailShare}`;
   const rest = `heartbeats ${heartbeats.heartbeatMs} ms, settings ${JSON.stringify(settings)}`;
   return `options: ${facts.join(", ")}\n         ${wires}, ${rest}\n         faults: ${faults.join(", ") || "none"}`;

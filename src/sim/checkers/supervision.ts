@@ -2,7 +2,7 @@
  * I12 programs and drivers are started again when they should be, no more often than their limit, and never while another attempt may run: except
  * beside what a lost worker, that nobody can reach, still runs.
  */
-import type { ApplicationRecord } from "../../wire/application.js";
+import { type ApplicationRecord, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { LaunchedSeen } from "../observe.js";
 import { type Checker, keepsRecords } from "./context.js";
 
@@ -53,8 +53,10 @@ export const checkSupervision: Checker = (context) => {
         const { restart } = seen.record.spec;
         const newest = seen.record.restartedAt.at(-1);
         const inWindow = seen.record.restartedAt.filter((at) => newest !== undefined && at > newest - restart.windowMs);
-        if (inWindow.length > restart.maxRestarts)
-          violate("I12", `${seen.id} was restarted ${inWindow.length} times within its window, allowed are ${restart.maxRestarts}`);
+        const limit =
+          seen.record.commit === null ? restart.maxRestarts : Math.max(restart.maxRestarts, DEFAULT_RESTART_POLICY.maxRestarts);
+        if (inWindow.length > limit)
+          violate("I12", `${seen.id} was restarted ${inWindow.length} times within its window, allowed are ${limit}`);
         const before = history.applications.get(seen.id);
         if (before?.cancelRequested === true && seen.record.attempt > before.attempt && before.commit === null)
           violate("I12", `${seen.id} was restarted although it was asked to stop`);

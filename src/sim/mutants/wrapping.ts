@@ -1,8 +1,8 @@
 /** Wrappers that mutants are made of. */
 import { utf8Decode, utf8Encode } from "../../base/utf8.js";
 import type { CoordinationStore, Write } from "../../env/coordination-store.js";
-import { withCommit } from "../store-wrapping.js";
 import type { Connection, Transport } from "../../env/transport.js";
+import { withCommit } from "../store-wrapping.js";
 
 /** Changes what is written into application records. */
 export function withApplicationRecords(
