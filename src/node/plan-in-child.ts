@@ -51,6 +51,8 @@ export interface Planner {
   close(): void;
 }
 
+const NEWLINE = 10;
+
 type Answer = { readonly plan: Plan } | { readonly error: ErrorShape };
 
 /** Starts the child; it waits. */
@@ -115,7 +117,16 @@ function answerOf(child: ChildProcess): Promise<Answer> {
     output.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size <= MAX_ANSWER_BYTES) chunks.push(chunk);
+      // One line is all that comes; the child's end is not waited for.
+      if (size <= MAX_ANSWER_BYTES && chunk.at(-1) === NEWLINE) settle();
     });
+    const settle = () => {
+      try {
+        resolve(JSON.parse(Buffer.concat(chunks).toString("utf8")) as Answer);
+      } catch (cause) {
+        reject(new CodedError("PLAN_FAILED", "the planner's answer can't be read", { cause }));
+      }
+    };
     child.on("error", (cause) =>
       reject(new CodedError("PLAN_FAILED", `the planner could not be started: ${cause.message}`, { cause })),
     );
@@ -123,7 +134,7 @@ function answerOf(child: ChildProcess): Promise<Answer> {
       const text = Buffer.concat(chunks).toString("utf8");
       if (size > MAX_ANSWER_BYTES)
         reject(new CodedError("LIMIT_EXCEEDED", `the job graph has more than ${MAX_ANSWER_BYTES} bytes`));
-      else if (text.endsWith("\n")) resolve(JSON.parse(text) as Answer);
+      else if (text.endsWith("\n")) settle();
       else reject(died(exitCode, killedBy));
     });
   });
