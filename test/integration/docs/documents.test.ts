@@ -2,9 +2,12 @@
  * Every command and snippet of the documentation is run (session.ts and snippets.ts say how), or says in its fence why not. A block that is
  * neither fails. DOCS=docs/job-guide.md runs one document.
  */
+import { readdirSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { ROOT } from "../../support/holdfast.js";
 import { problemsOf, unaccounted } from "./check-document.js";
-import { allDocuments, parseDocument } from "./markdown.js";
+import { allDocuments, exampleDocument, parseDocument } from "./markdown.js";
 
 const DOCUMENT_TIMEOUT_MS = 300_000;
 const wanted = process.env.DOCS;
@@ -24,6 +27,16 @@ describe.each(documents)("$name", (document) => {
     },
   );
 });
+
+test.each(readdirSync(path.join(ROOT, "examples")))(
+  "examples/%s runs with the command of its header",
+  { timeout: DOCUMENT_TIMEOUT_MS },
+  async (name) => {
+    const document = exampleDocument(name);
+    expect(document.blocks[0]?.text).toContain(`npx holdfast run examples/${name}/job.ts`);
+    expect(await problemsOf(document)).toEqual([]);
+  },
+);
 
 const FRAME = `\`\`\`ts frame
 import { defineJob, sinks, sources } from "holdfast";

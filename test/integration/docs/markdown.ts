@@ -65,6 +65,15 @@ export function allDocuments(): readonly Document[] {
   );
 }
 
+/** The command in the header comment of an example, as a document. One that has to be stopped is stopped when it has printed something. */
+export function exampleDocument(name: string): Document {
+  const file = `examples/${name}/job.ts`;
+  const header = readFileSync(path.join(ROOT, file), "utf8").split("*/")[0] ?? "";
+  const commands = [...header.matchAll(/^ \* {3}(.*)$/gm)].map((match) => match[1] ?? "");
+  const info = /Stop it with Ctrl-C/.test(header) ? " interrupt until=value" : "";
+  return parseDocument(file, `\`\`\`sh${info}\n${commands.join("\n")}\n\`\`\``);
+}
+
 /** The anchors that GitHub gives to the headings of a document. */
 export function anchorsOf(document: Document): ReadonlySet<string> {
   const anchors = new Set<string>();

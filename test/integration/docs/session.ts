@@ -50,7 +50,7 @@ export async function projectDirectory(): Promise<string> {
     if (!name.startsWith(".") && name !== "holdfast") symlinkSync(path.join(ROOT, "node_modules", name), path.join(modules, name));
   }
   symlinkSync(ROOT, path.join(modules, "holdfast"));
-  symlinkSync(path.join(ROOT, "examples"), path.join(directory, "examples"));
+  for (const name of ["examples", "dist", "README.md"]) symlinkSync(path.join(ROOT, name), path.join(directory, name));
   writeFileSync(path.join(directory, "package.json"), '{ "private": true, "type": "module" }\n');
   return directory;
 }
