@@ -76,12 +76,14 @@ export function createInputsThread(file: URL, start: RunnerStart, attempt: numbe
   const call = (name: CallName, uid: string, options: unknown, code: ErrorCode, signal?: CancelSignal): Promise<unknown> => {
     signal?.throwIfAborted();
     const id = ++calls;
-    return new Promise((resolve, reject) => {
+    const target = living();
+    const onAbort = () => target.postMessage({ abort: id } satisfies Request);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    const answered = new Promise((resolve, reject) => {
       open.set(id, { resolve, reject, code });
-      const target = living();
-      signal?.addEventListener("abort", () => target.postMessage({ abort: id } satisfies Request), { once: true });
       target.postMessage({ id, call: name, uid, options } satisfies Request);
     });
+    return answered.finally(() => signal?.removeEventListener("abort", onAbort));
   };
 
   return {
