@@ -35,7 +35,8 @@ export function snippetsOf(blocks: readonly Block[]): readonly Snippet[] {
     const whole = /^(?:import|export)\b/m.test(block.text);
     if (!whole && frame === null) throw new Error(`${at(block)}: this example has no frame`);
     const text = whole ? block.text : framed(frame ?? "", block.text, at(block));
-    const file = typeof block.info.file === "string" ? block.info.file : `at-line-${block.line}.ts`;
+    // A module of plain JavaScript is compiled under another name, beside the file that is run.
+    const file = typeof block.info.file === "string" ? block.info.file.replace(/\.mjs$/, ".check.ts") : `at-line-${block.line}.ts`;
     const runs = /^export default defineJob/m.test(text) && block.info.file === undefined && block.info.frame === undefined;
     const params: unknown = typeof block.info.params === "string" ? JSON.parse(block.info.params) : {};
     const fails = /^\s*\/\/ fails: ([A-Z_]+)$/m.exec(block.text)?.[1] ?? null;
