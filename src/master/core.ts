@@ -27,6 +27,7 @@ import { scheduleIfWanted } from "./scheduling.js";
 import { MAX_STEP_CHANGES, type MasterSettings } from "./settings.js";
 import {
   type Backlog,
+  changeApplication,
   createState,
   type DeadlineKind,
   type Identity,
@@ -67,6 +68,7 @@ export function createMasterCore(options: MasterCoreOptions): MasterCore {
       workOff(state, step);
       completeIfDone(state, step);
       scheduleIfWanted(state, step);
+      waitForRoom(state);
       writeMarked(state, step);
       flushViews(state, step);
       flushStatus(state, step);
@@ -279,6 +281,15 @@ function carryOn(state: MasterState, step: Step, work: Backlog): void {
   // worker that was stopped in order has said that nothing of it runs.
   const waitMs = record.spec.job === null && !isGone ? state.settings.programFenceMs : 0;
   endAttempt(state, step, app, { reason, exitCode: null, fault: "cluster", mayRestart: record.spec.supervise, waitMs });
+}
+
+/** What was accepted in this step and not placed by its pass waits, whether a pass looks at it soon or not. */
+function waitForRoom(state: MasterState): void {
+  for (const app of state.marked.applications) {
+    const { record } = app;
+    if (record.state === "submitted" && record.spec.deployMode === "cluster" && !record.cancelRequested)
+      changeApplication(state, app, { state: "waiting" });
+  }
 }
 
 function writeMarked(state: MasterState, step: Step): void {

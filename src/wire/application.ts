@@ -2,8 +2,9 @@
  * What an application is: its spec (as submitted, never changed) and its record (what the master keeps of it, see records.ts).
  *
  * States:  submitted -> waiting -> running -> finished | failed | cancelled
- *          running -> restarting -> waiting | running        (its driver ended and is to be started again)
- *          waiting | restarting -> parked                     (cannot be placed / gave up until a person acts)
+ *          running -> restarting -> running                   (its driver ended and is to be started again)
+ *          submitted: accepted; in client mode until its driver registers. Whatever has to be placed is waiting as soon as that is recorded.
+ *          parked: not used yet. For a job whose checkpoint cannot be read, until a person decides (design.md 2).
  * `finished`, `failed` and `cancelled` are final for ever (I8).
  */
 import { z } from "zod";

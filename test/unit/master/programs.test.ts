@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { MIB, programSpec, TestMaster, TestWorker } from "./harness.js";
+import { jobSpec, MIB, programSpec, TestMaster, TestWorker } from "./harness.js";
 
 describe("a program", () => {
   test("is submitted durably, placed, launched, reported and finished", () => {
@@ -7,7 +7,7 @@ describe("a program", () => {
     expect(master.ask("cluster", {}).state).toBe("ALIVE");
     const id = master.submit("k1", programSpec());
     expect(id).toBe("app-7-1");
-    expect(master.record(id).state).toBe("submitted");
+    expect(master.record(id).state).toBe("waiting");
     const worker = new TestWorker(master, "w1");
     expect(worker.launch()).toEqual(["app-7-1.d1"]);
     expect(master.status(id)).toMatchObject({
@@ -198,4 +198,36 @@ test("the number of finished applications is bounded, and the oldest are deleted
   expect([...master.store.keys()].filter((key) => key.startsWith("applications/"))).toHaveLength(3);
   expect(master.ask("submit", { key: "k5", spec: programSpec() }).created).toBe(false);
   expect(master.ask("submit", { key: "k1", spec: programSpec() }).created).toBe(true);
+});
+
+test("whatever waits for room is waiting, in the records too: without workers, while recovering, and far down a long queue", () => {
+  const master = new TestMaster();
+  const first = master.submit("first", programSpec());
+  expect([master.state(first), master.record(first).state]).toEqual(["waiting", "waiting"]);
+  const next = master.failover();
+  new TestWorker(next, "w1", { cores: 1 });
+  const ids = Array.from({ length: 100 }, (_, index) => next.submit(`k${index}`, programSpec()));
+  const states = new Map(next.ask("list", {}).applications.map(({ id, state }) => [id, state]));
+  expect(states.get(first)).toBe("running");
+  expect(ids.filter((id) => states.get(id) !== "waiting")).toEqual([]);
+  const client = next.submit("client", jobSpec(1, { deployMode: "client" }));
+  expect(next.state(client)).toBe("submitted");
+});
+
+test("a key names its application for as long as that is remembered; then it names a new one", () => {
+  const master = new TestMaster({ settings: { maxFinished: 1 } });
+  const worker = new TestWorker(master, "w1");
+  const [a, b] = ["a", "b"].map((key) => {
+    const id = master.submit(key, programSpec());
+    worker.launch();
+    worker.end(`${id}.d1`, 0);
+    return id;
+  });
+  expect(master.try("status", { application: "a", after: null, waitMs: 0 }).error).toBe("NOT_FOUND");
+  expect(master.ask("submit", { key: "b", spec: programSpec() })).toMatchObject({ id: b, created: false, state: "finished" });
+  expect(master.try("submit", { key: "b", spec: programSpec({ name: "other" }) }).error).toBe("CONFLICT");
+  const again = master.ask("submit", { key: "a", spec: programSpec({ name: "other" }) });
+  expect(again).toMatchObject({ created: true });
+  expect(again.id).not.toBe(a);
+  expect(master.failover().status("a").id).toBe(again.id);
 });
