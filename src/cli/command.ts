@@ -3,6 +3,7 @@
  *
  * Exit codes (design.md 7): 0 done, 1 the application failed, 2 wrong usage, 3 no master reachable in time, 4 refused; 130 interrupted.
  */
+import { setMaxListeners } from "node:events";
 import { Command } from "commander";
 import { CodedError, ERROR_CODES } from "../base/errors.js";
 import { parseDurationMs } from "./parse.js";
@@ -83,6 +84,8 @@ export interface Interrupt {
 /** The first Ctrl-C (or SIGTERM) aborts the signal, the second ends the process at once. */
 export function onInterrupt(): Interrupt {
   const controller = new AbortController();
+  // Reading the logs of many processes waits for each of them: that many listeners are no leak, which Node would warn of.
+  setMaxListeners(0, controller.signal);
   let came: "SIGINT" | "SIGTERM" | null = null;
   const on = (name: "SIGINT" | "SIGTERM") => () => {
     if (came !== null) process.exit(name === "SIGINT" ? 130 : 143);
