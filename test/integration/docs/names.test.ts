@@ -3,6 +3,8 @@ import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+// @ts-expect-error a script without types
+import { PROJECTS } from "../../../scripts/projects.mjs";
 import { ERROR_CODES } from "../../../src/base/errors.js";
 import { EVENT_KINDS } from "../../../src/master/events.js";
 import { applicationSummary, applicationView, clusterView, eventView, workerView } from "../../../src/wire/views.js";
@@ -59,6 +61,19 @@ function exists(span: string): boolean {
   const matcher = new RegExp(`^${path.posix.basename(pattern).replaceAll(".", "\\.").replaceAll("*", ".*")}$`);
   return readdirSync(path.join(ROOT, path.posix.dirname(pattern))).some((name) => matcher.test(name));
 }
+
+test("ARCHITECTURE.md draws the rings as the table of projects has them", () => {
+  const rings = [...named("ARCHITECTURE.md").text.matchAll(/^\| (?:pure|neutral|node|programs) \|([^|]*)\|/gm)].flatMap(
+    ([row, folders = ""]) => {
+      const kind = row.split(" ")[1] === "programs" ? "node" : row.split(" ")[1];
+      return [...folders.matchAll(/`([^`]+)`/g)].map(([, folder]) => `${folder}: ${kind}`);
+    },
+  );
+  const projects = Object.entries(PROJECTS as Record<string, { readonly kind: string }>).map(
+    ([folder, { kind }]) => `${folder}: ${kind}`,
+  );
+  expect(rings.sort()).toEqual(projects.sort());
+});
 
 interface Option {
   readonly command: string;
