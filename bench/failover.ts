@@ -2,6 +2,7 @@
  * kill -9 of the leading master, and how long until the next one has made a new submission durable, asked by a client that was connected before.
  * Real processes, `file:` recovery. The parts come from the next leader's own log.
  */
+import { createServer } from "node:net";
 import { type ClusterClient, openClient } from "../src/cli/cluster-client.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import type { Benchmark, Context } from "./benchmark.js";
@@ -34,12 +35,10 @@ export const failover: Benchmark = {
 };
 
 async function measure(context: Context, cluster: ProcessCluster, kills: number): Promise<void> {
-  const masters = new Map<number, ClusterProcess>();
-  const startMaster = (number: number): ClusterProcess => {
-    const master = cluster.startMaster(`master-${number}`, { args: MASTER_ARGS });
-    masters.set(master.pid, master);
-    return master;
-  };
+  // As an operator has it: a killed master is started again at its own address.
+  const addresses = [await freeAddress(), await freeAddress()] as const;
+  const startMaster = (number: number): ClusterProcess =>
+    cluster.startMaster(`master-${number}`, { args: MASTER_ARGS, listen: addresses[number % 2] ?? "127.0.0.1:0" });
   startMaster(0);
   cluster.startWorker("worker-1");
   const options = { master: cluster.masterUrl, timeout: `${START_TIMEOUT_MS}ms`, json: true };
@@ -79,6 +78,15 @@ async function measure(context: Context, cluster: ProcessCluster, kills: number)
       "limit 8.8 ms (lock, LevelDB, first sync; reliability.md 2.1); Spark 7.4 / 8.2 / 10.3 s, Flink 40.1 / 41.1 / 41.5 s (performance.md 1)",
   });
   for (const [index, part] of PARTS.entries()) context.row({ what: `  ${part.what}`, unit: "ms", samples: parts[index] ?? [] });
+}
+
+async function freeAddress(): Promise<string> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no port could be had");
+  return `127.0.0.1:${address.port}`;
 }
 
 async function checkNothingIsLost(context: Context, client: ClusterClient, acknowledged: readonly string[]): Promise<void> {
