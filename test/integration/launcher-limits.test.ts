@@ -54,21 +54,12 @@ function withRunner() {
   return { runnerPath };
 }
 
-/** A log that counts the spares that wait. */
-const _spareLog = () => {
-  let count = 0;
-  const debug = (message: string) => {
-    if (message.startsWith("a spare executor waits")) count += 1;
-  };
-  return { log: { ...silentLog, debug }, ready: (wanted: number) => until(`${wanted} spares`, () => count >= wanted) };
-};
-
 const SPARE_WAITS = "a spare executor waits";
 /** A log that counts the spares that wait. */
-const spareLog = () => {
+const spareLog = (says = SPARE_WAITS) => {
   let count = 0;
   const debug = (message: string) => {
-    if (message.startsWith(SPARE_WAITS)) count += 1;
+    if (message.startsWith(says)) count += 1;
   };
   return { log: { ...silentLog, debug }, ready: (wanted: number) => until(`${wanted} spares`, () => count >= wanted) };
 };
@@ -152,6 +143,18 @@ describe("runners", () => {
     await next.stop("e1", 1_000, "done");
     expect(isLiving(pid)).toBe(false);
     expect(spareFolders()).toEqual([]);
+  });
+
+  test("a driver has spares of its own", async () => {
+    const { log, ready } = spareLog("a spare driver waits");
+    const launcher = bench.open({ ...withRunner(), driverSpares: { count: 1, memoryBytes: 128 * MIB }, log });
+    await ready(1);
+    await launcher.launch(runner("e1", "executor", { say: "one", exit: 0 }));
+    await launcher.launch(runner("d1", "driver", { say: "two", exit: 0 }));
+    await bench.ended("e1");
+    await bench.ended("d1");
+    expect(bench.file("e1", "stdout")).toBe("executor one executor\n");
+    expect(bench.file("d1", "stdout")).toBe("driver two spare\n");
   });
 
   test("an assigned spare lives on when its worker is killed", async () => {

@@ -70,6 +70,14 @@ describe("a program", () => {
     expect(master.status(id).reason).toMatchObject({ code: "OUT_OF_MEMORY" });
   });
 
+  test("of a long queue without a worker run soon after one comes, in their order", () => {
+    const master = new TestMaster();
+    const ids = Array.from({ length: 600 }, (_, number) => master.submit(`k${number}`, programSpec()));
+    new TestWorker(master, "w1", { cores: 600, memoryBytes: 600 * 100 * MIB });
+    master.pass(50);
+    expect(ids.filter((id) => master.state(id) === "running").length).toBe(600);
+  });
+
   test("that no worker could ever hold is told what it needs and what there is, and runs when such a worker comes", () => {
     const master = new TestMaster();
     new TestWorker(master, "w1", { cores: 2, memoryBytes: 1024 * MIB });
