@@ -30,7 +30,6 @@ export const STATES = [
   "lost incarnation returns",
   "worker adopts what ran while it was dead",
   "worker adopts what ended while it was dead",
-  "worker refuses a deposed leader",
   "stopped worker leaves its connection",
   "program ended by its lease",
   "program runs twice: beside a lost worker",
@@ -113,7 +112,6 @@ function ofLogs(reached: Reached): Observer {
   const byText: readonly (readonly [RegExp, RareState])[] = [
     [/^Resigned from epoch/, "leader handed over"],
     [/was declared lost: it stops its processes/, "lost incarnation returns"],
-    [/^An order of epoch \d+ was refused/, "worker refuses a deposed leader"],
     [/^This worker was stopped for/, "stopped worker leaves its connection"],
     [/^the job is superseded/, "superseded driver told so"],
     [/could not be started/, "launch failed"],
@@ -129,11 +127,10 @@ function ofLogs(reached: Reached): Observer {
     logged: ({ message, fields }: LogSeen) => {
       for (const [pattern, state] of byText) if (pattern.test(message)) reached(state);
       if (message.startsWith("Deposed from epoch")) {
-        const state = deposed[String(fields["code"])];
+        const state = deposed[String(fields.code)];
         if (state !== undefined) reached(state);
       }
-      if (/^Worker .* started\.$/.test(message) && Number(fields["adopted"]) > 0)
-        reached("worker adopts what ran while it was dead");
+      if (/^Worker .* started\.$/.test(message) && Number(fields.adopted) > 0) reached("worker adopts what ran while it was dead");
     },
   };
 }

@@ -126,15 +126,16 @@ export class Faults {
       case "cut-both-ways":
       case "cut-one-way": {
         const [one, another] = this.twoMachines();
-        cluster.network.cut(one, another);
-        if (kind === "cut-both-ways") cluster.network.cut(another, one);
-        this.until(random.pick([500, 6_000, 25_000]) ?? 5_000, () => cluster.network.heal());
+        const ends = [cluster.network.cut(one, another)];
+        if (kind === "cut-both-ways") ends.push(cluster.network.cut(another, one));
+        this.until(random.pick([500, 6_000, 15_000, 30_000]) ?? 5_000, () => {
+          for (const end of ends) end();
+        });
         return `${one} ${kind === "cut-one-way" ? ">" : "<>"} ${another}`;
       }
       case "reject": {
         const [one, another] = this.twoMachines();
-        cluster.network.reject(one, another);
-        this.until(random.pick([500, 6_000, 20_000]) ?? 5_000, () => cluster.network.heal());
+        this.until(random.pick([500, 6_000, 20_000]) ?? 5_000, cluster.network.reject(one, another));
         return `${one} x ${another}`;
       }
       case "reset-links": {
@@ -144,8 +145,7 @@ export class Faults {
       }
       case "slow-links": {
         const machine = this.machine();
-        cluster.network.slow(machine, random.pick([10, 100, 500]) ?? 10);
-        this.until(random.between(1_000, 20_000), () => cluster.network.heal());
+        this.until(random.between(1_000, 20_000), cluster.network.slow(machine, random.pick([10, 100, 500]) ?? 10));
         return machine;
       }
       case "disk-slow":
@@ -305,12 +305,13 @@ export class Faults {
     const standby = this.standby();
     if (leader?.process == null || standby === null || leader.machine === standby.machine) return null;
     cluster.store.loseWatches(leader.process, 8_000);
-    cluster.network.reject(leader.machine, standby.machine);
-    this.until(300, () => cluster.network.heal());
+    this.until(300, cluster.network.reject(leader.machine, standby.machine));
     for (let time = 0; time < 8; time += 1) {
       const worker = random.pick(cluster.workers)?.machine ?? "w1";
       const master = random.chance(0.5) ? leader.machine : standby.machine;
-      world.schedule(world.now() + random.between(0, 8_000), "reset", () => cluster.network.reset(worker, master));
+      world.schedule(world.now() + random.between(0, 8_000), "usurped", () => {
+        if (!this.isCalm) this.until(random.between(20, 1_500), cluster.network.reject(worker, master));
+      });
     }
     return `${leader.process.id} by ${standby.name}`;
   }

@@ -28,16 +28,16 @@ const HIGH_WATER_BYTES = 256 * 1024;
 
 export interface Network {
   transportFor(process: SimProcess): Transport;
-  /** Nothing travels from one machine to the other any more. */
-  cut(from: string, to: string): void;
+  /** Nothing travels from one machine to the other any more, until the result is called. */
+  cut(from: string, to: string): () => void;
+  /** Ends all faults of wires. */
   heal(): void;
-  isCut(from: string, to: string): boolean;
   /** Frames are answered by RST and new connections refused, as by a firewall that rejects; what is open breaks now. Both directions. */
-  reject(from: string, to: string): void;
+  reject(from: string, to: string): () => void;
   /** All connections between the two break, as when a router forgets them; new ones are possible at once. */
   reset(one: string, another: string): void;
   /** Multiplies latencies of this machine's links. */
-  slow(machine: string, factor: number): void;
+  slow(machine: string, factor: number): () => void;
   /** The machine lost its power: its processes' deaths are told to nobody, and nobody answers there. */
   machineDown(machine: string): void;
   /** Whoever still has a connection to a process of before learns that it is gone. */
@@ -50,12 +50,13 @@ interface Wire {
   readonly world: World;
   readonly random: SeededRandom;
   readonly options: NetworkOptions;
-  readonly cuts: Set<string>;
+  /** How many cuts hold each direction. */
+  readonly cuts: Map<string, number>;
   readonly slowed: Map<string, number>;
   readonly listening: Map<string, { readonly owner: SimProcess; readonly accept: (connection: Connection) => void }>;
   /** What waits for a heal, by direction. */
   readonly stuck: Map<string, { readonly go: () => void; readonly owner: SimProcess | null }[]>;
-  readonly rejected: Set<string>;
+  readonly rejected: Map<string, number>;
   readonly down: Set<string>;
   /** Ends of connections whose other end died with its machine. */
   readonly halfOpen: Map<string, Set<Side>>;
@@ -70,11 +71,11 @@ export function createNetwork(world: World, options: NetworkOptions, tap: FrameT
     world,
     random: world.random.fork("network"),
     options,
-    cuts: new Set(),
+    cuts: new Map(),
     slowed: new Map(),
     listening: new Map(),
     stuck: new Map(),
-    rejected: new Set(),
+    rejected: new Map(),
     down: new Set(),
     halfOpen: new Map(),
     open: new Set(),
@@ -99,20 +100,21 @@ export function createNetwork(world: World, options: NetworkOptions, tap: FrameT
       },
       connect: (address, connectOptions) => connect(wire, process, address, connectOptions),
     }),
-    cut: (from, to) => void wire.cuts.add(direction(from, to)),
-    isCut: (from, to) => wire.cuts.has(direction(from, to)),
+    cut: (from, to) => counted(wire.cuts, direction(from, to), () => release(wire, direction(from, to))),
     heal: () => {
       wire.cuts.clear();
       wire.rejected.clear();
       wire.slowed.clear();
-      const waiting = [...wire.stuck.values()].flat();
-      wire.stuck.clear();
-      // At once and in order, so that nothing sent after the heal overtakes what waited for it.
-      for (const { go, owner } of waiting) world.schedule(world.now(), "healed", go, owner);
+      for (const way of [...wire.stuck.keys()]) release(wire, way);
     },
     reject: (from, to) => {
-      wire.rejected.add(direction(from, to)).add(direction(to, from));
+      const back = counted(wire.rejected, direction(from, to));
+      const forth = counted(wire.rejected, direction(to, from));
       for (const side of [...wire.open]) side.breakBetween(from, to);
+      return () => {
+        back();
+        forth();
+      };
     },
     reset: (one, another) => {
       for (const side of [...wire.open]) side.breakBetween(one, another);
@@ -124,9 +126,35 @@ export function createNetwork(world: World, options: NetworkOptions, tap: FrameT
       wire.halfOpen.delete(machine);
       for (const side of ends) side.lose();
     },
-    slow: (machine, factor) => void wire.slowed.set(machine, factor),
+    slow: (machine, factor) => {
+      wire.slowed.set(machine, factor);
+      return () => void wire.slowed.delete(machine);
+    },
     listeners: () => new Map([...wire.listening].map(([address, entry]) => [address, entry.owner])),
   };
+}
+
+/** Two that hold the same hold it until both have let go. */
+function counted(holds: Map<string, number>, key: string, onFree: () => void = () => {}): () => void {
+  holds.set(key, (holds.get(key) ?? 0) + 1);
+  let isHeld = true;
+  return () => {
+    const count = holds.get(key) ?? 0;
+    if (!isHeld || count === 0) return;
+    isHeld = false;
+    if (count > 1) holds.set(key, count - 1);
+    else {
+      holds.delete(key);
+      onFree();
+    }
+  };
+}
+
+/** At once and in order, so that nothing sent after the heal overtakes what waited for it. */
+function release(wire: Wire, way: string): void {
+  const waiting = wire.stuck.get(way) ?? [];
+  wire.stuck.delete(way);
+  for (const { go, owner } of waiting) wire.world.schedule(wire.world.now(), "healed", go, owner);
 }
 
 function latencyMs(wire: Wire, from: string, to: string): number {

@@ -56,7 +56,7 @@ export const planOfProgram = (argv: readonly string[]): ProgramPlan => JSON.pars
 
 export function startProgram(world: RunnerWorld, command: Extract<LaunchCommand, { kind: "program" }>): Running {
   const plan = planOfProgram(command.argv);
-  const attempt = Number(command.env["HOLDFAST_ATTEMPT"] ?? "1");
+  const attempt = Number(command.env.HOLDFAST_ATTEMPT ?? "1");
   const { clock } = world.env;
   const exitCode = plan.exitCodes[Math.min(attempt, plan.exitCodes.length) - 1] ?? 0;
   // What fails does so early: otherwise a chain of long attempts would have no end that can be waited for.

@@ -21,7 +21,10 @@ export interface JobPlan {
   readonly failingTries: readonly number[];
   /** Share of commits of the sink that fail (and may be repeated). */
   readonly commitFailShare: number;
+  readonly commitMs: number;
 }
+
+const QUICK_MS = 2;
 
 export const SOURCE = "input";
 export const SINK = "output";
@@ -62,7 +65,7 @@ export class SinkWorld {
 
   /** An executor's subtask makes its part durable, not visible. */
   stage(process: SimProcess, applicationId: string, attempt: string, part: Staged): Promise<Staged> {
-    return this.later(process, "stage", () => {
+    return this.later(process, "stage", QUICK_MS, () => {
       const attempts = this.staged.get(applicationId) ?? new Map<string, Staged[]>();
       this.staged.set(applicationId, attempts);
       attempts.set(attempt, [...(attempts.get(attempt) ?? []), part]);
@@ -74,7 +77,7 @@ export class SinkWorld {
     return {
       bounded: true,
       enumerate: () =>
-        this.later(process, "enumerate", () => {
+        this.later(process, "enumerate", QUICK_MS, () => {
           const splits: Split[] = [];
           for (let index = 0; index < plan.splits; index += 1) splits.push({ id: `s${index}`, sizeHint: 1 });
           return { splits, totalRecords: plan.splits * 100, totalBytes: null };
@@ -85,15 +88,15 @@ export class SinkWorld {
 
   private sink(process: SimProcess, applicationId: string, plan: JobPlan): SinkConnector<unknown> {
     return {
-      begin: () => this.later(process, "begin sink", () => {}),
+      begin: () => this.later(process, "begin sink", QUICK_MS, () => {}),
       open: () => Promise.reject(new CodedError("SINK_FAILED", "a driver writes no records")),
       commit: (committables, { attempt }) =>
-        this.later(process, "commit sink", () => {
+        this.later(process, "commit sink", plan.commitMs, () => {
           if (this.random.chance(plan.commitFailShare)) throw new CodedError("SINK_FAILED", "the disk is full");
           this.makeVisible(process, applicationId, attempt, committables);
         }),
       cleanUp: ({ keepAttempt, isOver }) =>
-        this.later(process, "clean up", () => {
+        this.later(process, "clean up", QUICK_MS, () => {
           const attempts = this.staged.get(applicationId);
           const removed = [...(attempts?.keys() ?? [])].filter(
             (attempt) =>
@@ -113,8 +116,8 @@ export class SinkWorld {
   }
 
   /** What a process asked for just before its death happens or not. */
-  private later<T>(process: SimProcess, label: string, act: () => T): Promise<T> {
-    return outside(this.options.world, process, label, this.random.between(0.5, 5), () => {
+  private later<T>(process: SimProcess, label: string, meanMs: number, act: () => T): Promise<T> {
+    return outside(this.options.world, process, label, this.random.between(meanMs / 2, meanMs * 2), () => {
       if (process.state === "dead" && this.random.chance(0.5)) throw new CodedError("ABORTED", "its process is gone");
       return act();
     });

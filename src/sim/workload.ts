@@ -112,6 +112,7 @@ function drawJob(random: SeededRandom): JobPlan {
     splitMs: random.pick([100, 1_000, 4_000]) ?? 1_000,
     failingTries: random.chance(0.3) ? [1] : [],
     commitFailShare: random.chance(0.3) ? 0.3 : 0,
+    commitMs: random.pick([2, 2, 1_000, 12_000]) ?? 2,
   };
 }
 

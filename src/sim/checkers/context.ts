@@ -65,7 +65,7 @@ export class HistoryFollower implements History {
   private take(commit: CommitSeen): void {
     const epoch = putOf(commit, EPOCH_KEY);
     if (epoch !== undefined) {
-      this.epoch = { epoch: Number(epoch["epoch"]), session: String(epoch["session"]), process: commit.process };
+      this.epoch = { epoch: Number(epoch.epoch), session: String(epoch.session), process: commit.process };
       this.epochsTaken += 1;
     }
     for (const seen of commit.records) {

@@ -18,13 +18,13 @@ export const checkLeadership: Checker = ({ history, violate, cluster }) => {
       const taken = putOf(commit, EPOCH_KEY);
       const before = history.epoch;
       if (taken !== undefined) {
-        const epoch = Number(taken["epoch"]);
+        const epoch = Number(taken.epoch);
         if (before !== null && epoch <= before.epoch) violate("I2", `epoch ${epoch} was taken after epoch ${before.epoch}`);
         return;
       }
       const last = putOf(commit, LAST_COMMIT_KEY);
-      if (last !== undefined && before !== null && Number(last["epoch"]) !== before.epoch)
-        violate("I2", `a commit of epoch ${String(last["epoch"])} was applied while epoch ${before.epoch} stood in the store`);
+      if (last !== undefined && before !== null && Number(last.epoch) !== before.epoch)
+        violate("I2", `a commit of epoch ${String(last.epoch)} was applied while epoch ${before.epoch} stood in the store`);
       if (isOfRecords(commit) && (before === null || before.session !== commit.sessionId)) {
         const holder = before === null ? "nobody" : `${before.session} (epoch ${before.epoch})`;
         violate("I3", `records were written by session ${commit.sessionId} while ${holder} held the epoch`);

@@ -13,7 +13,7 @@ export const checkStability: Checker = ({ cluster, violate }) => {
     committed: (commit) => {
       const taken = putOf(commit, EPOCH_KEY);
       if (taken !== undefined && calmAt !== null && commit.at > calmAt + SETTLE_MS)
-        violate("I21", `epoch ${String(taken["epoch"])} was taken ${Math.round(commit.at - calmAt)} ms after the last fault`);
+        violate("I21", `epoch ${String(taken.epoch)} was taken ${Math.round(commit.at - calmAt)} ms after the last fault`);
     },
   };
 };

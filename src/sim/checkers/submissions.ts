@@ -27,8 +27,7 @@ export const checkSubmissions: Checker = (context) => {
         const known = idOfKey.get(submissionKey);
         if (known !== undefined && known !== seen.id) violate("I5", `the key ${submissionKey} names ${known} and ${seen.id}`);
         idOfKey.set(submissionKey, seen.id);
-        if (before !== undefined && before.cancelRequested && !cancelRequested)
-          violate("I4", `the cancel of ${seen.id} was forgotten`);
+        if (before?.cancelRequested && !cancelRequested) violate("I4", `the cancel of ${seen.id} was forgotten`);
       }
     },
     client: (_process, seen) => {
@@ -49,7 +48,7 @@ export const checkSubmissions: Checker = (context) => {
     finished: () => {
       for (const id of cancelled) {
         const record = history.applications.get(id);
-        if (record !== undefined && record.cancelRequested && record.state !== "cancelled" && record.commit === null)
+        if (record?.cancelRequested && record.state !== "cancelled" && record.commit === null)
           violate("I4", `${id} was to be cancelled, which was acknowledged, and is ${record.state}`);
       }
       for (const { id, finalState } of accounts) {

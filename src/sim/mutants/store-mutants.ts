@@ -73,21 +73,21 @@ export const STORE_MUTANTS: readonly Mutant[] = [
   mutant("cancel-not-recorded", "that an application is to be cancelled is not in its record", {
     master: withStore((store) =>
       withApplicationRecords(store, (body) => {
-        body["cancelRequested"] = false;
+        body.cancelRequested = false;
       }),
     ),
   }),
   mutant("decision-not-recorded", "which attempt's output was decided is not in the record", {
     master: withStore((store) =>
       withApplicationRecords(store, (body) => {
-        body["commit"] = null;
+        body.commit = null;
       }),
     ),
   }),
   mutant("attempt-not-recorded", "the record keeps the attempt before the present one", {
     master: withStore((store) =>
       withApplicationRecords(store, (body) => {
-        const attempt = Math.max(0, Number(body["attempt"]) - 1);
+        const attempt = Math.max(0, Number(body.attempt) - 1);
         Object.assign(body, { attempt, restarts: Math.max(0, attempt - 1) });
       }),
     ),
