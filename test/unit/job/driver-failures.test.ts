@@ -13,6 +13,36 @@ function nextTry(world: World): void {
   world.prepared();
 }
 
+describe("a driver whose own process user code has broken", () => {
+  test("says so and asks for another attempt, whatever it was doing", () => {
+    const world = new World().running();
+    world.post({ kind: "crashed", error: shape("APPLICATION_FAILED", "Uncaught exception in the driver: x") });
+    expect(world.told("executor.finish")).toHaveLength(2);
+    const finished = world.requests("driver.finished");
+    expect(finished.map(({ body }) => body)).toMatchObject([
+      { outcome: "failed", restart: true, reason: { code: "APPLICATION_FAILED" } },
+    ]);
+    world.answer("driver.finished");
+    expect(world.ending).toMatchObject({ outcome: "failed", restart: true });
+
+    const deciding = new World().running();
+    deciding.done(1);
+    deciding.done(2);
+    deciding.answer("driver.commit");
+    deciding.post({ kind: "crashed", error: shape("APPLICATION_FAILED") });
+    deciding.post({ kind: "sinks.committed" });
+    expect(deciding.requests("driver.finished").map(({ body }) => body)).toMatchObject([{ outcome: "failed", restart: true }]);
+  });
+
+  test("ends without a master's answer, soon", () => {
+    const world = new World().running();
+    world.post({ kind: "master.lost", link: 100 });
+    world.post({ kind: "crashed", error: shape("APPLICATION_FAILED") });
+    world.wait(DRIVER_LIMITS.cleanUpMs);
+    expect(world.ending).toMatchObject({ outcome: "failed", restart: true });
+  });
+});
+
 describe("an executor that dies", () => {
   test("the others are told to stop, and the next try runs on them and on its replacement", () => {
     const world = new World().running();
