@@ -112,6 +112,8 @@ process.stdout.on("error", (thrown: NodeJS.ErrnoException) => {
   if (thrown.code === "EPIPE") process.exit(0);
   throw thrown;
 });
+// A log that nobody reads any more, or whose disk is full, must not end a master or a worker.
+process.stderr.on("error", () => {});
 
 // Timers of ours never keep a process alive, so a command that only waits would end with them.
 const keepAlive = setInterval(() => {}, 60_000);

@@ -134,6 +134,10 @@ function runProgram(): void {
   );
 }
 
+// Whoever read what this process prints may be gone, and the disk of its log may be full: neither ends the job. (An error that is not listened
+// to would be an uncaught one, whose report is written to the same stream, and so on for ever.)
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+
 if (isInputsThread()) {
   forbidExit();
   serveInputs();

@@ -25,6 +25,8 @@ export interface Running {
   stdout(): string;
   stderr(): string;
   signal(signal: NodeJS.Signals): void;
+  /** As when the reader of a pipe goes away: the process gets EPIPE for what it writes from now on. */
+  stopReading(): void;
 }
 
 export function startHoldfast(args: readonly string[], options: RunOptions = {}): Running {
@@ -47,7 +49,11 @@ export function startHoldfast(args: readonly string[], options: RunOptions = {})
       resolve({ exitCode, stdout: stdout(), stderr: stderr() });
     });
   });
-  return { pid: child.pid ?? 0, ended, stdout, stderr, signal: (signal) => void child.kill(signal) };
+  const stopReading = () => {
+    child.stdout.destroy();
+    child.stderr.destroy();
+  };
+  return { pid: child.pid ?? 0, ended, stdout, stderr, signal: (signal) => void child.kill(signal), stopReading };
 }
 
 export const holdfast = (args: readonly string[], options: RunOptions = {}): Promise<Ran> => startHoldfast(args, options).ended;

@@ -21,6 +21,7 @@ export const FAST = [
   ...["--recovery-deadline", "3s", "--stop-grace", "500ms"],
 ] as const;
 const CLIENT_TIMEOUT = "40s";
+const COMMANDS_END_WITHIN_MS = 5_000;
 const LOG_TAIL_CHARACTERS = 6_000;
 
 export interface ScenarioOptions {
@@ -33,26 +34,23 @@ export interface ScenarioOptions {
 }
 
 export function scenario(sentence: string, body: (stage: Stage) => Promise<void>, options: ScenarioOptions = {}): void {
-  test.skipIf(options.skip === true)(sentence, { timeout: (options.timeoutMs ?? 60_000) + 30_000 }, () => play(body, options));
+  test.skipIf(options.skip === true)(sentence, { timeout: timeoutOf(options) + 60_000 }, () => play(body, options));
 }
 
 async function play(body: (stage: Stage) => Promise<void>, options: ScenarioOptions): Promise<void> {
   const cluster = await processCluster(PROGRAM);
   const stage = new Stage(cluster);
   try {
-    await body(stage);
+    await within(body(stage), timeoutOf(options));
   } catch (thrown) {
     stage.showLogs();
-    await stage.close();
-    await cluster.stop();
-    stage.cleanUp();
+    await end(stage);
     await cluster.close();
     throw thrown;
   }
-  await stage.close();
   const { mayLeave = () => false, mayLeaveFile = () => false } = options;
-  const files = await filesAfterEnd(cluster, mayLeaveFile);
-  stage.cleanUp();
+  await end(stage);
+  const files = cluster.temporaryFiles().filter((name) => !mayLeaveFile(name));
   const left = (await cluster.close()).filter((process) => !mayLeave(process));
   expect(left, "processes that outlived their cluster").toEqual([]);
   expect(cluster.leftovers(), "processes after the end").toEqual([]);
@@ -60,10 +58,22 @@ async function play(body: (stage: Stage) => Promise<void>, options: ScenarioOpti
   expect(files, "temporary files").toEqual([]);
 }
 
-/** The directory goes with the cluster, so everything is ended before it is looked at. */
-async function filesAfterEnd(cluster: ProcessCluster, mayLeave: (name: string) => boolean): Promise<readonly string[]> {
-  await cluster.stop();
-  return cluster.temporaryFiles().filter((name) => !mayLeave(name));
+const timeoutOf = ({ timeoutMs = 60_000 }: ScenarioOptions): number => timeoutMs;
+
+/** Its own limit, below vitest's: so that logs are shown and processes ended when a scenario hangs. */
+async function within(body: Promise<void>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the scenario did not end within ${timeoutMs} ms`)), timeoutMs);
+  });
+  await Promise.race([body, late]).finally(() => clearTimeout(timer));
+  body.catch(() => {});
+}
+
+async function end(stage: Stage): Promise<void> {
+  await stage.close();
+  await stage.cluster.stop();
+  stage.cleanUp();
 }
 
 /** What of an application must not change when only masters die. */
@@ -331,7 +341,9 @@ export class Stage {
 
   async close(): Promise<void> {
     for (const command of this.commands) command.signal("SIGKILL");
-    await Promise.all(this.commands.map((command) => command.ended));
+    // A process that such a command has left behind may hold its output open; the end of the cluster finds it.
+    const patience = new Promise((resolve) => setTimeout(resolve, COMMANDS_END_WITHIN_MS));
+    await Promise.race([Promise.all(this.commands.map((command) => command.ended)), patience]);
     const client = await this.opened?.catch(() => null);
     await client?.[Symbol.asyncDispose]();
     this.control.abort(new Error("the scenario is over"));

@@ -40,23 +40,28 @@ scenario("client mode: Ctrl-C cancels the job, and nothing of it lives or lies a
   expect(stage.staged("out")).toBe(false);
 });
 
-scenario("client mode: kill -9 of the command ends its driver, the job is failed, and its executors end", async (stage) => {
-  stage.master();
-  stage.workers(2);
-  const command = await clientJob(stage, 100_000, 1_000);
-  const { id } = await stage.status("here");
-  command.signal("SIGKILL");
-  await command.ended;
-  await until("nothing of it to live", () => stage.processesOf(id).length === 0 && runners(stage).length === 0, GONE_WITHIN_MS);
-  expect(["failed", "cancelled"]).toContain((await stage.ended("here")).state);
-  // Its files are swept by the next command that makes some.
-  const next = await stage.command([
-    "submit",
-    jobFile("buckets"),
-    ...jobWords({ params: { count: 10, output: stage.cluster.file("next") }, args: ["--deploy-mode", "client"] }),
-  ]);
-  expect(next, next.stderr).toMatchObject({ exitCode: 0 });
-});
+scenario(
+  "client mode: kill -9 of the command (and of the leader) ends its driver, the job is failed, and its executors end",
+  async (stage) => {
+    stage.masters(2);
+    stage.workers(2);
+    const command = await clientJob(stage, 100_000, 1_000);
+    const { id } = await stage.status("here");
+    // The driver has something to say of the leader's end, and nobody to say it to.
+    await stage.killLeader();
+    command.signal("SIGKILL");
+    await command.ended;
+    await until("nothing of it to live", () => stage.processesOf(id).length === 0 && runners(stage).length === 0, GONE_WITHIN_MS);
+    expect(["failed", "cancelled"]).toContain((await stage.ended("here")).state);
+    // Its files are swept by the next command that makes some.
+    const next = await stage.command([
+      "submit",
+      jobFile("buckets"),
+      ...jobWords({ params: { count: 10, output: stage.cluster.file("next") }, args: ["--deploy-mode", "client"] }),
+    ]);
+    expect(next, next.stderr).toMatchObject({ exitCode: 0 });
+  },
+);
 
 /** Drivers in client mode. */
 const runners = (stage: Stage): readonly string[] => stage.cluster.leftovers().filter((line) => line.includes("client-driver"));

@@ -3,7 +3,7 @@ import { rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { isRoot, scenario } from "../../support/scenario.js";
+import { FAST, isRoot, scenario } from "../../support/scenario.js";
 
 const needsRoot = { skip: !isRoot("mounts small disks") };
 /** Until not a byte is left. */
@@ -140,4 +140,22 @@ scenario("a second master on the same directory stands by, names the first, and 
   const address = /listens at ([^ ]+:[0-9]+)/.exec(second.log())?.[1] ?? "";
   const ran = await stage.command(["cluster", "--json", "--master", address]);
   expect(JSON.parse(ran.stdout)).toMatchObject({ state: "ALIVE", leader: { pid: first.pid } });
+});
+
+scenario("whoever read the log of a master or a worker may go away: both go on", async (stage) => {
+  const { masterUrl } = stage.cluster;
+  const recovery = ["--recovery", `file:${stage.cluster.file("state")}`, "--advertise-file", masterUrl.slice("file://".length)];
+  const master = stage.start(["master", "--listen", "127.0.0.1:0", ...FAST, ...recovery]);
+  await until("the master to listen", () => /listening on/.test(master.stderr()));
+  master.stopReading();
+  const worker = stage.start(["worker", "--work-dir", stage.cluster.file("place"), "--cores", "2"]);
+  await until("the worker to start", () => /started/.test(worker.stderr()));
+  worker.stopReading();
+  await stage.valid(1, 1);
+  // Each of them logs several lines by this.
+  expect(await stage.ended(await stage.program(["sh", "-c", "exit 3"]))).toMatchObject({ state: "failed", exitCode: 3 });
+  await stage.usable("out");
+  expect((await stage.view()).leader?.pid).toBe(master.pid);
+  for (const one of [worker, master]) one.signal("SIGTERM");
+  expect((await Promise.all([worker.ended, master.ended])).map(({ exitCode }) => exitCode)).toEqual([0, 0]);
 });

@@ -6,7 +6,7 @@
 import { expect } from "vitest";
 import { expectBuckets, kill, type Stage, scenario } from "../../support/scenario.js";
 
-const COUNT = 6_000;
+const COUNT = 4_000;
 const RATE = 1_000;
 
 /** A supervised program and a job that run through the scenario; `check` after each fault, `finish` at the end. */
@@ -16,7 +16,9 @@ async function runThrough(stage: Stage) {
   let round = 0;
   const finish = async () => {
     const ended = await stage.ended(job);
-    expect(ended).toMatchObject({ state: "finished", attempt: 1, restarts: 0, progress: { jobRestarts: 0 } });
+    expect(ended).toMatchObject({ state: "finished", attempt: 1, restarts: 0 });
+    // Counters are not durable: a leader that came after the end does not know them.
+    expect(ended.progress?.jobRestarts ?? 0).toBe(0);
     expectBuckets(stage.cluster.file("through"), COUNT);
     await stage.undisturbed(program, ofProgram);
   };
@@ -106,8 +108,6 @@ scenario(
 );
 
 scenario("rolling-outage: leaders are killed one after the other while new masters are started", async (stage) => {
-  const { signal } = stage;
-  signal.throwIfAborted();
   stage.masters(3);
   stage.workers(2);
   const { check, finish } = await runThrough(stage);
