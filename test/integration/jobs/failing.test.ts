@@ -132,6 +132,37 @@ describe("a function that fails", () => {
   );
 });
 
+test("a source or sink of the job's own that fails in the driver is named with its line, and breaks no driver", async () => {
+  const submit = (how: string) =>
+    holdfast([
+      "submit",
+      jobFile("own-connectors"),
+      "--master",
+      cluster.masterUrl,
+      "--id",
+      how,
+      "--wait",
+      "--max-restarts",
+      "0",
+      "--param",
+      `how=${how}`,
+    ]);
+  const expected: readonly (readonly [string, string])[] = [
+    ["throw", "Source 'in' could not be enumerated: cannot list [SOURCE_FAILED]"],
+    ["exit", "Source 'in' could not be enumerated: process.exit(3) was called by the job [SOURCE_FAILED]"],
+    ["late", "Uncaught error in the driver: late in the driver [SOURCE_FAILED]"],
+    ["begin", "Sink 'out' failed in begin: cannot begin [SINK_FAILED]"],
+  ];
+  for (const [how, message] of expected) {
+    const { exitCode, stderr } = await submit(how);
+    expect({ how, exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(message) });
+    expect(stderr).toMatch(/own-connectors\.job\.ts:\d+:\d+/);
+    expect(await view(how)).toMatchObject({ attempt: 1 });
+  }
+  // Leftovers cost space, not correctness.
+  expect(await submit("clean-up")).toMatchObject({ exitCode: 0 });
+});
+
 test("user code that keeps the event loop busy for long is waited for: in executors from their first record on, and in the driver", async () => {
   const blockMs = 13_000;
   const [executor, driver] = await Promise.all([
