@@ -4,7 +4,8 @@
  * Boundary: `acceptLink` for every connection, plus the bounds on how many strangers may be connected at once.
  * Invariants:
  *   1. At most MAX_UNAUTHENTICATED_PER_ADDRESS connections per remote address, and MAX_UNAUTHENTICATED in all, are open without proof.
- *   2. After `close` no link is handed out; links handed out before belong to their owner.
+ *   2. At most `maxConnections` are open in all; the next ones are refused, and those that are there do not notice.
+ *   3. After `close` no link is handed out; links handed out before belong to their owner.
  */
 import { CodedError } from "../base/errors.js";
 import type { Connection } from "../env/transport.js";
@@ -12,6 +13,9 @@ import { MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS } from "../wire/ha
 import type { Link } from "./link.js";
 import type { AcceptorSettings, AcceptSettings, AuthenticatedPeer } from "./link-handshake.js";
 import { acceptLink, acceptPeer } from "./link-handshake.js";
+
+/** Of one listening address: room for a cluster of 10,000 workers with their drivers and clients. */
+export const MAX_CONNECTIONS = 50_000;
 
 export interface LinkListener {
   /** `host:port` really listened on. */
@@ -21,6 +25,8 @@ export interface LinkListener {
 
 export type ListenSettings = AcceptSettings & {
   readonly address: string;
+  /** Default: MAX_CONNECTIONS. */
+  readonly maxConnections?: number;
   onLink(link: Link): void;
   /** A connection that did not become a link, and why; for logs. */
   onRefused?(remote: string, reason: CodedError): void;
@@ -53,13 +59,19 @@ export function listenPeers(settings: PeerListenSettings): Promise<LinkListener>
 }
 
 async function listenWith<T>(
-  settings: AcceptorSettings & { readonly address: string; onRefused?(remote: string, reason: CodedError): void },
+  settings: AcceptorSettings & {
+    readonly address: string;
+    readonly maxConnections?: number;
+    onRefused?(remote: string, reason: CodedError): void;
+  },
   accept: (connection: Connection) => Promise<T>,
   onAccepted: (accepted: T) => void,
   discard: (accepted: T) => void,
 ): Promise<LinkListener> {
   const strangers = new Set<Connection>();
   const perAddress = new Map<string, number>();
+  const maxConnections = settings.maxConnections ?? MAX_CONNECTIONS;
+  let connections = 0;
   let closed = false;
 
   const leave = (connection: Connection, address: string) => {
@@ -72,6 +84,11 @@ async function listenWith<T>(
   const onConnection = (connection: Connection) => {
     const address = connection.remote.slice(0, Math.max(0, connection.remote.lastIndexOf(":")));
     const count = perAddress.get(address) ?? 0;
+    if (connections >= maxConnections) {
+      settings.onRefused?.(connection.remote, new CodedError("LIMIT_EXCEEDED", `${maxConnections} connections are open`));
+      connection.destroy();
+      return;
+    }
     if (closed || count >= MAX_UNAUTHENTICATED_PER_ADDRESS || strangers.size >= MAX_UNAUTHENTICATED) {
       settings.onRefused?.(
         connection.remote,
@@ -80,6 +97,10 @@ async function listenWith<T>(
       connection.destroy();
       return;
     }
+    connections += 1;
+    void connection.ended.then(() => {
+      connections -= 1;
+    });
     perAddress.set(address, count + 1);
     strangers.add(connection);
     accept(connection).then(

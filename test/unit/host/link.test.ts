@@ -234,6 +234,21 @@ describe("a link", () => {
     expect(code(await far.ended)).toBe("LIMIT_EXCEEDED");
   });
 
+  test("is refused when its listener has as many connections as it may, until one ends; those that are there do not notice", async () => {
+    const { dial, refusals, accepted } = await open({ accept: { maxConnections: 2 } });
+    const [one, two] = [await dial(), await dial()];
+    expect(code(await failure(dial()))).toBe("CONNECTION_LOST");
+    expect(refusals.map(code)).toEqual(["LIMIT_EXCEEDED"]);
+    one.close();
+    await settle();
+    const three = await dial();
+    let got = 0;
+    for (const link of accepted) link.onMessage(() => void (got += 1));
+    for (const link of [two, three]) link.send("hello", { n: 1 });
+    await settle();
+    expect(got).toBe(2);
+  });
+
   test("takes kinds of the requests table only as requests", async () => {
     const { near, far } = await openPair({ accept: { incoming: {}, requests: table } });
     far.onMessage((message) => far.reply(message.requestId as number, { ok: true }));
