@@ -91,16 +91,18 @@ function restartLater(
   delayMs: number,
 ): void {
   if (end.fault === "application") app.avoid = app.record.driver?.workerId ?? null;
-  app.readyAt = step.now.instant + delayMs;
+  // One that was rebuilt waits until its other processes had the time to tell of a newer attempt (rebuild.ts).
+  app.readyAt = Math.max(app.readyAt, step.now.instant + delayMs);
+  const waitMs = app.readyAt - step.now.instant;
   changeApplication(state, app, {
     state: "restarting",
     reason: end.reason,
-    notBefore: step.now.wall + delayMs,
+    notBefore: step.now.wall + waitMs,
     restartedAt: [...restartedAt],
     driver: null,
   });
-  if (delayMs > 0) state.deadlines.add(app.readyAt, { kind: "ready", id: app.id });
-  const when = delayMs > 0 ? ` in ${Math.round(delayMs)} ms` : "";
+  if (waitMs > 0) state.deadlines.add(app.readyAt, { kind: "ready", id: app.id });
+  const when = waitMs > 0 ? ` in ${Math.round(waitMs)} ms` : "";
   tell(state, step, "application.restarting", app.id, `Application ${app.id} is to be restarted${when}: ${end.reason.message}.`);
   enqueue(state, app);
 }

@@ -5,8 +5,9 @@ import { isFinal } from "../../wire/application.js";
 import { type Checker, keepsRecords } from "./context.js";
 
 export const checkSubmissions: Checker = (context) => {
-  const { history, violate, accounts } = context;
+  const { history, violate, accounts, cluster } = context;
   if (!keepsRecords(context)) return {};
+  const forgetsSoon = (cluster.options.settings.maxFinished ?? 1_000) < 100;
   const idOfKey = new Map<string, string>();
   const acknowledged = new Map<string, string>();
   const cancelled = new Set<string>();
@@ -16,7 +17,8 @@ export const checkSubmissions: Checker = (context) => {
         if (seen.kind !== "application") continue;
         const before = history.applications.get(seen.id);
         if (seen.record === null) {
-          if (before !== undefined && !isFinal(before.state)) violate("I4", `${seen.id} was deleted while it was ${before.state}`);
+          if (before !== undefined && !isFinal(before.state) && !forgetsSoon)
+            violate("I4", `${seen.id} was deleted while it was ${before.state}`);
           if (before !== undefined && idOfKey.get(before.submissionKey) === seen.id) {
             idOfKey.delete(before.submissionKey);
             acknowledged.delete(before.submissionKey);

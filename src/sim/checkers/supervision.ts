@@ -4,12 +4,26 @@
  */
 import { type ApplicationRecord, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { LaunchedSeen } from "../observe.js";
+import type { FaultKind } from "../options.js";
 import { type Checker, keepsRecords } from "./context.js";
+
+const DELAYING: ReadonlySet<FaultKind> = new Set([
+  "cut-both-ways",
+  "cut-one-way",
+  "reject",
+  "slow-links",
+  "pause-worker",
+  "kill-worker",
+  "leave-worker",
+  "kill-machine",
+]);
 
 export const checkSupervision: Checker = (context) => {
   const { history, violate, cluster, accounts } = context;
   const living = new Map<string, Set<LaunchedSeen>>();
   const exits = new Map<string, number>();
+  // Without records a master that was restarted knows only the attempts that it is told of in time.
+  const isAttemptUnique = keepsRecords(context) || !cluster.options.faults.some((kind) => DELAYING.has(kind));
   const submissionOf = (record: ApplicationRecord) =>
     accounts.find(({ submission }) => submission.key === record.submissionKey)?.submission;
 
@@ -30,8 +44,9 @@ export const checkSupervision: Checker = (context) => {
       const others = living.get(seen.applicationId) ?? new Set();
       living.set(seen.applicationId, others);
       for (const other of others) {
-        if (other.attempt === seen.attempt) violate("I12", `${seen.processId} runs twice`);
-        else if (seen.role === "program" && keepsRecords(context)) {
+        if (other.attempt === seen.attempt) {
+          if (isAttemptUnique) violate("I12", `${seen.processId} runs twice`);
+        } else if (seen.role === "program" && keepsRecords(context)) {
           if (!lostOrGone(other))
             violate("I12", `${seen.processId} was started while ${other.processId} runs on a worker that is there`);
           else if (leaseIsOver(other))
