@@ -243,7 +243,10 @@ describe("a link", () => {
     await settle();
     const three = await dial();
     let got = 0;
-    for (const link of accepted) link.onMessage(() => void (got += 1));
+    for (const link of accepted)
+      link.onMessage(() => {
+        got += 1;
+      });
     for (const link of [two, three]) link.send("hello", { n: 1 });
     await settle();
     expect(got).toBe(2);
