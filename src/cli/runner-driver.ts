@@ -9,7 +9,7 @@ import { dialLink } from "../host/link-handshake.js";
 import { followLeader } from "../host/master-finder.js";
 import type { Ending } from "../job/driver-events.js";
 import { restartRules } from "../job/restart-strategy.js";
-import { applicationScope } from "../wire/handshake.js";
+import { applicationScope, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
 import type { RunnerStart } from "../wire/runner-start.js";
 import { createInputsThread } from "./runner-inputs-thread.js";
 import { checkGraph, inputsOf, loadJob } from "./runner-job.js";
@@ -81,6 +81,8 @@ function report(env: Env, { outcome, reason }: Ending, app: string): void {
 function followMaster(start: RunnerStart, env: Env): FollowMaster {
   return ({ epoch, incoming, onLink }) => {
     const closing = new AbortController();
+    // The first master is that of this application's cluster; one without its records would take this driver for a strange one.
+    let clusterId: string | null = null;
     const { application, processId } = start;
     const following = followLeader({
       env,
@@ -94,7 +96,7 @@ function followMaster(start: RunnerStart, env: Env): FollowMaster {
           id: processId,
           scope: applicationScope(application.id),
           key: hexToBytes(start.applicationKey),
-          clusterId: null,
+          clusterId,
           epoch,
           incoming,
           heartbeatMs: DEFAULT_HEARTBEAT_MS,
@@ -108,7 +110,11 @@ function followMaster(start: RunnerStart, env: Env): FollowMaster {
           forMs: Math.round(forMs),
           lastError: lastError?.message,
         }),
-      onLink,
+      onLink: (link) => {
+        const { clusterId: found } = link.peer;
+        if (found !== UNRECORDED_CLUSTER_ID) clusterId ??= found;
+        onLink(link);
+      },
     });
     following.catch((thrown: unknown) =>
       env.log.error("the master can't be looked for", { reason: CodedError.from(thrown).message }),

@@ -19,7 +19,7 @@ import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
 import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
-import { type Facts, NO_SECRET } from "../wire/handshake.js";
+import { type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
 import type { MasterState } from "../wire/views.js";
 import type { Link } from "./link.js";
 import { dialLink } from "./link-handshake.js";
@@ -70,7 +70,6 @@ const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
 /** A leadership that lasted this long was a working one: the next campaign begins without a pause. */
 const STABLE_LEADERSHIP_MS = 30_000;
-const NONE_CLUSTER_ID = "holdfast";
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
 const NONE_EPOCH_START_WALL_MS = 1_767_225_600_000; // 2026-01-01T00:00:00Z
 
@@ -146,7 +145,7 @@ class Master implements MasterHost {
   async open(): Promise<void> {
     const { listen, publicAddress, masterId, mode } = this.#options;
     if (mode === "none") {
-      this.#clusterId = this.#options.clusterId ?? NONE_CLUSTER_ID;
+      this.#clusterId = this.#options.clusterId ?? UNRECORDED_CLUSTER_ID;
       this.#minimumEpoch = Math.max(1, Math.floor((this.#env.clock.wallNow() - NONE_EPOCH_START_WALL_MS) / 100));
     }
     this.#listener = await listenLinks({
@@ -263,7 +262,7 @@ class Master implements MasterHost {
     const { store, mode } = this.#options;
     this.#suspicion = new AbortController();
     this.#waitingFor = "";
-    const id = this.#options.clusterId ?? (mode === "none" ? NONE_CLUSTER_ID : randomId(this.#env.random, 12));
+    const id = this.#options.clusterId ?? (mode === "none" ? UNRECORDED_CLUSTER_ID : randomId(this.#env.random, 12));
     const leadership = await campaign(store, {
       candidate: this.address,
       ttlMs: this.#options.sessionTtlMs ?? DEFAULT_SESSION_TTL_MS,
@@ -296,7 +295,7 @@ class Master implements MasterHost {
       env: this.#env,
       leadership,
       masterId,
-      clusterId: this.#clusterId ?? NONE_CLUSTER_ID,
+      clusterId: this.#clusterId ?? UNRECORDED_CLUSTER_ID,
       address: this.address,
       pid,
       mode,

@@ -173,8 +173,7 @@ class RunningWorker implements WorkerHost {
           id: this.workerId,
           scope: CLUSTER_SCOPE,
           key: secret ?? NO_SECRET,
-          // Without recovery a restarted master is another cluster by name; what this worker runs is what it rebuilds from.
-          clusterId: null,
+          clusterId: (this.#core?.identity ?? this.#options.files.identity).clusterId ?? null,
           facts: { address: this.address, pid: this.#options.pid },
           connectTimeoutMs: DIAL_TIMEOUT_MS,
           signal,

@@ -106,9 +106,9 @@ async function readIdentity(directory: string): Promise<WorkerFiles["identity"]>
     return identity;
   }
   try {
-    const { workerId, incarnation, highestEpoch } = JSON.parse(text) as WorkerFiles["identity"];
+    const { workerId, incarnation, highestEpoch, clusterId } = JSON.parse(text) as WorkerFiles["identity"];
     if (typeof workerId === "string" && Number.isInteger(incarnation) && Number.isInteger(highestEpoch))
-      return { workerId, incarnation, highestEpoch };
+      return { workerId, incarnation, highestEpoch, ...(typeof clusterId === "string" ? { clusterId } : {}) };
   } catch {
     // Named below.
   }

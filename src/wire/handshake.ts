@@ -40,6 +40,9 @@ export type Facts = Readonly<Record<string, string | number | null>>;
 const nonce = z.string().regex(/^[0-9a-f]{32}$/);
 const proof = z.string().regex(/^[0-9a-f]{64}$/);
 const epoch = z.number().int().nonnegative();
+/** The cluster of a master with recovery `none`: nothing of it is kept, so nobody stays bound to it. */
+export const UNRECORDED_CLUSTER_ID = "holdfast";
+
 const clusterId = z.string().min(1).max(128).nullable();
 
 export const challenge = z.object({ kind: z.literal("challenge"), protocol: z.number().int(), nonce });

@@ -18,6 +18,7 @@ import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
 import { utf8Encode } from "../base/utf8.js";
 import type { ApplicationRecord, Resources } from "../wire/application.js";
+import { UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
 import type { LaunchOrder, ProcessReport } from "../wire/worker-messages.js";
 import {
   type FoundProcess,
@@ -236,8 +237,12 @@ class CoreOfWorker implements WorkerCore {
     if ([...this.#processes.values()].some((entry) => entry.abandoned)) return;
     this.#link.state = "asked";
     const { address, pid, resources } = this.#options;
+    const { workerId, incarnation, highestEpoch } = this.identity;
     const inventory = this.#inventory();
-    this.#send(turn, { kind: "worker.register", body: { ...this.identity, address, pid, resources, inventory } });
+    this.#send(turn, {
+      kind: "worker.register",
+      body: { workerId, incarnation, highestEpoch, address, pid, resources, inventory },
+    });
   }
 
   /** What lives always; ends as far as they fit, the others are reported one by one afterwards. */
@@ -274,9 +279,15 @@ class CoreOfWorker implements WorkerCore {
     turn.writes.push({ key: IDENTITY_KEY, value: utf8Encode(JSON.stringify(this.identity)) });
   }
 
+  #bindToCluster(clusterId: string, turn: Turn<WorkerEffect>): void {
+    if (clusterId === UNRECORDED_CLUSTER_ID || clusterId === this.identity.clusterId) return;
+    this.#changeIdentity({ clusterId }, turn);
+  }
+
   #hear(message: FromMaster, now: Now, turn: Turn<WorkerEffect>): void {
     switch (message.kind) {
       case "worker.registered":
+        this.#bindToCluster(message.body.clusterId, turn);
         this.#registered(message.body.deadlineMs, now, turn);
         break;
       case "worker.refused":

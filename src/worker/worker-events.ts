@@ -16,6 +16,11 @@ export interface WorkerIdentity {
   readonly incarnation: number;
   /** The highest epoch of a master that was followed; orders of lower ones are refused (I6). */
   readonly highestEpoch: number;
+  /**
+   * The cluster it belongs to, once it registered with one that keeps records. A master of another cluster (an emptied recovery
+   * directory, a wrong address) would take what runs here for strange and stop it; so this worker refuses to speak with it.
+   */
+  readonly clusterId?: string;
 }
 
 /** A process as the launcher's inventory has it. */

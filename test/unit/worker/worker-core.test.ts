@@ -81,7 +81,10 @@ describe("orders", () => {
   test("of a lower epoch than the highest seen are refused, also after a restart of the worker", () => {
     const bench = new WorkerBench();
     bench.register(7);
-    expect(bench.writes).toEqual([{ workerId: "w", incarnation: 1, highestEpoch: 7 }]);
+    expect(bench.writes).toEqual([
+      { workerId: "w", incarnation: 1, highestEpoch: 7 },
+      { workerId: "w", incarnation: 1, highestEpoch: 7, clusterId: "c" },
+    ]);
     const next = bench.restart([]);
     next.connect(6);
     const effects = next.hear({ kind: "worker.launch", body: order("p") });
@@ -218,7 +221,7 @@ describe("an incarnation that is over", () => {
       ["forget", "q"],
       ["stop", "r"],
     ]);
-    expect(bench.identity).toEqual({ workerId: "w", incarnation: 2, highestEpoch: 2 });
+    expect(bench.identity).toEqual({ workerId: "w", incarnation: 2, highestEpoch: 2, clusterId: "c" });
     expect(bench.step({ kind: "ended", processId: "p", end: END })).toEqual([{ kind: "forget", processId: "p" }]);
     // The launch comes through after all: it is stopped too.
     expect(bench.step({ kind: "launched", processId: "r", pid: 9 })).toMatchObject([{ kind: "stop", processId: "r" }]);
