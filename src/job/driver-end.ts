@@ -3,13 +3,15 @@ import { assert } from "../base/assert.js";
 import type { ErrorShape } from "../base/errors.js";
 import type { CommitManifest } from "../wire/application.js";
 import { attemptName, type Ending } from "./driver-events.js";
-import { type DriverState, dismissAll, log } from "./driver-state.js";
+import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
 
 export function decide(driver: DriverState): void {
+  const { recordsIn, recordsOut } = progress(driver);
   const manifest: CommitManifest = {
     attempt: driver.config.attempt,
     try: driver.current.number,
     sinks: driver.current.committables(),
+    records: { in: recordsIn, out: recordsOut },
     result: driver.current.collected.result(driver.current.memberIds()),
   };
   driver.phase = { kind: "deciding", manifest };

@@ -118,13 +118,17 @@ export function jobSpec(driver: DriverState) {
 }
 
 export function progress(driver: DriverState): Progress {
-  return jobProgress(driver.current.reports(), {
+  const counted = jobProgress(driver.current.reports(), {
     phase: progressPhase(driver),
     totalRecords: driver.current.splits?.totalRecords ?? null,
     jobRestarts: driver.current.number - 1,
     failedTries: driver.failedTries,
     lastRestartReason: driver.lastFailure === null ? null : driver.lastFailure.error.message,
   });
+  // Only the commit of an earlier driver is left to do: the records were its.
+  const { commit } = driver.application;
+  if (commit?.records === undefined || commit.attempt === driver.config.attempt) return counted;
+  return { ...counted, recordsIn: commit.records.in, recordsOut: commit.records.out };
 }
 
 export function progressPhase(driver: DriverState): Progress["phase"] {

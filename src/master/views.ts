@@ -35,7 +35,8 @@ export function applicationView(state: MasterState, app: Application): Applicati
       state: executor.state,
       attempt: record.attempt,
     })),
-    records: app.progress === null ? null : { in: app.progress.recordsIn, out: app.progress.recordsOut },
+    records:
+      app.progress === null ? (record.commit?.records ?? null) : { in: app.progress.recordsIn, out: app.progress.recordsOut },
     checkpoint: null,
     result: record.result ?? null,
     submissionKey: record.submissionKey,

@@ -86,6 +86,8 @@ export const commitManifest = z.object({
   try: z.number().int().positive().optional(),
   /** uid of the sink -> committables of all subtasks, in subtask order. */
   sinks: z.record(z.string(), z.array(z.unknown())),
+  /** Read and written by that run: a job's last counts survive every process of it. Absent: an older driver. */
+  records: z.object({ in: z.number(), out: z.number() }).optional(),
   /** What a `collect` sink gave, bounded by MAX_RESULT_BYTES. */
   result: z.unknown(),
 });

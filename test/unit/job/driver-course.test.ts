@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { CommitManifest } from "../../../src/wire/application.js";
 import { applicationRecord, EMPTY, HASH, shape, World } from "./driver-world.js";
 
 describe("the course of a job", () => {
@@ -155,6 +156,18 @@ describe("the course of a job", () => {
     expect(world.ending?.result).toEqual({ all: ["a", "b", "c"] });
   });
 
+  test("the last counts go with the decision, and a driver that only finishes it shows them", () => {
+    const world = new World().running();
+    for (const link of [1, 2])
+      world.post({ kind: "executor.done", link, try: 1, committables: {}, progress: { ...EMPTY, recordsIn: 20, recordsOut: 7 } });
+    const commit = world.requests("driver.commit")[0]?.body as CommitManifest;
+    expect(commit.records).toEqual({ in: 40, out: 14 });
+
+    const next = new World({ application: applicationRecord({ attempt: 2, commit }) });
+    next.post({ kind: "started" });
+    expect(next.view.progress).toMatchObject({ phase: "committing", recordsIn: 40, recordsOut: 14 });
+  });
+
   test("the limit of a collect sink holds for all its sub-tasks together, and is named", () => {
     const world = new World({ collectLimits: new Map([["all", 3]]) }).running();
     const collect = (link: number, batch: number, records: unknown[]) =>
@@ -242,6 +255,7 @@ describe("the commit", () => {
       attempt: 1,
       try: 1,
       sinks: { out: ["part-1", "part-2"] },
+      records: { in: 0, out: 0 },
       result: null,
     });
     expect(world.of("commit-sinks")).toEqual([]);

@@ -60,6 +60,19 @@ describe("a new leader", () => {
     expect(two.launch()).toEqual([`${lost}.d2`]);
   });
 
+  test("shows the last counts of a finished job", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("job", jobSpec(1));
+    worker.launch();
+    const driver = new TestDriver(master, master.record(id), 1);
+    master.request(driver.linkId, "driver.commit", { attempt: 1, try: 1, sinks: {}, result: null, records: { in: 40, out: 7 } });
+    driver.finish("finished");
+    const next = master.failover();
+    worker.register(next);
+    expect(next.status(id)).toMatchObject({ state: "finished", records: { in: 40, out: 7 } });
+  });
+
   test("keeps what waits, in the order of submission", () => {
     const master = new TestMaster();
     const ids = [1, 2, 3].map((n) => master.submit(`k${n}`, programSpec()));
