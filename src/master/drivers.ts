@@ -11,7 +11,6 @@ import { type CommitManifest, isFinal, MAX_RESULT_BYTES } from "../wire/applicat
 import { encodeApplicationRecord } from "../wire/records.js";
 import { finishApplication } from "./applications.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
-import { tell } from "./events.js";
 import { givenBack, isLive, liveExecutors, orderExecutors, showExecutors } from "./executors.js";
 import type { DriverExecutors, DriverFinished, DriverRegister } from "./messages.js";
 import { release, stop, stopProcesses } from "./processes.js";
@@ -300,7 +299,7 @@ export function driverDeadline(state: MasterState, step: Step, app: Application,
     return;
   }
   const silent = driver.seen ? "has not been heard of for too long" : "did not register in time";
-  tell(state, step, "application.restarting", app.id, `The driver of ${app.id} (attempt ${attempt}) ${silent}.`);
+  log(state, step, "warn", `The driver of ${app.id} (attempt ${attempt}) ${silent}.`, { app: app.id, attempt });
   const reason = shape("APPLICATION_FAILED", `the driver of attempt ${attempt} on worker ${driver.workerId ?? "?"} ${silent}`);
   endAttempt(state, step, app, { reason, exitCode: null, fault: "application", mayRestart: record.spec.supervise, waitMs: 0 });
 }

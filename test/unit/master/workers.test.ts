@@ -145,6 +145,28 @@ describe("a worker", () => {
     expect(worker.launch()).toEqual([`${id}.d1`]);
   });
 
+  test("whose launches wait for their bundle tells their pids when it knows them", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("job", jobSpec(1));
+    worker.launch();
+    new TestDriver(master, master.record(id), 1);
+    worker.launch();
+    // It comes back while both are being launched: they stand in its inventory, without a pid.
+    const inventory = worker.inventory().map((report) => ({ ...report, pid: 0 }));
+    const next = master.failover();
+    worker.register(next, inventory);
+    const shown = () => [next.status(id).driver?.pid, ...next.status(id).executors.map((executor) => executor.pid)];
+    expect(shown()).toEqual([null, null]);
+    for (const [index, { processId }] of inventory.entries())
+      next.send(worker.linkId, "worker.report", { processId, pid: 77 + index, end: null, launchFailed: null });
+    expect(shown()).toEqual([77, 78]);
+    // A repeated report without one takes nothing back.
+    for (const { processId } of inventory)
+      next.send(worker.linkId, "worker.report", { processId, pid: 0, end: null, launchFailed: null });
+    expect(shown()).toEqual([77, 78]);
+  });
+
   test("that misses a process which had been seen to run has lost it", () => {
     const master = new TestMaster();
     const worker = new TestWorker(master, "w1");
