@@ -80,9 +80,7 @@ function openCore(epoch: number, records: ReadonlyMap<string, Uint8Array>) {
 type OpenCore = ReturnType<typeof openCore>;
 
 export function reRegister(workers: number, executorsEach: number): ReRegistration {
-  const first = openCore(1, new Map());
-  const { inventories, drivers } = fill(first, workers, executorsEach);
-  const records = first.written;
+  const { records, inventories, drivers } = fill(workers, executorsEach);
   const heapBefore = heapBytes();
   const startedAt = performance.now();
   let isAlive = false;
@@ -112,7 +110,8 @@ interface Driver {
 }
 
 /** As many jobs as fill the workers, each with all its executors running. */
-function fill(core: OpenCore, workers: number, executorsEach: number) {
+function fill(workers: number, executorsEach: number) {
+  const core = openCore(1, new Map());
   core.post({ kind: "elected" });
   const inventories = new Map<string, ProcessReport[]>();
   const workerOfLink = new Map<number, string>();
@@ -154,7 +153,7 @@ function fill(core: OpenCore, workers: number, executorsEach: number) {
     if (driver.executors.length !== EXECUTORS_A_JOB) throw new Error(`job ${number} has ${driver.executors.length} executors`);
     core.post({ kind: "closed", linkId: client, heardAt: 0 });
   }
-  return { inventories, drivers: [...drivers.values()] };
+  return { records: core.written, inventories, drivers: [...drivers.values()] };
 }
 
 function registerWorker(core: OpenCore, linkId: number, workerId: string, inventory: readonly ProcessReport[], executorsEach = 0) {

@@ -119,7 +119,7 @@ async function fromClient(
 ): Promise<readonly number[]> {
   const samples: number[] = [];
   for (let run = 0; run < runs; run++) {
-    const clock = cluster.file(`client-${run}`);
+    const clock = cluster.file(`client-${path.basename(job, ".job.ts")}-${run}`);
     const prepared = await prepare(context, job, clock);
     await client.uploadArtifact(prepared.bundle.bytes);
     const startedAt = performance.timeOrigin + performance.now();
