@@ -4,7 +4,7 @@ import type { EventOf } from "./driver-events.js";
 import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
 import { beginEnding, gone, learnReason, prepare } from "./driver-tries.js";
 import { cancelled, exhausted, failed, finalStateOf, shape } from "./endings.js";
-import { executorGone } from "./failures.js";
+import { executorGone, explains } from "./failures.js";
 
 export function masterFound(driver: DriverState, event: EventOf<"master.found">): void {
   if (!driver.master.accepts(event.epoch)) {
@@ -51,7 +51,7 @@ export function masterExecutors(driver: DriverState, event: EventOf<"master.exec
     if (executor !== undefined) {
       // A worker that is lost to the master may still run an executor that answers us: this connection judges its life.
       if (view.state === "ended" || executor.link === null)
-        gone(driver, executor, view.reason ?? "its process ended", view.reason !== null);
+        gone(driver, executor, view.reason ?? "its process ended", explains(view.reason));
     } else if (driver.roster.isReleased(view.processId)) learnReason(driver, view.processId, view.reason);
     else neverConnected(driver, view.processId, view.state === "ended", view.reason);
   }

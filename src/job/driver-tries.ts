@@ -5,7 +5,7 @@ import { cleanUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
 import { type DriverState, dismiss, dismissAll, jobSpec, log, release, tryMayFail } from "./driver-state.js";
 import { exhausted, failed } from "./endings.js";
-import { cause, executorGone, type Failure, failureOf } from "./failures.js";
+import { cause, executorGone, explains, type Failure, failureOf } from "./failures.js";
 import { JobTry } from "./job-try.js";
 import { decideRestart } from "./restart-strategy.js";
 import type { Executor } from "./roster.js";
@@ -133,7 +133,7 @@ export function settleFailure(driver: DriverState, failure: Failure): void {
 
 /** How a process ended is often known only after the connection's break was acted upon. */
 export function learnReason(driver: DriverState, processId: string, reason: string | null): void {
-  if (reason === null || !tryMayFail(driver)) return;
+  if (!explains(reason) || !tryMayFail(driver)) return;
   const better = executorGone(processId, reason, true);
   if (driver.phase.kind === "stopping") {
     if (driver.current.failure?.processId === processId) driver.current.fail(better);

@@ -56,6 +56,9 @@ export function executorGone(processId: string, reason: string | null, explained
   return { kind: outOfMemory ? "user" : "lost", error, processId, symptom: false, explained };
 }
 
+/** Whether this says how a process ended by itself; one that was given back is stopped, which says nothing. */
+export const explains = (reason: string | null): reason is string => reason !== null && !reason.startsWith("stopped: ");
+
 /** The one of two failures of the same try that says more about its cause. The first stays unless it was a symptom. */
 export function cause(first: Failure, second: Failure): Failure {
   if (first.symptom && !second.symptom) return second;

@@ -118,7 +118,8 @@ export function readEnd(
     };
   const signal = code > 128 && (readText(folder, "keeper") ?? "") !== "" ? signalName(code - 128) : null;
   if (signal === null) return { exitCode: code, signal: null, reason };
-  return { exitCode: null, signal, reason: reason ?? outOfHeap(folder, facts, signal) };
+  // A process whose heap was full may have been told to stop a moment later: its driver saw the connection break.
+  return { exitCode: null, signal, reason: outOfHeap(folder, facts, signal) ?? reason };
 }
 
 function unnoticed(folder: string, facts: ProcessFacts): string {

@@ -169,8 +169,8 @@ test("user code that keeps the event loop busy for long is waited for: in execut
     troubled("none", { trouble: "block", at: 0, blockMs }),
     troubled("none", { trouble: "none", driverBlockMs: blockMs }),
   ]);
-  for (const { id, exitCode, output } of [executor, driver]) {
-    expect(exitCode).toBe(0);
+  for (const { id, exitCode, stderr, output } of [executor, driver]) {
+    expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
     expect(await view(id)).toMatchObject({ state: "finished", attempt: 1, restarts: 0, progress: { jobRestarts: 0 } });
     expect(await counted(output)).toBe(id === driver.id ? 1_001 : 1_000);
   }
@@ -218,6 +218,25 @@ describe("mistakes in a job file are told before anything is submitted", () => {
       /differs each time it is built: an operator is named 'out-/,
     );
   });
+});
+
+test("a bad record fails the job with its file and line, seen by whoever waits", async () => {
+  const file = path.join(directory, "bad.job.ts");
+  const input = path.join(directory, "bad.ndjson");
+  await writeFile(input, `${'{"n":1}\n'.repeat(41)}{"n": oops\n${'{"n":1}\n'.repeat(5)}`);
+  await writeFile(
+    file,
+    `import { defineJob, sinks, sources } from "holdfast";
+     export default defineJob({ id: "bad", restart: { strategy: "none" }, build(job) {
+       job.from("n", sources.ndjson("bad.ndjson")).to("out", sinks.ndjson("bad-out"));
+     } });`,
+  );
+  const ran = await holdfast(["submit", file, "--id", "bad", "--master", cluster.masterUrl, "--wait"], { cwd: directory });
+  expect(ran.exitCode).toBe(1);
+  expect(ran.stderr).toContain(`line 42 of ${input}`);
+  expect(ran.stderr).toContain("[BAD_RECORD]");
+  expect(await status("bad")).toContain(`line 42 of ${input}`);
+  expect(existsSync(path.join(directory, "bad-out"))).toBe(false);
 });
 
 test("a collect sink takes as many records as it says, and no more than a result may hold", async () => {

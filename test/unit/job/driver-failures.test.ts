@@ -154,10 +154,12 @@ describe("an executor that dies", () => {
     world.post({ kind: "cleaned" });
     expect(world.requests("driver.finished")[0]?.body).toMatchObject({ outcome: "failed", reason: { code: "OUT_OF_MEMORY" } });
 
-    // Nobody knows: it ends all the same, soon.
+    // Nobody knows: it ends all the same, soon. That it was stopped because it was given back is no news.
     const silent = new World({ restart: { kind: "none" } }).running();
     silent.dies(1);
     stopped(silent, [2]);
+    silent.post({ kind: "master.executors", epoch: 1, executors: [ended("stopped: its driver gave it back")] });
+    expect(silent.view.phase).toBe("awaiting-reason");
     while (silent.view.phase === "awaiting-reason") silent.wake();
     silent.post({ kind: "executor.unlinked", link: 2 });
     silent.post({ kind: "cleaned" });
