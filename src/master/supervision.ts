@@ -5,7 +5,8 @@
  *   it was asked to stop                              cancelled (cancellation.ts), never started again
  *   it was moved off a draining worker, or its
  *   worker was lost                                   started again elsewhere if supervised; does not count against the limit
- *   it could not be launched                          started again (on another worker if there is one), supervised or not; counts
+ *   it could not be launched                          started again (on another worker if there is one), counts; what is not supervised at
+ *                                                     most MAX_LAUNCH_RETRIES times
  *   anything else                                     started again if supervised; counts; past the limit: failed, RESTARTS_EXHAUSTED
  *   any of these after its output was decided         started again to finish that, supervised or not; the limit is then at least the default
  *
@@ -20,6 +21,9 @@ import { tell } from "./events.js";
 import { stopProcesses } from "./processes.js";
 import { enqueue } from "./scheduling.js";
 import { type Application, changeApplication, type MasterState, type Step, shape } from "./state.js";
+
+/** Of an application that nobody supervises: for a worker that cannot start anything now, not for a command that is nowhere. */
+const MAX_LAUNCH_RETRIES = 5;
 
 export interface AttemptEnd {
   readonly reason: ErrorShape;
@@ -66,14 +70,16 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
     finishApplication(state, step, app, { state: "failed", reason: end.reason, exitCode: end.exitCode, result: null });
     return;
   }
+  const { supervise, restart } = record.spec;
+  const policy = mustFinish ? patient(restart) : supervise ? restart : onlyLaunches(restart);
   const verdict: Verdict =
     end.fault === "cluster"
       ? { restart: true, delayMs: 0, restartedAt: record.restartedAt }
-      : judgeRestart(mustFinish ? patient(record.spec.restart) : record.spec.restart, record.restartedAt, step.now.wall);
+      : judgeRestart(policy, record.restartedAt, step.now.wall);
   if (!verdict.restart) {
     finishApplication(state, step, app, {
       state: "failed",
-      reason: exhausted(app, end.reason),
+      reason: supervise || mustFinish ? exhausted(app, end.reason) : end.reason,
       exitCode: end.exitCode,
       result: null,
     });
@@ -81,6 +87,11 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
   }
   restartLater(state, step, app, end, verdict.restartedAt, Math.max(verdict.delayMs, end.waitMs));
 }
+
+const onlyLaunches = (policy: RestartPolicy): RestartPolicy => ({
+  ...policy,
+  maxRestarts: Math.min(policy.maxRestarts, MAX_LAUNCH_RETRIES),
+});
 
 function restartLater(
   state: MasterState,

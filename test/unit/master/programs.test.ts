@@ -180,6 +180,22 @@ describe("a supervised program", () => {
     expect(next.record(id).restartedAt).toHaveLength(1);
   });
 
+  test("that nobody supervises and nobody can start is given up after a few attempts, with why", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const id = master.submit("k1", programSpec());
+    const since = master.now.instant;
+    while (master.state(id) !== "failed") {
+      worker.failLaunch("cannot run nosuch: it is not an executable file on this worker");
+      master.pass(500);
+      expect(master.now.instant - since).toBeLessThan(20_000);
+    }
+    expect(master.status(id)).toMatchObject({
+      attempt: 6,
+      reason: { code: "LAUNCH_FAILED", message: expect.stringContaining("cannot run nosuch") },
+    });
+  });
+
   test("goes to another worker after a failed attempt, if there is one", () => {
     const master = new TestMaster();
     const one = new TestWorker(master, "w1", { cores: 8 });
