@@ -7,10 +7,11 @@
  *   3. Bytes are checked against their name whenever they are read.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
+import { open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { BlobStore } from "../env/blob-store.js";
+import { makeDirectory } from "./make-directory.js";
 
 export const DEFAULT_MAX_BLOB_BYTES = 256 * 1024 * 1024;
 const TEMPORARY = ".part-";
@@ -20,7 +21,7 @@ const ABANDONED_MS = 60 * 60 * 1000;
 /** Makes the directory when it is missing. Rejects with DISK_FAILED. */
 export async function createFileBlobStore(directory: string, options: { readonly maxBlobBytes?: number } = {}): Promise<BlobStore> {
   const maxBlobBytes = options.maxBlobBytes ?? DEFAULT_MAX_BLOB_BYTES;
-  await onDisk(directory, () => mkdir(directory, { recursive: true, mode: 0o700 }));
+  await onDisk(directory, () => makeDirectory(directory, 0o700));
   await removeAbandoned(directory);
   return {
     put: (bytes) => put(directory, bytes, maxBlobBytes),
@@ -118,5 +119,8 @@ async function onDisk<T>(directory: string, act: () => Promise<T>): Promise<T> {
 }
 
 function diskFailed(directory: string, thrown: unknown): CodedError {
-  return new CodedError("DISK_FAILED", `the blob store ${directory} failed: ${(thrown as Error).message}`, { cause: thrown });
+  return new CodedError("DISK_FAILED", `the blob store ${directory} failed: ${(thrown as Error).message}`, {
+    cause: thrown,
+    hint: "Check that this user may write there, and that the disk has space.",
+  });
 }

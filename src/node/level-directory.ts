@@ -9,10 +9,11 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
+import { makeDirectory } from "./make-directory.js";
 
 /** Grows when an older Holdfast could not read what this one writes. */
 const FORMAT = 1;
@@ -57,18 +58,6 @@ export async function prepareDirectory(paths: StorePaths): Promise<boolean> {
     return marker !== undefined;
   } catch (thrown) {
     throw explainFileError(thrown, paths.directory);
-  }
-}
-
-/** Node's recursive mkdir says ENOENT where the kernel says why not (a read-only file system); asking plainly tells. */
-async function makeDirectory(directory: string): Promise<void> {
-  try {
-    await mkdir(directory, { recursive: true });
-  } catch (thrown) {
-    let missing = directory;
-    while (!existsSync(path.dirname(missing))) missing = path.dirname(missing);
-    if (!existsSync(missing)) await mkdir(missing);
-    throw thrown;
   }
 }
 

@@ -8,11 +8,12 @@
  * Invariants: one living worker per directory; its id is minted once and never changes; a bundle under its name was verified.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { WorkerFiles } from "../host/worker-host.js";
+import { makeDirectory } from "./make-directory.js";
 import { bootId, isAlive, readStat } from "./proc.js";
 
 const IDENTITY_BYTES = 512;
@@ -25,7 +26,7 @@ export interface WorkDirectory extends WorkerFiles {
 /** Makes the directory when it is missing. Rejects with CONFLICT (another worker lives on it; named by its pid) or DISK_FAILED. */
 export async function openWorkDirectory(directory: string): Promise<WorkDirectory> {
   try {
-    mkdirSync(path.join(directory, "artifacts"), { recursive: true, mode: 0o700 });
+    await makeDirectory(path.join(directory, "artifacts"), 0o700);
     lock(directory);
   } catch (thrown) {
     throw diskError(directory, thrown);

@@ -3,7 +3,7 @@ import { rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { FAST, isRoot, scenario } from "../../support/scenario.js";
+import { FAST, isRoot, jobFile, jobWords, mount, scenario } from "../../support/scenario.js";
 
 const needsRoot = { skip: !isRoot("mounts small disks") };
 /** Until not a byte is left. */
@@ -126,6 +126,44 @@ scenario(
       },
     });
     await until("the disk to be empty again", () => statfsSync(disk).bavail * statfsSync(disk).bsize > 1_900_000);
+  },
+  needsRoot,
+);
+
+scenario(
+  "a read-only disk is named by master and worker at the start; as soon as it can be written they start",
+  async (stage) => {
+    const disk = stage.smallDisk("disk", 40);
+    mount("-o", "remount,ro", disk);
+    const unusable = stage.master({ recovery: `file:${disk}/state` });
+    expect(await unusable.exited).toBe(4);
+    expect(unusable.log()).toMatch(/read-only|EROFS/i);
+    const worker = stage.worker({ workDirectory: path.join(disk, "place") });
+    expect(await worker.exited).toBe(4);
+    expect(worker.log()).toMatch(/read-only|EROFS/i);
+
+    mount("-o", "remount,rw", disk);
+    stage.master({ recovery: `file:${disk}/state` });
+    stage.worker({ workDirectory: path.join(disk, "place") });
+    await stage.valid(1, 1);
+  },
+  needsRoot,
+);
+
+scenario(
+  "the disk of job bundles is full: the submission is refused with the reason, and everything else goes on",
+  async (stage) => {
+    const disk = stage.smallDisk("disk", 4);
+    stage.master({ args: ["--storage", `file:${disk}/blobs`] });
+    stage.worker({ cores: 4 });
+    const program = await stage.ticker();
+    fill(disk);
+    const words = jobWords({ params: { count: 10, output: stage.cluster.file("out") } });
+    const refused = await stage.command(["submit", jobFile("buckets"), ...words]);
+    expect(refused).toMatchObject({ exitCode: 4, stderr: expect.stringMatching(/space.*\[DISK_FAILED\]/) });
+    expect(await stage.status(program)).toMatchObject({ state: "running", attempt: 1 });
+    free(disk);
+    await stage.usable("out");
   },
   needsRoot,
 );

@@ -165,6 +165,38 @@ scenario(
   { timeoutMs: 90_000 },
 );
 
+scenario(
+  "commands that follow go on through failovers: logs -f prints every line once, events -f tells of the next leader",
+  async (stage) => {
+    stage.masters(2);
+    stage.worker({ cores: 4 });
+    await stage.valid(2, 1);
+    const lines = 40;
+    const script = `i=0; while [ $i -lt ${lines} ]; do i=$((i+1)); echo line $i; sleep 0.1; done`;
+    const program = await stage.program(["sh", "-c", script]);
+    await stage.runs(program);
+    const logs = stage.start(["logs", program, "-f", "--timeout", "30s"]);
+    const events = stage.start(["events", "-f", "--json", "--timeout", "30s"]);
+    await until("logs and events to come", () => /line 1\n/.test(logs.stdout()) && /leader.elected/.test(events.stdout()));
+    await stage.killLeader();
+    stage.master();
+    expect(await stage.ended(program)).toMatchObject({ state: "finished", attempt: 1 });
+    const followed = await logs.ended;
+    expect(followed, followed.stderr).toMatchObject({ exitCode: 0 });
+    expect(followed.stdout).toBe(Array.from({ length: lines }, (_, i) => `line ${i + 1}\n`).join(""));
+    await until("the next leader's events", () => /"epoch":2,[^\n]*"kind":"application.finished"/.test(events.stdout()));
+    const seen = events
+      .stdout()
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { epoch: number; seq: number; kind: string });
+    expect(new Set(seen.map(({ epoch, seq }) => `${epoch}.${seq}`)).size, "each event once").toBe(seen.length);
+    expect(seen.filter(({ kind }) => kind === "leader.elected").map(({ epoch }) => epoch)).toEqual([1, 2]);
+    events.signal("SIGINT");
+    await events.ended;
+  },
+);
+
 scenario("--recovery none: a master restarted at its port knows again what runs, and what ended meanwhile", async (stage) => {
   const listen = `127.0.0.1:${await freePort()}`;
   const first = stage.master({ listen, recovery: "none" });
