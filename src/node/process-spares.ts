@@ -73,7 +73,9 @@ export function createSpares(options: SparesOptions): Spares {
     timer?.cancel();
     timer = clock.at(clock.now() + delayMs, () => {
       filling = filling.then(fill).catch((thrown: unknown) => {
-        log.warn(`a spare ${options.role} could not be started`, { reason: thrown instanceof Error ? thrown.message : String(thrown) });
+        log.warn(`a spare ${options.role} could not be started`, {
+          reason: thrown instanceof Error ? thrown.message : String(thrown),
+        });
         schedule(RETRY_DELAY_MS);
       });
     });
