@@ -1,3 +1,4 @@
+/** All planted bugs, by the part of the product that they break. */
 import { MASTER_MUTANTS } from "./master-mutants.js";
 import type { Mutant } from "./mutant.js";
 import { STORE_MUTANTS } from "./store-mutants.js";
