@@ -20,7 +20,7 @@ export function adoptRecord(state: MasterState, step: Step, record: ApplicationR
   const other = state.byKey.get(record.submissionKey);
   const app = newApplication(record);
   // What is told first may be of an attempt that is over: the next one waits until everybody had the time to speak, or it would run twice.
-  app.readyAt = state.recovery.startedAt + Math.max(state.settings.recoveryDeadlineMs, state.settings.workerDeadlineMs);
+  app.restartsFrom = state.recovery.startedAt + Math.max(state.settings.recoveryDeadlineMs, state.settings.workerDeadlineMs);
   addApplication(state, app);
   // Two applications of one key can only be when the client submitted again before the first was heard of: the key stays with that.
   if (other !== undefined) state.byKey.set(record.submissionKey, other);

@@ -91,6 +91,8 @@ export interface Application {
   avoid: string | null;
   /** Instant before which it is not placed. */
   readyAt: number;
+  /** Instant before which no further attempt is started: of one that was rebuilt, whose newest attempt may not have been told of yet. */
+  restartsFrom: number;
   queued: boolean;
   /** Version of the cluster's capacity for which it was found to fit or not (`possible`). */
   judgedAt: number;
@@ -282,6 +284,7 @@ export function newApplication(record: ApplicationRecord): Application {
     processes: new Map(),
     avoid: null,
     readyAt: 0,
+    restartsFrom: 0,
     queued: false,
     judgedAt: -1,
     possible: true,

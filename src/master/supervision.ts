@@ -102,8 +102,7 @@ function restartLater(
   delayMs: number,
 ): void {
   if (end.fault === "application") app.avoid = app.record.driver?.workerId ?? null;
-  // One that was rebuilt waits until its other processes had the time to tell of a newer attempt (rebuild.ts).
-  app.readyAt = Math.max(app.readyAt, step.now.instant + delayMs);
+  app.readyAt = Math.max(app.restartsFrom, step.now.instant + delayMs);
   const waitMs = app.readyAt - step.now.instant;
   changeApplication(state, app, {
     state: "restarting",

@@ -126,6 +126,7 @@ export class ClientSlot {
       if (view === null) {
         // Without recovery a restarted master may have lost it: the user sends it again.
         this.started.delete(id);
+        account.cancelAcknowledgedAt = null;
         continue;
       }
       account.finalState = view.state;

@@ -23,6 +23,8 @@ export const checkCancels: Checker = (context) => {
     fault: disturbed,
     faultEnded: disturbed,
     calm: disturbed,
+    // Without recovery a restarted master knows nothing of it.
+    storeReset: () => cancelledAt.clear(),
     masterState: disturbed,
     client: (_process, seen) => {
       if (seen.kind === "cancelled" && !cancelledAt.has(seen.id)) cancelledAt.set(seen.id, cluster.world.now());
