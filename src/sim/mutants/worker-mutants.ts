@@ -11,21 +11,6 @@ const withWorkerFrames =
   };
 
 export const WORKER_MUTANTS: readonly Mutant[] = [
-  mutant("obeys-any-epoch", "a worker obeys deposed leaders, and does not tell what it has seen", {
-    worker: (options) => {
-      const seen = { highest: 0 };
-      return withWorkerFrames(() => ({
-        incoming: (frame) => {
-          seen.highest = Math.max(seen.highest, frame.epoch);
-          return { ...frame, epoch: seen.highest };
-        },
-        outgoing: (frame) =>
-          frame.kind === "worker.register"
-            ? { ...frame, epoch: 0, body: { ...(frame.body as object), highestEpoch: 0 } }
-            : { ...frame, epoch: 0 },
-      }))({ ...options, files: { ...options.files, identity: { ...options.files.identity, highestEpoch: 0 } } });
-    },
-  }),
   mutant("forgets-inventory", "a worker that starts again does not look at what it had launched", {
     worker: (options) => ({ ...options, launcher: { ...options.launcher, inventory: () => Promise.resolve([]) } }),
   }),
