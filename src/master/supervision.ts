@@ -71,7 +71,8 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
     return;
   }
   const { supervise, restart } = record.spec;
-  const policy = mustFinish ? patient(restart) : supervise ? restart : onlyLaunches(restart);
+  const _policy = mustFinish ? patient(restart) : supervise ? restart : onlyLaunches(restart);
+  const policy = mustFinish ? patient(record.spec.restart) : record.spec.restart;
   const verdict: Verdict =
     end.fault === "cluster"
       ? { restart: true, delayMs: 0, restartedAt: record.restartedAt }
@@ -140,8 +141,7 @@ export function lingerDriver(state: MasterState, step: Step, app: Application, p
     state.deadlines.add(step.now.instant + state.settings.stopGraceMs, { kind: "linger", processId, workerId });
 }
 
-function exhausted(app: Application, last: ErrorShape): ErrorShape {
-  const { maxRestarts, windowMs } = app.record.spec.restart;
+function exhausted(app: Application, { maxRestarts, windowMs }: RestartPolicy, last: ErrorShape): ErrorShape {
   const often = `${maxRestarts} ${maxRestarts === 1 ? "restart" : "restarts"} within ${Math.round(windowMs / 1000)} s`;
   return shape("RESTARTS_EXHAUSTED", `${app.id} has used up its ${often}; the last attempt: ${last.message}`, last.hint);
 }

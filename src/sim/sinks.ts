@@ -7,6 +7,7 @@
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { SinkConnector, SourceConnector, Split } from "../dataflow/connector.js";
+import { sleep } from "../env/clock.js";
 import type { JobInputs } from "../host/driver-inputs.js";
 import { outside } from "./marshal.js";
 import type { SinkCommitSeen } from "./observe.js";
@@ -23,8 +24,6 @@ export interface JobPlan {
   readonly commitFailShare: number;
   readonly commitMs: number;
 }
-
-const QUICK_MS = 2;
 
 export const SOURCE = "input";
 export const SINK = "output";
@@ -65,7 +64,7 @@ export class SinkWorld {
 
   /** An executor's subtask makes its part durable, not visible. */
   stage(process: SimProcess, applicationId: string, attempt: string, part: Staged): Promise<Staged> {
-    return this.later(process, "stage", QUICK_MS, () => {
+    return this.later(process, "stage", () => {
       const attempts = this.staged.get(applicationId) ?? new Map<string, Staged[]>();
       this.staged.set(applicationId, attempts);
       attempts.set(attempt, [...(attempts.get(attempt) ?? []), part]);
@@ -77,7 +76,7 @@ export class SinkWorld {
     return {
       bounded: true,
       enumerate: () =>
-        this.later(process, "enumerate", QUICK_MS, () => {
+        this.later(process, "enumerate", () => {
           const splits: Split[] = [];
           for (let index = 0; index < plan.splits; index += 1) splits.push({ id: `s${index}`, sizeHint: 1 });
           return { splits, totalRecords: plan.splits * 100, totalBytes: null };
@@ -88,15 +87,17 @@ export class SinkWorld {
 
   private sink(process: SimProcess, applicationId: string, plan: JobPlan): SinkConnector<unknown> {
     return {
-      begin: () => this.later(process, "begin sink", QUICK_MS, () => {}),
+      begin: () => this.later(process, "begin sink", () => {}),
       open: () => Promise.reject(new CodedError("SINK_FAILED", "a driver writes no records")),
-      commit: (committables, { attempt }) =>
-        this.later(process, "commit sink", plan.commitMs, () => {
+      commit: async (committables, { attempt }) => {
+        await sleep(process.clock, plan.commitMs * this.random.between(0.5, 1.5), new AbortController().signal);
+        await this.later(process, "commit sink", () => {
           if (this.random.chance(plan.commitFailShare)) throw new CodedError("SINK_FAILED", "the disk is full");
           this.makeVisible(process, applicationId, attempt, committables);
-        }),
+        });
+      },
       cleanUp: ({ keepAttempt, isOver }) =>
-        this.later(process, "clean up", QUICK_MS, () => {
+        this.later(process, "clean up", () => {
           const attempts = this.staged.get(applicationId);
           const removed = [...(attempts?.keys() ?? [])].filter(
             (attempt) =>
@@ -116,8 +117,8 @@ export class SinkWorld {
   }
 
   /** What a process asked for just before its death happens or not. */
-  private later<T>(process: SimProcess, label: string, meanMs: number, act: () => T): Promise<T> {
-    return outside(this.options.world, process, label, this.random.between(meanMs / 2, meanMs * 2), () => {
+  private later<T>(process: SimProcess, label: string, act: () => T): Promise<T> {
+    return outside(this.options.world, process, label, this.random.between(0.5, 5), () => {
       if (process.state === "dead" && this.random.chance(0.5)) throw new CodedError("ABORTED", "its process is gone");
       return act();
     });
