@@ -71,8 +71,7 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
     return;
   }
   const { supervise, restart } = record.spec;
-  const _policy = mustFinish ? patient(restart) : supervise ? restart : onlyLaunches(restart);
-  const policy = mustFinish ? patient(record.spec.restart) : record.spec.restart;
+  const policy = mustFinish ? patient(restart) : supervise ? restart : onlyLaunches(restart);
   const verdict: Verdict =
     end.fault === "cluster"
       ? { restart: true, delayMs: 0, restartedAt: record.restartedAt }
@@ -80,7 +79,7 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
   if (!verdict.restart) {
     finishApplication(state, step, app, {
       state: "failed",
-      reason: supervise || mustFinish ? exhausted(app, end.reason) : end.reason,
+      reason: supervise || mustFinish ? exhausted(app, policy, end.reason) : end.reason,
       exitCode: end.exitCode,
       result: null,
     });
