@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { build } from "esbuild";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -55,8 +55,11 @@ test("a process runs on when its worker is killed, is adopted by the next one, a
 
 test("an adopted process is stopped as one's own", async () => {
   await kill(
-    await launchElsewhere(bench, [program("p", ["sh", "-c", "trap '' TERM; setsid sleep 600 & while :; do sleep 1; done"])]),
+    await launchElsewhere(bench, [
+      program("p", ["sh", "-c", "trap '' TERM; setsid sleep 600 & touch ready; while :; do sleep 1; done"]),
+    ]),
   );
+  await until("the program to ignore polite signals", () => existsSync(path.join(folder("p"), "work/ready")));
   const launcher = bench.open();
   await launcher.stop("p", 100, "cancelled");
   expect(bench.ends.get("p")).toEqual({ exitCode: null, signal: "SIGKILL", reason: "stopped: cancelled" });
