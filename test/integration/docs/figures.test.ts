@@ -38,7 +38,10 @@ const user = exponential(USER_STRATEGY);
 const FIGURES: readonly (readonly [document: string, sentence: string])[] = [
   ["job-guide.md", `at most \`maxBuildRecords\` (${count(DEFAULT_JOIN_LIMIT)}) in one subtask`],
   ["job-guide.md", `It holds at most \`maxRecords\` (${count(DEFAULT_SORT_LIMIT)})`],
-  ["job-guide.md", `at most \`maxRecords\` (${count(DEFAULT_COLLECT_LIMIT)}) of all subtasks together, and on a cluster ${kib(MAX_RESULT_BYTES)} as JSON`],
+  [
+    "job-guide.md",
+    `at most \`maxRecords\` (${count(DEFAULT_COLLECT_LIMIT)}) of all subtasks together, and on a cluster ${kib(MAX_RESULT_BYTES)} as JSON`,
+  ],
   ["job-guide.md", `at most ${count(COMBINE_MAX_KEYS)} keys`],
   ["job-guide.md", `| parallelism of a job | ${MAX_PARALLELISM} |`],
   ["job-guide.md", `| time and memory to plan a job | ${seconds(PLAN_TIMEOUT_MS)}, `],
