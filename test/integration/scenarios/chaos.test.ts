@@ -8,10 +8,10 @@ import { expect } from "vitest";
 import type { ApplicationView } from "../../../src/wire/views.js";
 import { until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
-import { expectBuckets, isAlive, jobFile, jobWords, kill, programSpec, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, jobFile, jobWords, kill, programSpec, type Stage, scenario } from "../../support/scenario.js";
 
 const SEED = Number(process.env.HOLDFAST_CHAOS_SEED ?? 1);
-const CHAOS_MS = Number(process.env.HOLDFAST_CHAOS_SECONDS ?? 20) * 1_000;
+const CHAOS_MS = Number(process.env.HOLDFAST_CHAOS_SECONDS ?? 15) * 1_000;
 const JOB_COUNT = 3_000;
 const SETTLE_MS = 60_000;
 const WORKERS = 3;
@@ -87,19 +87,21 @@ async function faults(chaos: Chaos): Promise<void> {
   const { stage, chance } = chaos;
   const endAt = performance.now() + CHAOS_MS;
   const kinds = [
-    killLeader,
-    killLeader,
+    killMaster,
+    killMaster,
     restartWorker,
     restartWorker,
     stopSome,
     stopSome,
     killProcess,
     killProcess,
+    stopProcess,
+    killMachine,
     killAllMasters,
   ];
   while (performance.now() < endAt) {
     await pause(200 + chance(1_000));
-    const fault = kinds[chance(kinds.length)] ?? killLeader;
+    const fault = kinds[chance(kinds.length)] ?? killMaster;
     const what = await fault(chaos);
     chaos.told.push(`${new Date().toISOString().slice(11, 23)} ${what}`);
   }
@@ -107,8 +109,7 @@ async function faults(chaos: Chaos): Promise<void> {
   while (chaos.masters.size < 3) chaos.masters.add(stage.master());
 }
 
-async function killLeader(chaos: Chaos): Promise<string> {
-  // Whoever leads now: the one whose log says so last is not asked, because clients may be without a leader.
+async function killMaster(chaos: Chaos): Promise<string> {
   const victim = pick(chaos, chaos.masters);
   if (victim === undefined) return "no master to kill";
   chaos.masters.delete(victim);
@@ -143,20 +144,51 @@ async function stopSome(chaos: Chaos): Promise<string> {
   return `stopped ${victim.name} for ${forMs} ms`;
 }
 
-/** A driver, an executor or a program. */
-async function killProcess(chaos: Chaos): Promise<string> {
+/** A driver, an executor or a supervised program. */
+function victimProcess(chaos: Chaos): { readonly pid: number; readonly line: string } | undefined {
   const candidates = chaos.stage.cluster
     .leftovers()
     .filter((line) => /runner\.mjs (driver|executor)|SUPERVISED/.test(line) && !line.includes("keeper"));
-  const victim = pick(chaos, candidates);
-  const pid = Number(victim?.split(" ")[0]);
-  if (victim === undefined || !isAlive(pid)) return "no process to kill";
+  const line = pick(chaos, candidates);
+  return line === undefined ? undefined : { pid: Number(line.split(" ")[0]), line: line.slice(0, 120) };
+}
+
+async function killProcess(chaos: Chaos): Promise<string> {
+  const victim = victimProcess(chaos);
+  if (victim === undefined) return "no process to kill";
+  signal(victim.pid, "SIGKILL");
+  return `killed ${victim.line}`;
+}
+
+async function stopProcess(chaos: Chaos): Promise<string> {
+  const victim = victimProcess(chaos);
+  if (victim === undefined) return "no process to stop";
+  const forMs = 100 + chaos.chance(3_000);
+  signal(victim.pid, "SIGSTOP");
+  setTimeout(() => signal(victim.pid, "SIGCONT"), forMs);
+  return `stopped for ${forMs} ms ${victim.line}`;
+}
+
+/** A worker and all that runs on it, at once. */
+async function killMachine(chaos: Chaos): Promise<string> {
+  const [place, worker] = pick(chaos, chaos.workers) ?? [];
+  if (place === undefined || worker === undefined) return "no machine to kill";
+  worker.signal("SIGKILL");
+  for (const line of chaos.stage.cluster.leftovers().filter((one) => one.includes(`${place}/`) && !one.includes("master")))
+    signal(Number(line.split(" ")[0]), "SIGKILL");
+  await worker.exited;
+  await pause(chaos.chance(3_000));
+  startWorker(chaos, place);
+  return `killed the machine of ${worker.name}`;
+}
+
+/** It may be gone. */
+function signal(pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    return "a process was gone before it was killed";
+    process.kill(pid, name);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
   }
-  return `killed ${victim.slice(0, 120)}`;
 }
 
 // ------------------------------------------------------------------------------------------------------------------ load

@@ -120,7 +120,7 @@ scenario(
   async (stage) => {
     stage.masters(2);
     stage.workers(2);
-    const [program, job] = await Promise.all([stage.ticker(), stage.slowJob("through", 30_000, 1_000)]);
+    const [program, job] = await Promise.all([stage.ticker(), stage.slowJob("through", 22_000, 1_000)]);
     const [ofProgram, ofJob] = await Promise.all([stage.footprint(program), stage.footprint(job)]);
     const { masters } = await stage.valid(2, 2);
     const standby = stage.process(masters.find((master) => master.state === "STANDBY")?.pid);
@@ -160,7 +160,7 @@ scenario(
     expect(await stage.status("once")).toMatchObject({ state: "finished", attempt: 1 });
     expect(stage.text("once")).toBe("ran\n");
     expect(await stage.ended(job)).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
-    expectBuckets(stage.cluster.file("through"), 30_000);
+    expectBuckets(stage.cluster.file("through"), 22_000);
   },
   { timeoutMs: 90_000 },
 );
@@ -194,6 +194,31 @@ scenario(
     expect(seen.filter(({ kind }) => kind === "leader.elected").map(({ epoch }) => epoch)).toEqual([1, 2]);
     events.signal("SIGINT");
     await events.ended;
+  },
+);
+
+scenario(
+  "while RECOVERING submissions are taken, durable, and started on the workers that are back; nobody waits for a dead one",
+  async (stage) => {
+    const patient = ["--worker-deadline", "8s", "--recovery-deadline", "10s"];
+    for (let count = 0; count < 2; count++) stage.master({ args: patient });
+    const dead = stage.worker();
+    stage.worker();
+    await stage.valid(2, 2);
+    await Promise.all([stage.killLeader(), kill(dead)]);
+    const key = "meanwhile";
+    await stage.program(["sh", "-c", "sleep 100"], {}, key);
+    await stage.runs(key);
+    const quick = await stage.ended(await stage.program(["true"]));
+    expect(quick.state).toBe("finished");
+    expect(await stage.view()).toMatchObject({ state: "RECOVERING", epoch: 2 });
+    // What was taken then survives the death of that leader, too.
+    await stage.killLeader();
+    stage.master({ args: patient });
+    expect(await stage.status(key)).toMatchObject({ state: "running", attempt: 1 });
+    expect(await stage.status(quick.id)).toMatchObject({ state: "finished" });
+    expect(await stage.view()).toMatchObject({ state: "RECOVERING", epoch: 3 });
+    await stage.valid(1, 1);
   },
 );
 
