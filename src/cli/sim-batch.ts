@@ -15,6 +15,7 @@ export interface Outcome extends Task {
   readonly traceHash: string;
   readonly events: number;
   readonly virtualMs: number;
+  /** Of one core: other programs on the machine make it no longer. */
   readonly realMs: number;
   readonly coverage: readonly (readonly [RareState, number])[];
 }
@@ -57,6 +58,8 @@ function runChild(next: () => Task | undefined, done: (outcome: Outcome) => void
 /** In the child: one task after the other, until the parent has no more. */
 export function runAsChild(): void {
   prepareProcess();
+  // Nobody reads the stacks of the many errors that are part of a run; a replay has them.
+  Error.stackTraceLimit = 0;
   let running: Promise<void> = Promise.resolve();
   process.on("message", (task: Task) => {
     running = running.then(async () => {
@@ -68,8 +71,9 @@ export function runAsChild(): void {
 }
 
 export async function outcomeOf({ seed, mutant }: Task): Promise<Outcome> {
-  const startedAt = performance.now();
+  const startedAt = process.cpuUsage();
   const { violation, traceHash, events, virtualMs, coverage } = await runOne(seed, mutant);
-  const realMs = performance.now() - startedAt;
+  const { user, system } = process.cpuUsage(startedAt);
+  const realMs = (user + system) / 1000;
   return { seed, mutant, violation: violation?.message ?? null, traceHash, events, virtualMs, realMs, coverage: [...coverage] };
 }

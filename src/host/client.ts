@@ -42,6 +42,8 @@ export interface ClientOptions {
   readonly signal: AbortSignal;
   /** How long `connectClient` waits for a leader; Infinity: until the signal. */
   readonly timeoutMs: number;
+  readonly heartbeatMs?: number;
+  readonly silenceMs?: number;
   /** For people: what the client waits for. */
   onLooking?(looking: Looking): void;
 }
@@ -95,8 +97,8 @@ export function startClient(options: ClientOptions): Client & { connected(option
       env,
       epoch: () => slot.epoch(),
       incoming: {},
-      heartbeatMs: DEFAULT_HEARTBEAT_MS,
-      silenceMs: DEFAULT_SILENCE_MS,
+      heartbeatMs: options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
+      silenceMs: options.silenceMs ?? DEFAULT_SILENCE_MS,
       role: "client",
       id,
       scope: CLUSTER_SCOPE,

@@ -58,6 +58,9 @@ export interface ExecutorHostOptions {
   readonly graphHash: string;
   readonly startSlice: (order: SliceOrder, calls: SliceCalls) => StartedSlice;
   readonly limits?: Partial<ExecutorLimits>;
+  /** Of the link to the driver. */
+  readonly heartbeatMs?: number;
+  readonly silenceMs?: number;
 }
 
 export interface ExecutorEnd {
@@ -159,8 +162,8 @@ class ExecutorHost {
         clusterId: null,
         epoch: () => 0,
         incoming: driverToExecutor,
-        heartbeatMs: DEFAULT_HEARTBEAT_MS,
-        silenceMs: DEFAULT_SILENCE_MS,
+        heartbeatMs: this.options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
+        silenceMs: this.options.silenceMs ?? DEFAULT_SILENCE_MS,
         connectTimeoutMs: DIAL_TIMEOUT_MS,
         signal: this.work.signal,
       });

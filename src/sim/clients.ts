@@ -88,6 +88,7 @@ export class ClientSlot {
       masterUrl: this.cluster.masterUrl,
       readFile: this.cluster.readFile,
       secret: this.cluster.secret,
+      ...this.cluster.options.heartbeats,
       signal: this.signal,
       timeoutMs: CALL_MS,
     });
@@ -292,7 +293,7 @@ export async function inspect(cluster: Cluster): Promise<void> {
     const options = { signal: new AbortController().signal, timeoutMs: INSPECT_MS };
     const env = cluster.env(process);
     const { masterUrl, readFile, secret } = cluster;
-    const client = startClient({ env, masterUrl, readFile, secret, ...options });
+    const client = startClient({ env, masterUrl, readFile, secret, ...cluster.options.heartbeats, ...options });
     for (;;) {
       // Without recovery there may be applications that their users gave up, and submitted again.
       const { applications } = await client.call("list", {}, options);

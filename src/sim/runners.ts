@@ -169,6 +169,7 @@ function startJobExecutor(world: RunnerWorld, start: RunnerStart): Running {
       driverAddress,
       dataAddress: exchanges.address,
       graphHash: application.spec.job?.graphHash ?? "",
+      ...world.heartbeats,
       startSlice: (order, calls) => startSlice(world, start, order, calls),
     });
     terminate = (reason) => executor.terminate(reason);
