@@ -214,11 +214,17 @@ function crashed(driver: DriverState, error: ErrorShape): void {
   finishUp(driver, { outcome: "failed", reason: error, result: null, restart: true });
 }
 
+/** The decision may be durable already: what is staged is needed by whoever finishes it, so nothing is removed. */
+function leaveUndecided(driver: DriverState, reason: string): void {
+  dismissAll(driver, reason);
+  finishUp(driver, quit(reason));
+}
+
 function stop(driver: DriverState, event: EventOf<"stop">): void {
   driver.toldToGo = true;
   if (event.mode === "cancel") driver.cancelReason = event.reason;
   const { phase } = driver;
   if (isUndecided(driver)) beginEnding(driver, event.mode === "cancel" ? cancelled(event.reason) : quit(event.reason));
-  else if (phase.kind === "deciding" && event.mode === "quit") beginEnding(driver, quit(event.reason));
+  else if (phase.kind === "deciding" && event.mode === "quit") leaveUndecided(driver, event.reason);
   else if (phase.kind === "reporting") driver.phase = { ...phase, giveUpAt: driver.now + driver.config.limits.cleanUpMs };
 }
