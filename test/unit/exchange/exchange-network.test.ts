@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
 import { FRAME_HEADER_BYTES } from "../../../src/executor/run/exchange/index.js";
 import { settle } from "../../support/manual-clock.js";
-import { channel, drain, fill, isPending, openPair, openStage } from "./support.js";
+import { channel, dialAs, drain, fill, isPending, openPair, openStage } from "./support.js";
 
 const numbered = (batch: number) => [{ batch, text: `record ${batch}` }];
 const lost = (processId: string) => ({ code: "EXECUTOR_LOST", message: expect.stringContaining(processId) });
@@ -407,6 +407,35 @@ describe("a neighbour that fails", () => {
     await next.send([2], 0, 1);
     next.end();
     expect(await drain(input)).toEqual([[2], null]);
+  });
+
+  test("a connection that was given up before it carried anything is no failure; the next one takes its place", async () => {
+    const stage = await openStage(2);
+    const [sender, receiver] = [stage.at(0), stage.at(1).open()];
+    const input = receiver.input([channel(0, 1)]);
+    // As a busy event loop finds them later: one that has ended, and one whose end it has not seen.
+    const dialler = { processId: sender.processId, attempt: "1.1", try: 1 };
+    (await dialAs(stage.env.transport, stage.at(1).dataAddress, dialler)).destroy();
+    await settle();
+    const unseen = await dialAs(stage.env.transport, stage.at(1).dataAddress, dialler);
+    await settle();
+    const output = sender.open().output(channel(0, 1));
+    await settle();
+    expect(await isPending(unseen.ended)).toBe(false);
+    await output.send([1], 0, 1);
+    output.end();
+    expect(await drain(input)).toEqual([[1], null]);
+    expect(stage.at(1).refused).toEqual([]);
+  });
+
+  test("a second connection beside one that carries batches is refused", async () => {
+    const { env, at, output, input } = await openPair();
+    const second = await dialAs(env.transport, at(1).dataAddress, { processId: "executor-0", attempt: "1.1", try: 1 });
+    await settle();
+    expect(await isPending(second.ended)).toBe(false);
+    expect(at(1).refused).toEqual(["it is connected already"]);
+    await output.send([1], 0, 1);
+    expect(await drain(input)).toEqual([[1]]);
   });
 
   test("one that has left without a channel that is waited for is lost", async () => {

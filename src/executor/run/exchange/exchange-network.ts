@@ -3,7 +3,8 @@
  * direction. Channels within this process stay in it, unencoded.
  *
  * Invariants:
- *   1. A broken connection, bytes that are none, or a neighbour's failure fail the network with EXECUTOR_LOST, which names the neighbour.
+ *   1. A broken connection, bytes that are none, or a neighbour's failure fail the network with EXECUTOR_LOST, which names the neighbour. (A
+ *      connection that ends before it has carried a frame is none: its dialler gave it up and dials again, or tells its own failure.)
  *   2. `close()` without a reason, once every channel has ended, resolves when all receivers have everything, and rejects when one is lost.
  *      It waits as long as they live: the driver judges their lives, and closes with a reason.
  *   3. In any other case `close` drops what is under way, and tells the neighbours why. After it no connection of the try is open.
@@ -102,7 +103,9 @@ export class PeerExchangeNetwork implements PeerNetwork {
     const subtask = this.options.peers.findIndex((peer) => peer.processId === processId);
     if (subtask < 0 || subtask === this.options.subtask) return "it has no part in the try";
     if (this.over || this.failure !== null) return "the try is over";
-    if (this.receivers.has(subtask)) return "it is connected already";
+    const earlier = this.receivers.get(subtask);
+    if (earlier !== undefined && !earlier.isSilent) return "it is connected already";
+    earlier?.giveUp();
     const receiver = new ReceivingPeer({
       connection,
       fromSubtask: subtask,
@@ -110,6 +113,9 @@ export class PeerExchangeNetwork implements PeerNetwork {
       inboxOf: (id) => this.inboxOf(id),
       onFailed: (cause) => this.lost(subtask, `The exchange with executor ${processId} broke`, cause),
       onPeerFailed: (cause) => this.lost(subtask, `Executor ${processId} has stopped`, cause),
+      onGivenUp: () => {
+        if (this.receivers.get(subtask) === receiver) this.receivers.delete(subtask);
+      },
       onFinished: () => {
         this.finished.add(subtask);
         this.expectComplete(subtask);

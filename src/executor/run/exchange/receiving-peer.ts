@@ -2,6 +2,9 @@
  * One connection that another executor of the try has made to send its batches through.
  *
  * Boundary: reads frames and checks them; what they carry goes to inboxes. It never pauses the connection: credits bound what waits.
+ *
+ * States: silent -> open -> finished | failed. A silent one has sent nothing yet: its dialler may have given it up while this event loop was
+ * busy, and dials again. So its end is no failure, and nothing is lost with it.
  */
 import { CodedError } from "../../../base/errors.js";
 import type { ChannelId } from "../network.js";
@@ -27,6 +30,8 @@ export interface ReceivingPeerOptions {
   /** The connection, or what came from it, is broken. Returns what the network failed with. */
   readonly onFailed: (cause: CodedError) => CodedError;
   readonly onPeerFailed: (cause: CodedError) => void;
+  /** It ended before it had sent anything. */
+  readonly onGivenUp: () => void;
   /** It has sent everything. */
   readonly onFinished: () => void;
 }
@@ -34,7 +39,7 @@ export interface ReceivingPeerOptions {
 export class ReceivingPeer implements InboxSource {
   private readonly options: ReceivingPeerOptions;
   private readonly inboxes: Inbox[] = [];
-  private state: "open" | "finished" | "failed" = "open";
+  private state: "silent" | "open" | "finished" | "failed" = "silent";
 
   constructor(options: ReceivingPeerOptions) {
     this.options = options;
@@ -46,6 +51,16 @@ export class ReceivingPeer implements InboxSource {
     connection.ended.then((reason) => this.broken(reason));
     connection.onFrame((frame) => this.onFrame(frame));
     connection.resume();
+  }
+
+  get isSilent(): boolean {
+    return this.state === "silent";
+  }
+
+  /** Of a silent one, whose dialler has made another connection. */
+  giveUp(): void {
+    this.state = "failed";
+    this.options.connection.destroy();
   }
 
   /** All channels that were announced have ended. */
@@ -66,19 +81,24 @@ export class ReceivingPeer implements InboxSource {
 
   /** This side needs nothing more: everything has arrived. */
   finish(): void {
-    if (this.state === "open") this.options.connection.send(controlFrame(FrameKind.GOODBYE));
+    if (this.isConnected) this.options.connection.send(controlFrame(FrameKind.GOODBYE));
     this.state = "finished";
     this.options.connection.close();
   }
 
   abort(error: CodedError): void {
-    if (this.state === "open") this.options.connection.send(failureFrame(error.toShape()));
+    if (this.isConnected) this.options.connection.send(failureFrame(error.toShape()));
     this.state = "failed";
     this.options.connection.close();
   }
 
+  private get isConnected(): boolean {
+    return this.state === "silent" || this.state === "open";
+  }
+
   private onFrame(frame: Uint8Array): void {
-    if (this.state !== "open") return;
+    if (!this.isConnected) return;
+    this.state = "open";
     try {
       this.read(frame);
     } catch (thrown) {
@@ -130,8 +150,10 @@ export class ReceivingPeer implements InboxSource {
   }
 
   private broken(reason: CodedError): void {
-    if (this.state !== "open") return;
+    if (!this.isConnected) return;
+    const wasSilent = this.isSilent;
     this.state = "failed";
-    this.options.onFailed(reason);
+    if (wasSilent) this.options.onGivenUp();
+    else this.options.onFailed(reason);
   }
 }
