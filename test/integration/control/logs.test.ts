@@ -66,7 +66,8 @@ scenario(
     // A leader that cannot write any more is deposed: it says so, and stands in line again.
     const { bavail, bsize } = statfsSync(disk);
     writeFileSync(path.join(disk, "filler"), Buffer.alloc(bavail * bsize));
-    const submitted = stage.start(["submit", "--timeout", "60s", "--wait", "--", "true"]);
+    // Free space is looked at again half a second after the last look at the latest: if the submission comes before, the end of its program does not.
+    const submitted = stage.start(["submit", "--timeout", "60s", "--wait", "--", "sleep", "1"]);
     await until("the leader to be deposed", () => /Deposed from epoch 2/.test(second.log()));
     rmSync(path.join(disk, "filler"));
     expect(await submitted.ended).toMatchObject({ exitCode: 0 });
