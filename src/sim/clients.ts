@@ -15,6 +15,7 @@ import type { SimProcess } from "./world.js";
 
 const CALL_MS = 20_000;
 const RETRY_MS = 500;
+const KEPT = 1_000;
 
 /** What is known of a submission outside all processes: the account that checkers compare with. */
 export interface Account {
@@ -157,7 +158,9 @@ export class ClientSlot {
     const { submitAtMs, repeatAfterMs } = account.submission;
     const { clock } = client.env;
     await sleep(clock, Math.max(0, submitAtMs + (repeatAfterMs ?? 0) - clock.now()), this.signal);
-    if (account.finalState !== null && this.cluster.options.mode === "none") return;
+    // Where it may be forgotten already, sending it again would make another one.
+    const { mode, settings } = this.cluster.options;
+    if (account.finalState !== null && (mode === "none" || (settings.maxFinished ?? KEPT) < KEPT)) return;
     await this.submit(process, client, account);
   }
 

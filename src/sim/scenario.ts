@@ -65,7 +65,7 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
     const isOver = () =>
       clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
     const isDone = await world.runUntil(options.safetyMs + options.livenessMs, isOver);
-    if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(clients, cluster)}`);
+    if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(clients, cluster, history)}`);
     await inspect(cluster);
     cluster.tell((observer) => observer.finished?.());
     world.throwIfFailed();
@@ -102,11 +102,14 @@ function createClients(cluster: Cluster): readonly ClientSlot[] {
   });
 }
 
-function unfinished(clients: readonly ClientSlot[], cluster: Cluster): string {
+function unfinished(clients: readonly ClientSlot[], cluster: Cluster, history: HistoryFollower): string {
   const applications = clients.flatMap(({ accounts }) =>
     accounts
       .filter(({ finalState }) => finalState === null)
-      .map(({ submission, id }) => `${submission.key} (${id ?? "not submitted"})`),
+      .map(({ submission, id }) => {
+        const { state, attempt, reason } = history.applications.get(id ?? "") ?? { state: "unknown", attempt: 0, reason: null };
+        return `${submission.key} (${id ?? "not submitted"}: ${state}, attempt ${attempt}${reason === null ? "" : `, ${reason.message}`})`;
+      }),
   );
   const processes = cluster.workers.flatMap(({ disk }) => disk.living().map(({ processId }) => processId));
   return `applications ${applications.join(", ") || "none"}; processes ${processes.join(", ") || "none"}`;
