@@ -78,6 +78,8 @@ export interface Interrupt {
   readonly signal: AbortSignal;
   /** The signal's name once it came. */
   readonly name: () => "SIGINT" | "SIGTERM" | null;
+  /** As the first one, from elsewhere than the terminal: a signal that comes too is not the second. */
+  ask(name: "SIGINT" | "SIGTERM"): void;
   dispose(): void;
 }
 
@@ -87,10 +89,15 @@ export function onInterrupt(): Interrupt {
   // Reading the logs of many processes waits for each of them: that many listeners are no leak, which Node would warn of.
   setMaxListeners(0, controller.signal);
   let came: "SIGINT" | "SIGTERM" | null = null;
+  let signalled = false;
+  const ask = (name: "SIGINT" | "SIGTERM") => {
+    came ??= name;
+    controller.abort(new CodedError("ABORTED", `Interrupted by ${came}.`));
+  };
   const on = (name: "SIGINT" | "SIGTERM") => () => {
-    if (came !== null) process.exit(name === "SIGINT" ? 130 : 143);
-    came = name;
-    controller.abort(new CodedError("ABORTED", `Interrupted by ${name}.`));
+    if (signalled) process.exit(name === "SIGINT" ? 130 : 143);
+    signalled = true;
+    ask(name);
   };
   const onInt = on("SIGINT");
   const onTerm = on("SIGTERM");
@@ -99,6 +106,7 @@ export function onInterrupt(): Interrupt {
   return {
     signal: controller.signal,
     name: () => came,
+    ask,
     dispose: () => {
       process.off("SIGINT", onInt);
       process.off("SIGTERM", onTerm);

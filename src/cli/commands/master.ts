@@ -6,11 +6,13 @@ import { runMasterHost } from "../../host/master-host.js";
 import { DEFAULT_MASTER_SETTINGS } from "../../master/settings.js";
 import { advertise } from "../../node/advertise-file.js";
 import { createNodeRandom } from "../../node/env.js";
-import { newCommand, onInterrupt } from "../command.js";
+import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs } from "../parse.js";
 import { openRecovery } from "../recovery.js";
 import { rehearseOnStandby } from "../rehearsal.js";
+import { attachToSupervisor, type Supervised } from "../supervised.js";
+import { DEFAULT_HUNG_AFTER_MS, MAX_HUNG_AFTER_MS, MIN_HUNG_AFTER_MS } from "../supervisor-line.js";
 
 interface MasterOptions extends DaemonOptions {
   readonly recovery: string;
@@ -23,6 +25,7 @@ interface MasterOptions extends DaemonOptions {
   readonly recoveryDeadline: string;
   readonly stopGrace: string;
   readonly maxFinished: string;
+  readonly hungAfter: string;
 }
 
 export function command(): Command {
@@ -43,11 +46,25 @@ export function command(): Command {
     .option("--recovery-deadline <duration>", "longest wait for workers after a take-over", `${settings.recoveryDeadlineMs}ms`)
     .option("--stop-grace <duration>", "between the polite signal and the kill", `${settings.stopGraceMs}ms`)
     .option("--max-finished <count>", "ended applications that are kept", String(settings.maxFinished))
-    .action(master);
+    .option("--hung-after <duration>", "silence of its event loop after which it is killed", `${DEFAULT_HUNG_AFTER_MS}ms`)
+    .option("--no-supervisor", "run without the parent that restarts it and notices a hang")
+    .action(supervised);
 }
 
-async function master(options: MasterOptions): Promise<void> {
+/** What its parent has to know of its end: an error of ours is worth another try, one of the user's is not. */
+async function supervised(options: MasterOptions): Promise<void> {
   const interrupt = onInterrupt();
+  const parent = attachToSupervisor((name) => interrupt.ask(name));
+  try {
+    await master(options, interrupt, parent);
+    parent?.over();
+  } catch (thrown) {
+    if (CodedError.from(thrown).code !== "INTERNAL") parent?.over();
+    throw thrown;
+  }
+}
+
+async function master(options: MasterOptions, interrupt: Interrupt, parent: Supervised | null): Promise<void> {
   const masterId = `master-${randomId(createNodeRandom(), 8)}`;
   const { env, secret } = await prepareDaemon("master", masterId, options);
   const settings = {
@@ -58,6 +75,8 @@ async function master(options: MasterOptions): Promise<void> {
     stopGraceMs: parseDurationMs("--stop-grace", options.stopGrace),
     maxFinished: parseCount("--max-finished", options.maxFinished, { min: 1, max: 1_000_000 }),
   };
+  const hungAfterMs = parseHungAfter(options.hungAfter);
+  parent?.up({ hungAfterMs, logFormat: options.logFormat === "json" ? "json" : "text" });
   const recovery = await openRecovery(options.recovery, options.storage, env);
   const rehearsal = recovery.mode === "store" ? rehearseOnStandby(env) : null;
   try {
@@ -91,6 +110,12 @@ async function master(options: MasterOptions): Promise<void> {
     await rehearsal?.ended;
     await recovery.close();
   }
+}
+
+function parseHungAfter(text: string): number {
+  const hungAfterMs = parseDurationMs("--hung-after", text);
+  if (hungAfterMs >= MIN_HUNG_AFTER_MS && hungAfterMs <= MAX_HUNG_AFTER_MS) return hungAfterMs;
+  throw new CodedError("INVALID_ARGUMENT", `--hung-after is "${text}"; it has to be ${MIN_HUNG_AFTER_MS} ms to 60 s.`);
 }
 
 /** Resolves at the interrupt; rejects when the role ends by itself. */
