@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   STORE_UNUSABLE: facts("no", 4),
   STORE_FORMAT: facts("no", 4),
   RECORD_QUARANTINED: facts("no", 4),
+  NO_STANDBY: facts("no", 4),
   // Reaching another process
   NO_MASTER: facts("same-request", 3),
   CONNECTION_REFUSED: facts("after-leader-lookup", 3),

@@ -61,6 +61,8 @@ export async function superviseMaster(argv: readonly string[]): Promise<number> 
     else child?.kill();
     wake();
   };
+  // A log that nobody reads any more must not end a master.
+  process.stderr.on("error", () => {});
   process.on("SIGTERM", on("SIGTERM"));
   process.on("SIGINT", on("SIGINT"));
   const stopped = () => asked as Asked | null;
@@ -195,9 +197,5 @@ function say(settings: SupervisedSettings | null, sentence: string): void {
     settings?.logFormat === "json"
       ? JSON.stringify({ level: 40, time, role: "supervisor", id: String(process.pid), msg: sentence })
       : `${time.slice(11, 23)} supervisor ${process.pid}  WARN ${sentence}`;
-  try {
-    process.stderr.write(`${line}\n`);
-  } catch {
-    // A log that nobody reads must not end a master.
-  }
+  process.stderr.write(`${line}\n`);
 }

@@ -1,12 +1,14 @@
 /**
  * Where messages to a master are sorted: bytes are served here, what is for the leader goes to its core, and a standby answers by itself.
  *
- * Invariant: a request is answered by exactly one of them, or its link ends.
+ * Invariants:
+ *   1. A request is answered by exactly one of them, or its link ends.
+ *   2. A leader that is not certain any more that it leads (its session's local deadline has passed) answers nothing as the leader.
  */
 import { CodedError } from "../base/errors.js";
 import type { MasterEvent } from "../master/effects.js";
 import { isOperation } from "../master/operations.js";
-import { OPERATIONS, type OperationInput } from "../wire/operations.js";
+import { OPERATIONS, type OperationInput, type OperationOutput } from "../wire/operations.js";
 import type { ClusterView, MasterState } from "../wire/views.js";
 import type { From } from "./inbox.js";
 import type { Link, LinkMessage } from "./link.js";
@@ -33,6 +35,7 @@ export interface MasterDeskOptions {
   /** As a standby knows it. */
   leader(): LeaderSeen | null;
   leaderLink(): Link | null;
+  handOver(input: OperationInput<"handover">): Promise<OperationOutput<"handover">>;
   readonly signal: AbortSignal;
 }
 
@@ -45,13 +48,16 @@ export function createMasterDesk(options: MasterDeskOptions): MasterDesk {
   return {
     take(link, { kind, body, requestId, sizeBytes }) {
       const leading = options.leading();
+      const isInDoubt = leading?.active() === false;
       if (requestId !== null && isOperation(kind) && !mayAsk(link.peer, kind)) {
         const message = `a ${link.peer.role} with the key of ${link.peer.scope} may not ask for ${kind}`;
         link.replyError(requestId, new CodedError("FORBIDDEN", message).toShape());
       } else if (kind === "artifact.get" && requestId !== null) {
         answer(link, requestId, artifacts.get(body as OperationInput<"artifact.get">));
-      } else if (leading === null) {
+      } else if (leading === null || (isInDoubt && requestId !== null)) {
         answerAsStandby(options, link, kind, requestId);
+      } else if (kind === "handover" && requestId !== null) {
+        answer(link, requestId, options.handOver(body as OperationInput<"handover">));
       } else if (kind === "artifact.put" && requestId !== null) {
         answer(link, requestId, artifacts.put(body as OperationInput<"artifact.put">));
       } else {

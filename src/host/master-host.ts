@@ -4,7 +4,7 @@
  *   STANDBY --epoch won--> RECOVERING --core--> ALIVE --fenced, session over, disk failed, resigned--> STANDBY
  *
  * The process does not exit when it is deposed: the core is discarded, the links of workers, drivers and clients are closed (they find the next
- * leader by themselves), and it stands in line again.
+ * leader by themselves), and it stands in line again. After a planned hand-over it lets the others go first (hold-back.ts).
  *
  * Invariants:
  *   1. A standby is never silent: it answers `cluster` with what the leader says, and everything else with NOT_LEADER and the leader's address.
@@ -13,63 +13,36 @@
  */
 import { CodedError, hasCode } from "../base/errors.js";
 import { campaign, type Leadership } from "../coordination/leadership.js";
-import type { BlobStore } from "../env/blob-store.js";
+import { untilAborted } from "../coordination/until-aborted.js";
 import { sleep } from "../env/clock.js";
-import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
-import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
+import type { MasterSettings } from "../master/settings.js";
 import { type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
+import { leaderToStandby } from "../wire/master-messages.js";
+import type { OperationInput, OperationOutput } from "../wire/operations.js";
 import type { MasterState } from "../wire/views.js";
-import type { Link } from "./link.js";
+import { createElectionPace, type ElectionPace, type LeadershipEnd } from "./election-pace.js";
+import { createHoldBack } from "./hold-back.js";
+import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.js";
+import type { Link, LinkMessage } from "./link.js";
 import { dialLink } from "./link-handshake.js";
 import { keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
+import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
-import { MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
+import { MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
+import { type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
 import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
 
-export interface MasterHostOptions {
-  readonly env: Env;
-  /** `[A-Za-z0-9._-]{1,128}`, unique among the cluster's masters. */
-  readonly masterId: string;
-  readonly pid: number;
-  /** `host:port`; port 0 chooses one. */
-  readonly listen: string;
-  /** What others are told instead of the address listened on. */
-  readonly publicAddress?: string;
-  readonly store: CoordinationStore;
-  /** none: the store forgets with this process, and what runs is rebuilt from reports. */
-  readonly mode: "none" | "store";
-  readonly blobs: BlobStore;
-  readonly secret: Uint8Array | null;
-  readonly settings?: Partial<MasterSettings>;
-  /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */
-  readonly clusterId?: string;
-  readonly sessionTtlMs?: number;
-  readonly onState?: (state: MasterState, epoch: number) => void;
-}
-
-export interface MasterHost {
-  state(): MasterState;
-  epoch(): number;
-  /** What others are told. */
-  readonly address: string;
-  /** Resolves with null after `close`, or with why it can never lead (the store cannot be used). */
-  readonly ended: Promise<CodedError | null>;
-  /** Resigns first, so that a standby takes over at once. */
-  close(): Promise<void>;
-}
+export type { MasterHost, MasterHostOptions } from "./master-options.js";
 
 const DEFAULT_SESSION_TTL_MS = 10_000;
 const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
-const MIN_RETRY_MS = 100;
-const MAX_RETRY_MS = 10_000;
-/** A leadership that lasted this long was a working one: the next campaign begins without a pause. */
-const STABLE_LEADERSHIP_MS = 30_000;
+const FINISH_TIMEOUT_MS = 2_000;
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
 const NONE_EPOCH_START_WALL_MS = 1_767_225_600_000; // 2026-01-01T00:00:00Z
 
@@ -98,7 +71,11 @@ class Master implements MasterHost {
   #leaderLink: Link | null = null;
   #clusterId: string | null = null;
   #minimumEpoch = 1;
-  #suspicion = new AbortController();
+  readonly #suspicion: LeaderSuspicion;
+  readonly #pace: ElectionPace;
+  readonly #holdBack;
+  /** Set by a hand-over, while this master still leads. */
+  #handOver: (successor: Successor) => void = () => {};
   #waitingFor = "";
   /** The store has been opened, or its owner's lock was met: what fails later may pass. */
   #usable = false;
@@ -108,12 +85,16 @@ class Master implements MasterHost {
   constructor(options: MasterHostOptions) {
     this.#options = options;
     this.#env = options.env;
-    const settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
-    // With short deadlines heartbeats come often enough for three of them to be missed.
-    const heartbeatMs = Math.ceil(Math.min(settings.heartbeatMs, settings.workerDeadlineMs / 4, settings.driverDeadlineMs / 4));
-    const programFenceMs = Math.max(settings.programFenceMs, PROGRAM_ENDS_WITHIN_MS - settings.workerDeadlineMs);
-    this.#settings = { ...settings, heartbeatMs, programFenceMs };
+    this.#settings = settingsOf(options);
     const { masterId, pid } = options;
+    this.#pace = options.pace ?? createElectionPace(() => options.env.random.fraction());
+    this.#holdBack = createHoldBack(options.env.clock);
+    this.#suspicion = createLeaderSuspicion({
+      clock: options.env.clock,
+      signal: this.#stop.signal,
+      pauseMs: () => this.#pace.suspicionPauseMs(options.env.clock.now()),
+      holds: () => this.#leaderLink === null && this.#leadership === null,
+    });
     this.#desk = createMasterDesk({
       artifacts: createMasterArtifacts(options.blobs, options.env.digest),
       leading: () => this.#leading,
@@ -121,12 +102,13 @@ class Master implements MasterHost {
         id: masterId,
         address: this.address,
         pid,
-        state: this.#state,
+        state: this.#certainState(),
         clusterId: this.#clusterId,
         epoch: this.epoch(),
       }),
       leader: () => this.#leader,
       leaderLink: () => this.#leaderLink,
+      handOver: (input) => this.#handOverAsAsked(input),
       signal: this.#stop.signal,
     });
     this.ended = new Promise((resolve) => {
@@ -167,6 +149,7 @@ class Master implements MasterHost {
       onLeader: (leader, link) => {
         this.#leader = leader ?? this.#leader;
         this.#leaderLink = link;
+        if (leader !== null && leader.address !== this.address) this.#holdBack.end();
         if (link === null) this.#options.store.nudge();
       },
       onDead: (address) => this.#onLeaderDead(address),
@@ -182,6 +165,7 @@ class Master implements MasterHost {
     await this.#listener?.close();
     await this.#running;
     await this.#standby?.close();
+    this.#holdBack.end();
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
     this.#settle(null);
@@ -200,14 +184,19 @@ class Master implements MasterHost {
   }
 
   #facts(): Facts {
-    return { state: this.#state, leader: this.#leaderAddress(), address: this.address, pid: this.#options.pid };
+    return { state: this.#certainState(), leader: this.#leaderAddress(), address: this.address, pid: this.#options.pid };
+  }
+
+  /** A leader in doubt tells nobody that it leads. */
+  #certainState(): MasterState {
+    return this.#leading?.active() === false ? "STANDBY" : this.#state;
   }
 
   #leaderAddress(): string | null {
-    return this.#state === "STANDBY" ? (this.#leader?.address ?? null) : this.address;
+    return this.#certainState() === "STANDBY" ? (this.#leader?.address ?? null) : this.address;
   }
 
-  #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
+  async #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
     const { masterId, secret, pid } = this.#options;
     const identity = {
       role: "master",
@@ -217,33 +206,52 @@ class Master implements MasterHost {
       clusterId: this.#clusterId,
     } as const;
     const facts = { address: this.address, pid, state: "STANDBY" };
-    return dialLink(address, { ...this.#linkSettings(), ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
+    const settings = { ...this.#linkSettings(), incoming: {}, requests: leaderToStandby };
+    const link = await dialLink(address, { ...settings, ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
+    link.onMessage((message) => this.#onLeaderSays(link, message));
+    return link;
+  }
+
+  #onLeaderSays(link: Link, message: LinkMessage): void {
+    const standsBy = this.#state === "STANDBY" && !this.#stop.signal.aborted;
+    hearHandover({ link, message, masterId: this.#options.masterId, standsBy, holdBack: this.#holdBack });
+  }
+
+  async #handOverAsAsked(input: OperationInput<"handover">): Promise<OperationOutput<"handover">> {
+    const leadership = this.#leadership;
+    const self = { masterId: this.#options.masterId, address: this.address, leadership };
+    const { successor, answer } = await prepareHandover({ ...self, input, links: this.#links.values(), signal: this.#stop.signal });
+    // Lost meanwhile: the one who asked asks the next leader, which tells that this epoch is over.
+    if (this.#leadership !== leadership) throw new CodedError("NOT_LEADER", `epoch ${input.epoch} ended meanwhile`);
+    if (successor !== null) this.#handOver(successor);
+    return answer;
   }
 
   #onLeaderDead(address: string): void {
     if (this.#leadership !== null || address === this.address) return;
-    if (!this.#suspicion.signal.aborted)
+    if (this.#suspicion.raise(address))
       this.#env.log.warn(`Nobody listens at ${address}, where the leader was: this master tries to take over.`, {
         leader: address,
       });
-    this.#suspicion.abort(new CodedError("CONNECTION_REFUSED", `the leader at ${address} is gone`));
+    // A store that is a lock knows better than any suspicion.
     this.#options.store.nudge();
   }
 
   /** Stands in line, leads, and again, until the close or until the store turns out to be unusable. */
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    let failures = 0;
+    let pauseMs = 0;
     while (!signal.aborted) {
+      const now = () => this.#env.clock.now();
       try {
-        if (failures > 0)
-          await sleep(this.#env.clock, Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** Math.min(failures - 1, 20)), signal);
+        if (pauseMs > 0) await sleep(this.#env.clock, pauseMs, signal);
+        await this.#holdBack.wait(signal);
         const leadership = await this.#standInLine();
+        if (leadership === null) continue;
         this.#usable = true;
-        const since = this.#env.clock.now();
-        const reason = await this.#lead(leadership);
-        const planned = reason.code === "STALE_EPOCH";
-        failures = planned || this.#env.clock.now() - since >= STABLE_LEADERSHIP_MS ? 0 : failures + 1;
+        const since = now();
+        const end = endOf(await this.#lead(leadership));
+        pauseMs = this.#pace.ended(end, now() - since, now());
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
@@ -253,26 +261,31 @@ class Master implements MasterHost {
           return;
         }
         this.#env.log.error(`The store cannot be used: ${error.message}. Trying again.`, { code: error.code });
-        failures += 1;
+        pauseMs = this.#pace.ended("failed", 0, now());
       }
     }
   }
 
-  async #standInLine(): Promise<Leadership> {
+  /** Null: held back meanwhile. */
+  async #standInLine(): Promise<Leadership | null> {
     const { store, mode } = this.#options;
-    this.#suspicion = new AbortController();
     this.#waitingFor = "";
     const id = this.#options.clusterId ?? (mode === "none" ? UNRECORDED_CLUSTER_ID : randomId(this.#env.random, 12));
+    const held = this.#holdBack.campaign();
     const leadership = await campaign(store, {
       candidate: this.address,
       ttlMs: this.#options.sessionTtlMs ?? DEFAULT_SESSION_TTL_MS,
       clock: this.#env.clock,
-      signal: this.#stop.signal,
+      signal: AbortSignal.any([this.#stop.signal, held]),
       onWaiting: (waiting) => this.#onWaiting(waiting),
       minimumEpoch: this.#minimumEpoch,
-      suspicion: this.#suspicion.signal,
+      suspicion: this.#suspicion.forCampaign(),
       clusterId: id,
+    }).catch((thrown) => {
+      if (held.aborted && !this.#stop.signal.aborted) return null;
+      throw thrown;
     });
+    if (leadership === null) return null;
     this.#clusterId = leadership.clusterId ?? id;
     return leadership;
   }
@@ -311,23 +324,33 @@ class Master implements MasterHost {
     });
     this.#leading = leading;
     for (const link of this.#links.values()) this.#leadOn(leading, link);
-    const aborted = new Promise<CodedError>((resolve) => {
-      const onAbort = () => resolve(CodedError.from(this.#stop.signal.reason));
-      if (this.#stop.signal.aborted) onAbort();
-      else this.#stop.signal.addEventListener("abort", onAbort, { once: true });
+    const over = new AbortController();
+    const aborted = untilAborted(new Promise<never>(() => {}), AbortSignal.any([this.#stop.signal, over.signal])).catch((thrown) =>
+      CodedError.from(thrown),
+    );
+    const handedOver = new Promise<Successor>((resolve) => {
+      this.#handOver = resolve;
     });
-    const first = await Promise.race([leading.ended, aborted]);
-    const reason: CodedError = tooLow ?? first;
-    await this.#stepDown(leading, leadership, reason);
+    const first = await Promise.race([leading.ended, aborted, handedOver]);
+    this.#handOver = () => {};
+    over.abort(new CodedError("CLOSED", "this leadership is over"));
+    const successor = first instanceof CodedError ? null : first;
+    const reason: CodedError = tooLow ?? (first instanceof CodedError ? first : handedOverTo(first));
+    await this.#stepDown(leading, leadership, reason, successor);
     return reason;
   }
 
-  async #stepDown(leading: Leading, leadership: Leadership, reason: CodedError): Promise<void> {
+  async #stepDown(leading: Leading, leadership: Leadership, reason: CodedError, successor: Successor | null): Promise<void> {
+    const planned = endOf(reason) === "planned";
+    if (planned) await this.#withinTime(leading.finish(), FINISH_TIMEOUT_MS);
     this.#leading = null;
     this.#leadership = null;
     this.#leader = null;
     this.#setState("STANDBY");
-    const planned = this.#stop.signal.aborted || reason.code === "STALE_EPOCH";
+    if (successor !== null) {
+      this.#holdBack.begin(LEAVE_TO_OTHERS_MS);
+      this.#standby?.hint(successor.address);
+    }
     const text = `${planned ? "Resigned" : "Deposed"} from epoch ${leadership.epoch}: ${reason.message}.`;
     this.#env.log[planned ? "info" : reason.code === "DISK_FAILED" || reason.code === "INTERNAL" ? "error" : "warn"](text, {
       epoch: leadership.epoch,
@@ -344,10 +367,14 @@ class Master implements MasterHost {
 
   /** A store that does not answer must not hold this process: then the session expires. */
   async #resign(leadership: Leadership): Promise<void> {
+    await this.#withinTime(leadership.resign(), RESIGN_TIMEOUT_MS);
+  }
+
+  async #withinTime(work: Promise<void>, timeoutMs: number): Promise<void> {
     const done = new AbortController();
-    const patience = sleep(this.#env.clock, RESIGN_TIMEOUT_MS, done.signal).catch(() => {});
-    await Promise.race([leadership.resign(), patience]);
-    done.abort(new CodedError("ABORTED", "resigned"));
+    const patience = sleep(this.#env.clock, timeoutMs, done.signal).catch(() => {});
+    await Promise.race([work, patience]);
+    done.abort(new CodedError("ABORTED", "done in time"));
   }
 
   #setState(state: MasterState): void {
@@ -386,15 +413,16 @@ class Master implements MasterHost {
   }
 
   #tellStandbys(): void {
-    const masters = [...this.#links.values()]
-      .filter((link) => link.peer.role === "master")
-      .map(({ peer }) => ({
-        id: peer.id,
-        address: String(peer.facts.address ?? ""),
-        pid: Number(peer.facts.pid ?? 0),
-        state: "STANDBY" as const,
-      }))
-      .sort((a, b) => (a.id < b.id ? -1 : 1));
+    const masters = standbysAmong(this.#links.values());
     this.#leading?.post({ kind: "standbys", masters });
   }
+}
+
+/** A code of its own would be an error that nobody ever sees: a hand-over and the close of the host are ends that were asked for. */
+const handedOverTo = ({ id, address }: Successor): CodedError =>
+  new CodedError("CLOSED", `handed over to ${id} at ${address}, as its operator asked`);
+
+function endOf({ code }: CodedError): LeadershipEnd {
+  if (code === "STALE_EPOCH" || code === "CLOSED") return "planned";
+  return code === "FENCED" ? "deposed" : "failed";
 }

@@ -53,6 +53,10 @@ export interface Leading {
   post(event: MasterEvent, from?: From): boolean;
   /** Why leadership is over. */
   readonly ended: Promise<CodedError>;
+  /** Whether it is certain at this moment that this master leads. */
+  active(): boolean;
+  /** Before a planned end: what the turn under way has decided is committed and said; nothing new is begun. */
+  finish(): Promise<void>;
   /** Ends the core; leadership itself is resigned by the caller. */
   close(): Promise<void>;
 }
@@ -102,6 +106,10 @@ export function lead(options: LeadingOptions): Leading {
   return {
     post: (event, from) => (turns === null ? early.push(event, from ?? null) : turns.post(event, from)),
     ended,
+    active: () => leadership.active(),
+    finish: async () => {
+      await turns?.finish();
+    },
     close: async () => {
       stop.abort(new CodedError("CLOSED", "leadership is over"));
       early.clear();

@@ -4,7 +4,7 @@ import type { MessageTable, Role } from "../wire/envelope.js";
 import { CLUSTER_SCOPE } from "../wire/handshake.js";
 import { OPERATIONS, type OperationName } from "../wire/operations.js";
 import { workerToMaster } from "../wire/worker-messages.js";
-import type { LinkPeer } from "./link.js";
+import type { Link, LinkPeer } from "./link.js";
 
 /** Whoever is authenticated may send an operation; who may not ask for it is told so (FORBIDDEN), as any other bad request. */
 const operationInputs: MessageTable = Object.fromEntries(
@@ -50,3 +50,16 @@ const REQUESTS: Readonly<Record<Role, MessageTable>> = {
 export const MASTER_ACCEPTS: readonly Role[] = ["worker", "driver", "client", "master"];
 export const messagesFrom = (peer: LinkPeer): MessageTable => MESSAGES[peer.role];
 export const requestsFrom = (peer: LinkPeer): MessageTable => REQUESTS[peer.role];
+
+/** The masters that stand by, as their links say, in the order of their ids. */
+export function standbysAmong(links: Iterable<Link>) {
+  return [...links]
+    .filter((link) => link.peer.role === "master")
+    .map(({ peer }) => ({
+      id: peer.id,
+      address: String(peer.facts.address ?? ""),
+      pid: Number(peer.facts.pid ?? 0),
+      state: "STANDBY" as const,
+    }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+}

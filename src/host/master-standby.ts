@@ -46,8 +46,14 @@ export function watchLeader(options: StandbyOptions): Standby {
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) link.close();
     pauseMs = MIN_PAUSE_MS;
-    const { pid } = link.peer.facts;
-    options.onLeader({ id: link.peer.id, address: target, pid: typeof pid === "number" ? pid : 0, epoch: link.peer.epoch }, link);
+    // One that stands by itself (it has just been named, or has handed over) tells when it leads.
+    const report = () => {
+      const { pid, state } = link.peer.facts;
+      if (state === "STANDBY") return;
+      options.onLeader({ id: link.peer.id, address: target, pid: typeof pid === "number" ? pid : 0, epoch: link.peer.epoch }, link);
+    };
+    link.onAnnounced(report);
+    report();
     await link.ended;
     signal.removeEventListener("abort", onAbort);
     options.onLeader(null, null);

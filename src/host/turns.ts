@@ -35,6 +35,8 @@ export interface Turns<Event> {
   post(event: Event, from?: From): boolean;
   /** Resolves with null after `close`, or with what went wrong: the core is then to be discarded. */
   readonly ended: Promise<CodedError | null>;
+  /** Resolves when the turn under way has committed and acted, if there is one; none follows it, and what waits is dropped. */
+  finish(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -45,6 +47,7 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
   let timerAt = Number.POSITIVE_INFINITY;
   let running = false;
   let over = false;
+  let last = false;
   let idle: Promise<void> = Promise.resolve();
   let settle: (reason: CodedError | null) => void = () => {};
   const ended = new Promise<CodedError | null>((resolve) => {
@@ -60,7 +63,7 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
   };
 
   const post = (event: Event, from: From | null = null): boolean => {
-    if (over) return true;
+    if (over || last) return true;
     if (!inbox.push(event, from)) return false;
     if (running) return true;
     running = true;
@@ -109,7 +112,8 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
           if (over) return;
           options.act(effect);
         }
-        if (!over) armTimer();
+        if (!over && !last) armTimer();
+        if (last) inbox.clear();
       }
     } catch (thrown) {
       end(CodedError.from(thrown));
@@ -121,6 +125,11 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
   return {
     post: (event, from) => post(event, from),
     ended,
+    finish: async () => {
+      last = true;
+      timer?.cancel();
+      await idle;
+    },
     close: async () => {
       end(null);
       await idle;

@@ -10,8 +10,13 @@ import { applicationSummaryOf, applicationView, clusterView, locateLogs, workerS
 
 export const isOperation = (kind: string): kind is OperationName => Object.hasOwn(OPERATIONS, kind);
 
-/** Answered by the host, which has the bytes. */
-export const HOST_OPERATIONS: ReadonlySet<string> = new Set<OperationName>(["artifact.put", "artifact.get", "logs.read"]);
+/** Answered by the host, which has the bytes and the leadership. */
+export const HOST_OPERATIONS: ReadonlySet<string> = new Set<OperationName>([
+  "artifact.put",
+  "artifact.get",
+  "logs.read",
+  "handover",
+]);
 
 /** `input` has been validated by the schema of the operation. */
 export function operate(
@@ -66,6 +71,7 @@ export function operate(
     case "artifact.put":
     case "artifact.get":
     case "logs.read":
+    case "handover":
       replyError(step, linkId, requestId, shape("PROTOCOL_VIOLATION", `${name} is not for the master's core`));
       return;
     default:

@@ -108,6 +108,16 @@ export const OPERATIONS = {
     answeredBy: "leader",
     changes: true,
   }),
+  handover: operation({
+    summary:
+      "The leader of `epoch` resigns in favour of a standby. Refused without one (NO_STANDBY). When another epoch has begun already it changes nothing.",
+    /** `to`: id or address of a master. */
+    input: z.object({ epoch: z.number().int().positive(), to: z.string().min(1).max(256).nullable() }),
+    /** `handedOver` false: the leader of `epoch` leads no more, or `to` leads already. `epoch`: of the master that answers. */
+    output: z.object({ handedOver: z.boolean(), epoch: z.number().int(), to: z.string().nullable() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
   events: operation({
     summary: "What happened, in order. `after` is the last event already seen.",
     input: z.object({

@@ -14,9 +14,15 @@ const STOP_GRACE_MS = 15_000;
 export interface ClusterProcess {
   readonly name: string;
   readonly pid: number;
-  /** Resolves with the exit code, or null when a signal ended it. */
+  /** Resolves with the exit code of the command, or null when a signal ended it; of a master when its child is gone too. */
   readonly exited: Promise<number | null>;
+  /** To the command. Of a master that is its parent; stopping that alone stops nothing that others notice. */
   signal(signal: NodeJS.Signals): void;
+  /** The process that does the work, as `holdfast cluster` shows it: a master's is the child of its command. Null: none runs now. */
+  servingPid(): number | null;
+  /** SIGSTOP and SIGCONT of all its processes: a master that is stopped without its parent is killed by it. */
+  freeze(): void;
+  thaw(): void;
   /** Everything it has logged. */
   log(): string;
 }
@@ -67,22 +73,26 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
   const temporary = path.join(directory, "tmp");
   await mkdir(temporary);
   const masters = path.join(directory, "masters");
+  let count = 0;
   const living = new Map<number, { readonly process: ClusterProcess; readonly child: ChildProcess }>();
 
   const start = (name: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): ClusterProcess => {
     const file = path.join(directory, "logs", `${name}.log`);
+    const mark = `${directory}#${++count}`;
+    const isMaster = argv[0] === "master";
     const log = openSync(file, "a");
     const child = spawn(process.execPath, [program, ...argv], {
       stdio: ["ignore", log, log],
       cwd: directory,
-      env: { ...process.env, TMPDIR: temporary, ...env },
+      env: { ...process.env, TMPDIR: temporary, [MARK]: mark, ...env },
     });
     closeSync(log);
     const { pid } = child;
     if (pid === undefined) throw new Error(`${name} could not be started`);
     const exited = new Promise<number | null>((resolve) => {
-      child.once("exit", (code) => {
+      child.once("exit", async (code) => {
         living.delete(pid);
+        if (isMaster) await nothingOf(mark);
         resolve(code);
       });
     });
@@ -91,6 +101,16 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
       pid,
       exited,
       signal: (signal) => void child.kill(signal),
+      servingPid: () => (isMaster ? (markedWith(mark).find((other) => other !== pid) ?? null) : pid),
+      freeze: () => {
+        child.kill("SIGSTOP");
+        if (isMaster) for (const other of markedWith(mark)) signalIfThere(other, "SIGSTOP");
+      },
+      // The child first: its parent counts only from when it goes on itself.
+      thaw: () => {
+        if (isMaster) for (const other of markedWith(mark)) if (other !== pid) signalIfThere(other, "SIGCONT");
+        child.kill("SIGCONT");
+      },
       log: () => readFileSync(file, "utf8"),
     };
     living.set(pid, { process: started, child });
@@ -103,7 +123,7 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
     // Workers first: they stop what they started while a master still listens to them.
     for (const group of [workers, entries.filter((entry) => !workers.includes(entry))]) {
       for (const entry of group) {
-        entry.child.kill("SIGCONT");
+        entry.process.thaw();
         entry.child.kill("SIGTERM");
       }
       await endedWithin(group, STOP_GRACE_MS);
@@ -163,10 +183,32 @@ async function endedWithin(
   for (const timer of timers) clearTimeout(timer);
 }
 
+/** In the environment of every process that a command starts for its own work. */
+const MARK = "HOLDFAST_TEST_PROCESS";
+const CHILD_ENDS_WITHIN_MS = 5_000;
+
+/** Living processes of one command, zombies excluded. */
+function markedWith(mark: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^[0-9]+$/.test(name) && readProc(name, "environ").split("\0").includes(`${MARK}=${mark}`))
+    .map(Number);
+}
+
+/** A master whose command was killed kills itself at that moment. */
+async function nothingOf(mark: string): Promise<void> {
+  const deadline = performance.now() + CHILD_ENDS_WITHIN_MS;
+  while (markedWith(mark).length > 0) {
+    if (performance.now() > deadline) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+const endAtOnce = (pid: number): void => signalIfThere(pid, "SIGKILL");
+
 /** It may have ended meanwhile. */
-function endAtOnce(pid: number): void {
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, "SIGKILL");
+    process.kill(pid, signal);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
   }
@@ -185,7 +227,7 @@ function processesOf(directory: string): readonly string[] {
   return found;
 }
 
-function readProc(pid: string, file: string): string {
+function readProc(pid: string | number, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, "utf8");
   } catch {

@@ -118,9 +118,7 @@ export class Stage {
     this.signal = this.control.signal;
   }
 
-  master(
-    options: { readonly listen?: string; readonly recovery?: string; readonly args?: readonly string[] } = {},
-  ): ClusterProcess {
+  master(options: Parameters<ProcessCluster["startMaster"]>[1] = {}): ClusterProcess {
     this.count.master += 1;
     const args = [...this.deadlines, ...this.secretWords(), ...(options.args ?? [])];
     const started = this.cluster.startMaster(`master-${this.count.master}`, { ...options, args });
@@ -299,7 +297,7 @@ export class Stage {
   }
 
   process(pid: number | undefined): ClusterProcess {
-    const found = this.all.find((process) => process.pid === pid);
+    const found = this.all.find((process) => process.servingPid() === pid);
     if (found === undefined) throw new Error(`no process ${pid} of this cluster`);
     return found;
   }

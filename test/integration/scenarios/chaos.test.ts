@@ -89,6 +89,8 @@ async function faults(chaos: Chaos): Promise<void> {
   const kinds = [
     killMaster,
     killMaster,
+    hangMaster,
+    handOver,
     restartWorker,
     restartWorker,
     stopSome,
@@ -105,7 +107,7 @@ async function faults(chaos: Chaos): Promise<void> {
     const what = await fault(chaos);
     chaos.told.push(`${new Date().toISOString().slice(11, 23)} ${what}`);
   }
-  for (const one of [...chaos.masters, ...chaos.workers.values()]) one.signal("SIGCONT");
+  for (const one of [...chaos.masters, ...chaos.workers.values()]) one.thaw();
   while (chaos.masters.size < 3) chaos.masters.add(stage.master());
 }
 
@@ -116,6 +118,25 @@ async function killMaster(chaos: Chaos): Promise<string> {
   await kill(victim);
   chaos.masters.add(chaos.stage.master());
   return `killed ${victim.name}`;
+}
+
+/** Without its parent, which then kills it (if it is stopped for long enough) and starts it again. */
+async function hangMaster(chaos: Chaos): Promise<string> {
+  const victim = pick(chaos, chaos.masters);
+  const pid = victim?.servingPid() ?? null;
+  if (victim === undefined || pid === null) return "no master to stop";
+  const forMs = 200 + chaos.chance(1_500);
+  signal(pid, "SIGSTOP");
+  setTimeout(() => signal(pid, "SIGCONT"), forMs);
+  return `stopped the event loop of ${victim.name} for up to ${forMs} ms`;
+}
+
+async function handOver(chaos: Chaos): Promise<string> {
+  const { epoch } = await chaos.stage.view();
+  const client = await chaos.stage.client();
+  // Refused while no other master stands by, or when the leader died of something else meanwhile.
+  const answer = await client.call("handover", { epoch, to: null }).catch((thrown: Error) => thrown);
+  return answer instanceof Error ? `no hand-over: ${answer.message}` : `handed epoch ${epoch} over to ${answer.to}`;
 }
 
 async function killAllMasters(chaos: Chaos): Promise<string> {
@@ -139,8 +160,8 @@ async function stopSome(chaos: Chaos): Promise<string> {
   const victim = pick(chaos, [...chaos.masters, ...chaos.workers.values()]);
   if (victim === undefined) return "nothing to stop";
   const forMs = 100 + chaos.chance(chaos.chance(2) === 0 ? 500 : 4_000);
-  victim.signal("SIGSTOP");
-  setTimeout(() => victim.signal("SIGCONT"), forMs);
+  victim.freeze();
+  setTimeout(() => victim.thaw(), forMs);
   return `stopped ${victim.name} for ${forMs} ms`;
 }
 

@@ -117,7 +117,7 @@ async function killAtLine(
 }
 
 scenario(
-  "a leader stopped for 15 s: the standby names it, commands wait and say so, and when it goes on nothing is lost or done twice",
+  "a leader stopped for 15 s together with its parent (alone it would be killed): the standby names it, commands wait and say so, and when it goes on nothing is lost or done twice",
   async (stage) => {
     stage.masters(2);
     stage.workers(2);
@@ -126,9 +126,10 @@ scenario(
     const { masters } = await stage.valid(2, 2);
     const standby = stage.process(masters.find((master) => master.state === "STANDBY")?.pid);
     const leader = await stage.leader();
+    const pid = leader.servingPid();
     const file = stage.cluster.file("once");
     const stoppedAt = performance.now();
-    leader.signal("SIGSTOP");
+    leader.freeze();
     const submitting = stage.start([
       "submit",
       "--id",
@@ -143,14 +144,14 @@ scenario(
     ]);
     const listing = stage.start(["list", "--json", "--timeout", "60s"]);
     await until("the standby to name the stopped process", () =>
-      new RegExp(
-        `locked by process ${leader.pid}, which is stopped \\(SIGSTOP\\): continue it \\(kill -CONT ${leader.pid}\\)`,
-      ).test(standby.log()),
+      new RegExp(`locked by process ${pid}, which is stopped \\(SIGSTOP\\): continue it \\(kill -CONT ${pid}\\)`).test(
+        standby.log(),
+      ),
     );
     await until("the command to say what it waits for", () => /Looking for a leading master/.test(submitting.stderr()));
     await until("15 s to pass", () => performance.now() - stoppedAt > 15_000);
     expect(isAlive(Number(ofProgram.processes[0]?.split("@")[0]))).toBe(true);
-    leader.signal("SIGCONT");
+    leader.thaw();
 
     expect(await submitting.ended).toMatchObject({ exitCode: 0 });
     expect(await listing.ended).toMatchObject({ exitCode: 0 });

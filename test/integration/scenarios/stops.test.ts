@@ -13,9 +13,9 @@ for (const seconds of [3, 5]) {
       await stage.valid(1, 2);
       const [ofProgram, ofJob] = await Promise.all([stage.footprint(program), stage.footprint(job)]);
       const stoppedAt = performance.now();
-      master.signal("SIGSTOP");
+      master.freeze();
       await until("the time to pass", () => performance.now() - stoppedAt > seconds * 1_000);
-      master.signal("SIGCONT");
+      master.thaw();
       await stage.valid(1, 2);
       expect((await stage.workerViews()).map((worker) => worker.incarnation)).toEqual([1, 1]);
       await stage.undisturbed(program, ofProgram);
@@ -54,17 +54,17 @@ scenario("a standby that is stopped disturbs nobody, and takes over later as if 
   const masters = stage.masters(2);
   stage.worker({ cores: 4 });
   const { leader } = await stage.valid(2, 1);
-  const standby = masters.find(({ pid }) => pid !== leader?.pid);
+  const standby = masters.find((master) => master.servingPid() !== leader?.pid);
   const program = await stage.ticker();
   const before = await stage.footprint(program);
-  standby?.signal("SIGSTOP");
+  standby?.freeze();
   await stage.usable("meanwhile");
   // A leader does not wait for a stopped one, nor count it for ever.
   await until("it to be no longer counted", async () => (await stage.view()).masters.length === 1);
-  standby?.signal("SIGCONT");
+  standby?.thaw();
   const { epoch } = await stage.valid(2, 1);
   expect((await stage.view()).leader?.pid).toBe(leader?.pid);
   await stage.killLeader();
-  expect(await stage.valid(1, 1)).toMatchObject({ leader: { pid: standby?.pid }, epoch: epoch + 1 });
+  expect(await stage.valid(1, 1)).toMatchObject({ leader: { pid: standby?.servingPid() }, epoch: epoch + 1 });
   await stage.undisturbed(program, before);
 });

@@ -1,0 +1,50 @@
+/** What a master host is given, and what it is from outside; see master-host.ts. */
+import type { CodedError } from "../base/errors.js";
+import type { BlobStore } from "../env/blob-store.js";
+import type { CoordinationStore } from "../env/coordination-store.js";
+import type { Env } from "../env/env.js";
+import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
+import type { MasterState } from "../wire/views.js";
+import type { ElectionPace } from "./election-pace.js";
+
+export interface MasterHostOptions {
+  readonly env: Env;
+  /** `[A-Za-z0-9._-]{1,128}`, unique among the cluster's masters. */
+  readonly masterId: string;
+  readonly pid: number;
+  /** `host:port`; port 0 chooses one. */
+  readonly listen: string;
+  /** What others are told instead of the address listened on. */
+  readonly publicAddress?: string;
+  readonly store: CoordinationStore;
+  /** none: the store forgets with this process, and what runs is rebuilt from reports. */
+  readonly mode: "none" | "store";
+  readonly blobs: BlobStore;
+  readonly secret: Uint8Array | null;
+  readonly settings?: Partial<MasterSettings>;
+  /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */
+  readonly clusterId?: string;
+  readonly sessionTtlMs?: number;
+  readonly onState?: (state: MasterState, epoch: number) => void;
+  /** Default: that of election-pace.ts. */
+  readonly pace?: ElectionPace;
+}
+
+export interface MasterHost {
+  state(): MasterState;
+  epoch(): number;
+  /** What others are told. */
+  readonly address: string;
+  /** Resolves with null after `close`, or with why it can never lead (the store cannot be used). */
+  readonly ended: Promise<CodedError | null>;
+  /** Resigns first, so that a standby takes over at once. */
+  close(): Promise<void>;
+}
+
+/** With short deadlines heartbeats come often enough for three of them to be missed. */
+export function settingsOf(options: MasterHostOptions): MasterSettings {
+  const settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
+  const heartbeatMs = Math.ceil(Math.min(settings.heartbeatMs, settings.workerDeadlineMs / 4, settings.driverDeadlineMs / 4));
+  const programFenceMs = Math.max(settings.programFenceMs, PROGRAM_ENDS_WITHIN_MS - settings.workerDeadlineMs);
+  return { ...settings, heartbeatMs, programFenceMs };
+}

@@ -1,0 +1,18 @@
+/**
+ * What a leader says to the masters that stand by, over the link that each of them has made to it.
+ *
+ * A request; it may be repeated. Lost with its link it changes nothing: a standby that was told to hold back does so for a bounded time.
+ */
+import { z } from "zod";
+import { idText } from "./ids.js";
+
+export const HANDOVER = "master.handover";
+
+export const leaderToStandby = {
+  /** This leader is about to resign from `epoch`. Whoever is `to` takes over as soon as it can; the others let it go first. */
+  [HANDOVER]: z.object({ epoch: z.number().int().positive(), to: idText }),
+} as const;
+export type HandoverNotice = z.infer<(typeof leaderToStandby)[typeof HANDOVER]>;
+
+/** `standsBy`: it is a candidate for the epoch at this moment. */
+export const handoverReply = z.object({ standsBy: z.boolean() });
