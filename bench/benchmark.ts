@@ -12,6 +12,8 @@ export interface Context {
   readonly cache: string;
   readonly program: string;
   readonly signal: AbortSignal;
+  /** How often the user wants a fault to be repeated; null: as the size says. */
+  readonly runs: number | null;
   /** A number for each size. */
   pick(full: number, quick: number, ci: number): number;
   /** Shows at once what was measured. */

@@ -23,6 +23,7 @@ interface Options {
   readonly quick?: boolean;
   readonly ci?: boolean;
   readonly json?: boolean;
+  readonly runs?: string;
 }
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -31,6 +32,10 @@ async function bench(names: readonly string[], options: Options): Promise<number
   const unknown = names.find((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
   if (unknown !== undefined) {
     process.stderr.write(`There is no benchmark ${unknown}. There are: ${BENCHMARKS.map(({ name }) => name).join(", ")}.\n`);
+    return 2;
+  }
+  if (options.runs !== undefined && !/^[1-9][0-9]{0,4}$/.test(options.runs)) {
+    process.stderr.write(`--runs is "${options.runs}"; it has to be a number from 1 to 99999.\n`);
     return 2;
   }
   const size: Size = options.ci === true ? "ci" : options.quick === true ? "quick" : "full";
@@ -48,6 +53,7 @@ async function bench(names: readonly string[], options: Options): Promise<number
     cache,
     program: path.join(root, "dist/bin/holdfast.mjs"),
     signal: interrupt.signal,
+    runs: options.runs === undefined ? null : Number(options.runs),
     pick: (full, quick, ci) => (size === "full" ? full : size === "quick" ? quick : ci),
     row: report.row,
     note: report.note,
@@ -70,6 +76,7 @@ const program = new Command("bench")
   .argument("[names...]", "which benchmarks; default: all")
   .option("--quick", "fewer runs")
   .option("--ci", "a short fixed part of each; checks that results are right and says nothing of times")
+  .option("--runs <n>", "how often, where a benchmark repeats a fault (failover)")
   .option("--json", "one JSON object")
   .addHelpText(
     "after",

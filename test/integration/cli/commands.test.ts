@@ -18,6 +18,7 @@ const COMMANDS = [
   "cluster",
   "workers",
   "drain",
+  "handover",
   "master",
   "worker",
   "secret",

@@ -3,7 +3,7 @@ import { rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { FAST, isRoot, jobFile, jobWords, mount, scenario } from "../../support/scenario.js";
+import { FAST, isRoot, jobFile, jobWords, mount, readProc, scenario } from "../../support/scenario.js";
 
 const needsRoot = { skip: !isRoot("mounts small disks") };
 /** Until not a byte is left. */

@@ -3,8 +3,6 @@ import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
 import { programSpec, type Stage, scenario } from "../../support/scenario.js";
 
-const submitted = (view: { readonly id: string; readonly submissionKey?: string | null }) => view.id;
-
 /** Submits without a pause until it is ended; each answer is kept, each failure counted. */
 async function load(stage: Stage) {
   const client = await stage.client();
@@ -17,7 +15,7 @@ async function load(stage: Stage) {
       // More than any worker has: it waits, so that this is about masters only.
       const spec = programSpec(["true"], { driver: { cores: 1_000, memoryBytes: 1 } });
       try {
-        ids.set(key, submitted(await client.call("submit", { key, spec })));
+        ids.set(key, (await client.call("submit", { key, spec })).id);
       } catch (thrown) {
         failures.push(thrown);
       }
