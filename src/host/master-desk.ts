@@ -3,7 +3,8 @@
  *
  * Invariants:
  *   1. A request is answered by exactly one of them, or its link ends.
- *   2. A leader that is not certain any more that it leads (its session's local deadline has passed) answers nothing as the leader.
+ *   2. A leader that is not certain any more that it leads (its session's local deadline has passed) answers nothing as the leader. What workers and
+ *      drivers tell it goes to its core all the same: whatever the core decides then ends the leadership, and with it their links (master-leading.ts).
  */
 import { CodedError } from "../base/errors.js";
 import type { MasterEvent } from "../master/effects.js";
@@ -54,7 +55,7 @@ export function createMasterDesk(options: MasterDeskOptions): MasterDesk {
         link.replyError(requestId, new CodedError("FORBIDDEN", message).toShape());
       } else if (kind === "artifact.get" && requestId !== null) {
         answer(link, requestId, artifacts.get(body as OperationInput<"artifact.get">));
-      } else if (leading === null || (isInDoubt && requestId !== null)) {
+      } else if (leading === null || (isInDoubt && isOperation(kind))) {
         answerAsStandby(options, link, kind, requestId);
       } else if (kind === "handover" && requestId !== null) {
         answer(link, requestId, options.handOver(body as OperationInput<"handover">));
