@@ -4,10 +4,12 @@
  * Invariants:
  *   1. Every transaction guards the `epoch` record at the version this leader put, and no other: the fence never moves with the store.
  *   2. Every transaction also puts `commit/last` with the next sequence, so that an unknown outcome is settled by reading one record.
- *   3. One commit at a time. When leadership ends, nothing that was waiting is sent, and it never begins again.
+ *   3. Past the session's local deadline it is in doubt: not `active`. Still so after `doubtMs`, when the store will have given the session up, it ends:
+ *      a store that is silent must not leave a leader that nobody else can replace in the eyes of those who are connected to it.
+ *   4. One commit at a time. When leadership ends, nothing that was waiting is sent, and it never begins again.
  */
 import { CodedError, hasCode } from "../base/errors.js";
-import { type Clock, sleep } from "../env/clock.js";
+import { type Clock, sleep, type Timer } from "../env/clock.js";
 import type { CoordinationSession, StoreLimits, Transaction, Watch, Write } from "../env/coordination-store.js";
 import { decodeEpoch, decodeLastCommit, encodeLastCommit } from "./epoch-records.js";
 import { EPOCH_KEY, LAST_COMMIT_KEY, RECORDS_PREFIX } from "./keys.js";
@@ -23,6 +25,8 @@ export interface FencedLeadershipOptions {
   readonly epoch: number;
   readonly epochVersion: number;
   readonly clusterId: string | undefined;
+  /** How long the session may be in doubt. */
+  readonly doubtMs: number;
 }
 
 /** More commits than any host has waiting: it has one a turn. */
@@ -43,6 +47,7 @@ export class FencedLeadership implements Leadership {
   private readonly stop = new AbortController();
   private readonly patience: Patience;
   private readonly watch: Watch;
+  private doubt: Timer | undefined;
   private end: CodedError | undefined;
   private resolveEnded: (reason: CodedError) => void = () => {};
   private sequence = 0;
@@ -62,6 +67,7 @@ export class FencedLeadership implements Leadership {
     this.patience = createPatience({ clock: options.clock, signal: this.stop.signal, maxAttempts: MAX_ATTEMPTS });
     this.watch = this.session.watch(EPOCH_KEY, () => void this.lookAtEpoch());
     void this.session.ended.then((reason) => this.finish(reason));
+    this.watchDeadline();
     // The watch stands only now; somebody may have taken the epoch since it was won.
     void this.lookAtEpoch();
   }
@@ -117,6 +123,17 @@ export class FencedLeadership implements Leadership {
     }
     this.finish(new CodedError("CLOSED", `the leader of epoch ${this.epoch} resigned`));
     await this.session.close();
+  }
+
+  private watchDeadline(): void {
+    const { clock, doubtMs } = this.options;
+    const at = this.session.deadline() + doubtMs;
+    if (at === Number.POSITIVE_INFINITY || this.end !== undefined) return;
+    this.doubt = clock.at(at, () => {
+      if (clock.now() < this.session.deadline() + doubtMs) return this.watchDeadline();
+      const silence = "the store was not heard of until the session's deadline, and for some time after it";
+      this.finish(new CodedError("SESSION_ENDED", silence));
+    });
   }
 
   private async commitNow(writes: readonly RecordWrite[]): Promise<void> {
@@ -194,6 +211,7 @@ export class FencedLeadership implements Leadership {
     if (this.end !== undefined) return this.end;
     this.end = reason;
     this.watch.close();
+    this.doubt?.cancel();
     this.stop.abort(reason);
     this.resolveEnded(reason);
     // Frees the candidate's place; a store that cannot be reached lets the session expire.

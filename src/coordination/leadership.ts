@@ -73,6 +73,8 @@ export interface CampaignOptions {
   readonly clusterId?: string;
 }
 
+/** Of the session's length: its local deadline is at 2/3 of it, so the store has given it up before the doubt ends. */
+const DOUBT_SHARE = 1 / 2;
 /** Between two sessions of one campaign, so that a store which ends every session at once is not asked without a pause. */
 const NEXT_SESSION_DELAY_MS = 100;
 
@@ -111,7 +113,8 @@ async function campaignOnce(store: CoordinationStore, options: CampaignOptions):
   const candidacy = new Candidacy(session, store.limits, options);
   try {
     const won = await candidacy.win();
-    return new FencedLeadership({ session, clock, limits: commitLimits(store.limits), storeLimits: store.limits, ...won });
+    const limits = { limits: commitLimits(store.limits), storeLimits: store.limits };
+    return new FencedLeadership({ session, clock, ...limits, ...won, doubtMs: ttlMs * DOUBT_SHARE });
   } catch (thrown) {
     await session.close().catch(() => {});
     if (signal.aborted || !hasCode(thrown, "SESSION_ENDED")) throw thrown;

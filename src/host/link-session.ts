@@ -268,14 +268,15 @@ class LinkSession implements Link {
     const now = env.clock.now();
     // A timer that is this late means that this process itself was stopped: frames may wait unread, so the other side is judged from now on.
     if (now - plannedAt > silenceMs / 4) this.#judgedFrom = Math.max(this.#judgedFrom, now - silenceMs / 2);
-    if (now - this.#judgedFrom >= silenceMs) {
+    // Compared as the timer was armed: with fractions of milliseconds a difference may be rounded below its own limit, for ever.
+    if (now >= this.#judgedFrom + silenceMs) {
       this.#end(
         new CodedError("CONNECTION_LOST", `nothing was heard from ${this.#name()} for ${Math.round(now - this.#lastHeard)} ms`),
       );
       this.#channel.connection.destroy();
       return;
     }
-    if (now - this.#lastSent >= heartbeatMs) this.#transmit({ kind: HEARTBEAT });
+    if (now >= this.#lastSent + heartbeatMs) this.#transmit({ kind: HEARTBEAT });
     this.#armTimer();
   }
 }
