@@ -50,13 +50,18 @@ export function hearHandover(options: {
   readonly masterId: string;
   readonly standsBy: boolean;
   readonly holdBack: HoldBack;
+  /** The next leader is to be looked for there. */
+  readonly hint: (address: string) => void;
 }): void {
-  const { link, message, masterId, standsBy, holdBack } = options;
+  const { link, message, masterId, standsBy, holdBack, hint } = options;
   if (message.kind !== HANDOVER || message.requestId === null) return;
-  const { to } = message.body as HandoverNotice;
-  if (to === masterId) holdBack.end();
-  else if (standsBy) holdBack.begin(HOLD_BACK_MS);
+  const { to, address } = message.body as HandoverNotice;
   link.reply(message.requestId, { standsBy });
+  if (to === masterId) holdBack.end();
+  else if (standsBy) {
+    holdBack.begin(HOLD_BACK_MS);
+    hint(address);
+  }
 }
 
 /** `to`: id or address of a master, or null for whichever answers first. Rejects with NO_STANDBY, NOT_FOUND. */
@@ -81,13 +86,14 @@ async function chooseSuccessor(options: {
     });
   }
   for (const link of wanted.sort((a, b) => (a.peer.id < b.peer.id ? -1 : 1))) {
-    const notice: HandoverNotice = { epoch, to: link.peer.id };
+    const successor = { id: link.peer.id, address: String(link.peer.facts.address ?? "") };
+    const notice: HandoverNotice = { epoch, to: successor.id, address: successor.address };
     const request = { signal, timeoutMs: ANSWER_TIMEOUT_MS, reply: handoverReply };
     const answer = await link.request(HANDOVER, notice, request).catch(() => null);
     if (answer?.standsBy !== true) continue;
     // Not waited for: whoever does not hear it may win instead, which is safe.
     for (const other of standbys.values()) if (other !== link) void other.request(HANDOVER, notice, request).catch(() => {});
-    return { id: link.peer.id, address: String(link.peer.facts.address ?? "") };
+    return successor;
   }
   throw new CodedError(
     "NO_STANDBY",

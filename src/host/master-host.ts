@@ -214,7 +214,9 @@ class Master implements MasterHost {
 
   #onLeaderSays(link: Link, message: LinkMessage): void {
     const standsBy = this.#state === "STANDBY" && !this.#stop.signal.aborted;
-    hearHandover({ link, message, masterId: this.#options.masterId, standsBy, holdBack: this.#holdBack });
+    const { masterId } = this.#options;
+    const hint = (address: string) => this.#standby?.hint(address);
+    hearHandover({ link, message, masterId, standsBy, holdBack: this.#holdBack, hint });
   }
 
   async #handOverAsAsked(input: OperationInput<"handover">): Promise<OperationOutput<"handover">> {

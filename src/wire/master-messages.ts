@@ -9,8 +9,8 @@ import { idText } from "./ids.js";
 export const HANDOVER = "master.handover";
 
 export const leaderToStandby = {
-  /** This leader is about to resign from `epoch`. Whoever is `to` takes over as soon as it can; the others let it go first. */
-  [HANDOVER]: z.object({ epoch: z.number().int().positive(), to: idText }),
+  /** This leader is about to resign from `epoch`. Whoever is `to` takes over as soon as it can; the others let it go first, and look at `address`. */
+  [HANDOVER]: z.object({ epoch: z.number().int().positive(), to: idText, address: z.string().max(256) }),
 } as const;
 export type HandoverNotice = z.infer<(typeof leaderToStandby)[typeof HANDOVER]>;
 
