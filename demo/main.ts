@@ -142,9 +142,8 @@ async function submitJob(
 }
 
 async function allFaults(context: FaultContext, say: (text: string) => void): Promise<readonly FaultReport[]> {
-  const { observer: watch, cluster } = context;
+  const { observer: watch } = context;
   const reports: FaultReport[] = [];
-  let extraMasters = 0;
   const faults: readonly (() => Promise<FaultReport>)[] = [
     () => killLeader(context, "the leading master"),
     () => killExecutor(context),
@@ -160,8 +159,6 @@ async function allFaults(context: FaultContext, say: (text: string) => void): Pr
     say(
       `kill -9 of ${report.fault}: ${report.killed}\n    the job noticed: ${report.noticed}; whole again after ${formatDuration(report.millisecondsUntilWhole)}${report.asPromised ? "" : "  ← NOT AS PROMISED"}`,
     );
-    // There is always a standby, as an operator would see to it.
-    if (report.fault === "the leading master") cluster.startMaster(`master-${3 + extraMasters++}`);
   }
   return reports;
 }

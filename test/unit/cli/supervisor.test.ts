@@ -51,6 +51,21 @@ describe("a child that proves no life", () => {
     expect(judge(createSilence(LIMIT_MS, 0), 0, 9_000, { starvedMs: TICK_MS / 2 })).toBe(1_000);
   });
 
+  test("a parent that trusts the clock alone (a planted bug) kills a healthy child after each sleep: the tests above would notice", () => {
+    const naive = (limitMs: number, from: number): ReturnType<typeof createSilence> => {
+      let heardAt = from;
+      return {
+        heard: (now) => {
+          heardAt = now;
+        },
+        tick: (now) => now - heardAt >= limitMs,
+        silentMs: () => 0,
+      };
+    };
+    expect(naive(LIMIT_MS, 0).tick(3_600_000, 0)).toBe(true);
+    expect(judge(naive(LIMIT_MS, 0), 0, 9_000, { starvedMs: TICK_MS })).toBe(500);
+  });
+
   test("is judged anew after each proof", () => {
     const silence = createSilence(LIMIT_MS, 0);
     expect(judge(silence, 0, 400)).toBeNull();
