@@ -129,12 +129,13 @@ export class Lane {
   }
 
   private push(call: Commit | Read): void {
-    if (this.end !== undefined) return call.fail(this.end);
-    if (this.calls.length >= MAX_WAITING_CALLS) {
-      return call.fail(new CodedError("LIMIT_EXCEEDED", `${MAX_WAITING_CALLS} calls already wait for the store`));
+    if (this.end !== undefined) call.fail(this.end);
+    else if (this.calls.length >= MAX_WAITING_CALLS)
+      call.fail(new CodedError("LIMIT_EXCEEDED", `${MAX_WAITING_CALLS} calls already wait for the store`));
+    else {
+      this.calls.push(call);
+      this.bell.ring();
     }
-    this.calls.push(call);
-    this.bell.ring();
   }
 
   private async turn(): Promise<void> {

@@ -17,7 +17,8 @@ export interface Tail {
 const GROWTH = 2;
 const MAX_RUNS = 12;
 
-export const isDue = ({ entries, bytes }: Tail): boolean => entries >= MERGE_ENTRIES || (bytes >= MERGE_BYTES && entries > 1);
+export const isDue = ({ entries, bytes }: Tail, mergeEntries = MERGE_ENTRIES): boolean =>
+  entries >= mergeEntries || (bytes >= MERGE_BYTES && entries > 1);
 
 /** Commits have to wait for the merge. */
 export const isOverdue = ({ entries, bytes }: Tail): boolean => entries >= MAX_TAIL_ENTRIES || bytes >= MAX_TAIL_BYTES;

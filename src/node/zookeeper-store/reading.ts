@@ -15,15 +15,18 @@ import { damaged } from "./sealed.js";
 export interface Reading {
   readonly ensemble: Ensemble;
   readonly layout: Layout;
+  /** Default MERGE_ENTRIES. */
+  readonly mergeEntries?: number | undefined;
 }
 
 /** Everything, from nothing. A merge that takes away what is being read only makes it begin again. */
-export async function readAll({ ensemble, layout }: Reading): Promise<Mirror> {
+export async function readAll(reading: Reading): Promise<Mirror> {
+  const { ensemble, layout } = reading;
   for (let seen: number | undefined; ; ) {
     const [, znode] = await Promise.all([ensemble.sync(layout.manifest), ensemble.get(layout.manifest)]);
     if (znode === undefined) throw vanished(layout);
-    const mirror = await readPages({ ensemble, layout }, decodeManifest(znode.data, layout.manifest));
-    if (mirror !== undefined && (await refresh({ ensemble, layout }, mirror, () => {})) === "current") return mirror;
+    const mirror = await readPages(reading, decodeManifest(znode.data, layout.manifest));
+    if (mirror !== undefined && (await refresh(reading, mirror, () => {})) === "current") return mirror;
     if (seen === znode.version) throw damaged(layout.store, "pages or log entries that its manifest relies on are missing");
     seen = znode.version;
   }
@@ -33,11 +36,8 @@ export async function readAll({ ensemble, layout }: Reading): Promise<Mirror> {
  * Everything acknowledged before the call is in the mirror when it resolves. `reload`: the log does not go back far enough any more.
  * `onChange` is called for each key that changed, also when it rejects half-way.
  */
-export async function refresh(
-  { ensemble, layout }: Reading,
-  mirror: Mirror,
-  onChange: (key: string) => void,
-): Promise<"current" | "reload"> {
+export async function refresh(reading: Reading, mirror: Mirror, onChange: (key: string) => void): Promise<"current" | "reload"> {
+  const { ensemble, layout, mergeEntries = MERGE_ENTRIES } = reading;
   const [, znode, names] = await Promise.all([
     ensemble.sync(layout.head),
     ensemble.get(layout.head),
@@ -46,10 +46,10 @@ export async function refresh(
   if (znode === undefined || names === undefined) throw vanished(layout);
   const head = decodeHead(znode.data, layout.head);
   if (head.index < mirror.index) throw damaged(layout.head, `it went back from ${mirror.index} to ${head.index}`);
-  if (!(await readLog({ ensemble, layout }, mirror, head.index, onChange))) return "reload";
+  if (!(await readLog(reading, mirror, head.index, onChange))) return "reload";
   mirror.headVersion = znode.version;
-  await readEphemerals({ ensemble, layout }, mirror, names, onChange);
-  if (mirror.tail.entries >= 2 * MERGE_ENTRIES) await readManifest({ ensemble, layout }, mirror);
+  await readEphemerals(reading, mirror, names, onChange);
+  if (mirror.tail.entries >= 2 * mergeEntries) await readManifest(reading, mirror);
   return "current";
 }
 

@@ -22,7 +22,6 @@ import { type Committer, commitGroup, type WaitingCommit } from "./commits.js";
 import type { Ensemble } from "./ensemble.js";
 import { Lane } from "./lane.js";
 import type { Layout } from "./layout.js";
-import { MERGE_ENTRIES } from "./limits.js";
 import { merge } from "./merge.js";
 import { isDue, isOverdue } from "./merge-plan.js";
 import type { Mirror } from "./mirror.js";
@@ -35,13 +34,14 @@ export interface SessionOptions {
   readonly limits: StoreLimits;
   readonly log?: Log | undefined;
   readonly maxStoreBytes?: number | undefined;
+  readonly mergeEntries: number;
   nonce(): string;
   /** Called once, when it has ended. */
   onEnded(session: ZooKeeperSession): void;
 }
 
-/** After a merge that could not be done, so many entries later it is tried again. */
-const MERGE_AGAIN_AFTER = MERGE_ENTRIES / 4;
+/** After a merge that could not be done, it is tried again when this part of what makes one due has been added. */
+const MERGE_AGAIN_AFTER = 1 / 4;
 
 export class ZooKeeperSession implements CoordinationSession {
   readonly id: string;
@@ -151,14 +151,14 @@ export class ZooKeeperSession implements CoordinationSession {
 
   /** As often as the connection breaks. */
   private async refresh(): Promise<void> {
-    const { ensemble, layout } = this.options;
+    const { ensemble } = this.options;
     const changed = new Set<string>();
     for (;;) {
       await ensemble.connected(this.stop.signal);
       try {
-        const state = await refresh({ ensemble, layout }, this.mirror, (key) => changed.add(key));
+        const state = await refresh(this.options, this.mirror, (key) => changed.add(key));
         if (state === "reload") {
-          this.mirror = await readAll({ ensemble, layout });
+          this.mirror = await readAll(this.options);
           this.watchers.lost();
         }
         break;
@@ -177,7 +177,7 @@ export class ZooKeeperSession implements CoordinationSession {
   }
 
   private mergeWhenDue(): void {
-    if (isDue(this.mirror.tail) && this.mirror.index >= this.mergeFrom) void this.startMerge();
+    if (isDue(this.mirror.tail, this.options.mergeEntries) && this.mirror.index >= this.mergeFrom) void this.startMerge();
   }
 
   private startMerge(): Promise<void> {
@@ -188,8 +188,8 @@ export class ZooKeeperSession implements CoordinationSession {
   }
 
   private async mergeNow(): Promise<void> {
-    const { ensemble, layout, nonce, log } = this.options;
-    this.mergeFrom = this.mirror.index + MERGE_AGAIN_AFTER;
+    const { ensemble, layout, nonce, log, mergeEntries } = this.options;
+    this.mergeFrom = this.mirror.index + mergeEntries * MERGE_AGAIN_AFTER;
     try {
       await merge({ ensemble, layout, nonce, atRest: (run) => this.lane.atRest(run) });
     } catch (thrown) {

@@ -15,6 +15,7 @@ import { type Random, randomId } from "../../env/random.js";
 import type { Ensemble } from "./ensemble.js";
 import { findStore } from "./format.js";
 import { checkRoot, type Layout } from "./layout.js";
+import { MERGE_ENTRIES } from "./limits.js";
 import { readAll } from "./reading.js";
 import { damaged } from "./sealed.js";
 import { ZooKeeperSession } from "./session.js";
@@ -29,6 +30,8 @@ export interface ZooKeeperStoreOptions {
   readonly log?: Log;
   readonly limits?: StoreLimits;
   readonly maxStoreBytes?: number;
+  /** Log entries from which they are merged into pages; tests take fewer. */
+  readonly mergeEntries?: number;
   /** A new ZooKeeper session, not yet connected. */
   connect(options: { readonly timeoutMs: number }): Ensemble;
 }
@@ -117,7 +120,8 @@ class ZooKeeperStore implements CoordinationStore {
     // The watches stand before anything is read, so that nothing is missed in between.
     await ensemble.watch(layout.head, () => wake());
     await ensemble.watch(layout.ephemerals, () => wake());
-    const mirror = await readAll({ ensemble, layout });
+    const { mergeEntries = MERGE_ENTRIES } = this.options;
+    const mirror = await readAll({ ensemble, layout, mergeEntries });
     const { storeId } = layout;
     if (this.seen !== undefined && mirror.index < this.seen.index)
       throw damaged(layout.head, `its log ends at ${mirror.index}, and was seen at ${this.seen.index}`);
@@ -126,7 +130,7 @@ class ZooKeeperStore implements CoordinationStore {
     const { limits } = this;
     const nonce = () => randomId(random, NONCE_CHARACTERS);
     const onEnded = (ended: ZooKeeperSession) => this.forget(ended);
-    const session = new ZooKeeperSession({ ensemble, layout, limits, log, nonce, onEnded, maxStoreBytes }, mirror);
+    const session = new ZooKeeperSession({ ensemble, layout, limits, log, nonce, onEnded, maxStoreBytes, mergeEntries }, mirror);
     wake = () => session.wake();
     wake();
     log?.debug("the coordination store is open", {

@@ -3,6 +3,8 @@
  * like. Calls of a session are carried out in order, each in an event loop turn of its own, so that sessions interleave.
  */
 import { CodedError } from "../../../src/base/errors.js";
+import type { Random } from "../../../src/env/random.js";
+import { createNodeRandom } from "../../../src/node/env.js";
 import type { Ensemble, MultiResult, Znode, ZnodeOperation } from "../../../src/node/zookeeper-store/ensemble.js";
 
 interface Entry {
@@ -24,13 +26,21 @@ export interface Call {
  */
 export type Fate = "lost-before" | "lost-after" | "late" | undefined;
 
+export type TamperedOperation = ZnodeOperation & { readonly replaces?: boolean };
+
 export class FakeTree {
   readonly znodes = new Map<string, Entry>();
   readonly calls: Call[] = [];
   readonly ensembles = new Set<FakeEnsemble>();
   fate: (call: Call) => Fate = () => undefined;
+  /** For a planted bug: a write whose answer is lost is called not carried out. */
+  unknownIsLost = false;
+  /** Of the stores on it. */
+  random: Random = createNodeRandom();
   /** Runs before a call is carried out: races are made here. */
   before: (call: Call) => void | Promise<void> = () => {};
+  /** For planted bugs: what is carried out instead. Version -1 means any, and a create that `replaces` never fails. */
+  tamper: (operations: readonly ZnodeOperation[], sessionId: string) => readonly TamperedOperation[] = (operations) => operations;
   private readonly late: (() => void)[] = [];
   private sessions = 0;
 
@@ -53,7 +63,7 @@ export class FakeTree {
 
   apply(operations: readonly ZnodeOperation[], sessionId: string): MultiResult {
     const before = new Map(this.znodes);
-    for (const [at, operation] of operations.entries()) {
+    for (const [at, operation] of this.tamper(operations, sessionId).entries()) {
       const reason = this.applyOne(operation, sessionId);
       if (reason === undefined) continue;
       this.znodes.clear();
@@ -80,18 +90,18 @@ export class FakeTree {
     for (const apply of this.late.splice(0)) apply();
   }
 
-  private applyOne(operation: ZnodeOperation, sessionId: string): "missing" | "exists" | "version" | "not-empty" | undefined {
+  private applyOne(operation: TamperedOperation, sessionId: string): "missing" | "exists" | "version" | "not-empty" | undefined {
     const { op, path } = operation;
     const present = this.znodes.get(path);
     if (op === "create") {
-      if (present !== undefined) return "exists";
+      if (present !== undefined && operation.replaces !== true) return "exists";
       const parent = path.slice(0, path.lastIndexOf("/"));
       if (parent !== "" && !this.znodes.has(parent)) return "missing";
       this.znodes.set(path, { data: operation.data, version: 0, owner: operation.ephemeral === true ? sessionId : undefined });
       return undefined;
     }
     if (present === undefined) return "missing";
-    if (present.version !== operation.version) return "version";
+    if (operation.version !== -1 && present.version !== operation.version) return "version";
     if (op === "set") this.znodes.set(path, { ...present, data: operation.data, version: present.version + 1 });
     if (op === "delete") {
       if (this.childrenOf(path).length > 0) return "not-empty";
@@ -139,8 +149,12 @@ export class FakeEnsemble implements Ensemble {
       if (this.end !== undefined) throw this.end;
       signal.throwIfAborted();
       await new Promise<void>((resolve) => {
-        this.waiters.push(resolve);
-        signal.addEventListener("abort", () => resolve(), { once: true });
+        const wake = () => {
+          signal.removeEventListener("abort", wake);
+          resolve();
+        };
+        this.waiters.push(wake);
+        signal.addEventListener("abort", wake, { once: true });
       });
     }
     signal.throwIfAborted();
@@ -212,7 +226,7 @@ export class FakeEnsemble implements Ensemble {
   private call<T>(kind: Call["kind"], path: string, operations: readonly ZnodeOperation[], carryOut: () => T): Promise<T> {
     const call: Call = { kind, sessionId: this.sessionId, path, operations };
     const lost = () =>
-      kind === "multi"
+      kind === "multi" && !this.tree.unknownIsLost
         ? new CodedError("OUTCOME_UNKNOWN", "the connection broke before the answer came")
         : new CodedError("CONNECTION_LOST", "the connection broke");
     const done = this.lane.then(async () => {

@@ -2,10 +2,11 @@
 import type { OpenedStore } from "../../../src/conformance/coordination-store.js";
 import type { CoordinationSession, CoordinationStore } from "../../../src/env/coordination-store.js";
 import { createNodeClock } from "../../../src/node/clock.js";
-import { createNodeRandom } from "../../../src/node/env.js";
 import { createCoordinationStore } from "../../../src/node/zookeeper-store/store.js";
 import { type FakeEnsemble, FakeTree } from "./fake-ensemble.js";
 
+/** So few log entries are merged, so that tests need few commits. */
+export const FEW = 20;
 export const ROOT = "/holdfast/test";
 export const live: { readonly signal: AbortSignal } = { signal: new AbortController().signal };
 
@@ -15,13 +16,17 @@ export interface FakeStore extends CoordinationStore {
   readonly ensembles: FakeEnsemble[];
 }
 
-export function fakeStore(tree = new FakeTree(), options: { readonly maxStoreBytes?: number } = {}): FakeStore {
+export function fakeStore(
+  tree = new FakeTree(),
+  options: { readonly maxStoreBytes?: number; readonly mergeEntries?: number } = {},
+): FakeStore {
   const ensembles: FakeEnsemble[] = [];
   const store = createCoordinationStore({
     root: ROOT,
     isProtected: false,
+    mergeEntries: FEW,
     clock: createNodeClock(),
-    random: createNodeRandom(),
+    random: { fraction: () => tree.random.fraction(), bytes: (count) => tree.random.bytes(count) },
     connect: () => {
       const ensemble = tree.connect();
       ensembles.push(ensemble);
