@@ -247,7 +247,7 @@ class Master implements MasterHost {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
-        if (!this.#usable || hasCode(error, "STORE_FORMAT")) {
+        if (!this.#usable || hasCode(error, "STORE_FORMAT") || hasCode(error, "NO_STORE")) {
           this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
           this.#settle(error);
           return;

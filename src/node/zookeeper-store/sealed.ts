@@ -28,6 +28,7 @@ export function unseal(kind: Kind, sealed: Uint8Array, path: string): Uint8Array
   if (bytes.length < HEADER_BYTES || bytes.readUInt16BE(0) !== MAGIC || bytes.readUInt8(2) !== KINDS[kind])
     throw damaged(path, `it does not hold a ${kind} of Holdfast`);
   if (bytes.readUInt8(3) > FORMAT_VERSION) throw newerFormat(path, bytes.readUInt8(3));
+  if (bytes.readUInt8(3) < FORMAT_VERSION) throw damaged(path, `it has format ${bytes.readUInt8(3)}, which never was`);
   const body = bytes.subarray(HEADER_BYTES);
   if (bytes.readUInt32BE(4) !== crc32(body)) throw damaged(path, "it does not have the checksum it was written with");
   return body;

@@ -8,7 +8,7 @@ import { CodedError, hasCode } from "../../base/errors.js";
 import { DEFAULT_LIMITS } from "../../coordination/limits.js";
 import { checkCandidate } from "../../coordination/local-store.js";
 import { untilAborted } from "../../coordination/until-aborted.js";
-import type { Clock } from "../../env/clock.js";
+import type { Clock, Timer } from "../../env/clock.js";
 import type { CoordinationSession, CoordinationStore, OpenSession, StoreLimits } from "../../env/coordination-store.js";
 import type { Log } from "../../env/log.js";
 import { type Random, randomId } from "../../env/random.js";
@@ -25,6 +25,10 @@ export interface ZooKeeperStoreOptions {
   readonly root: string;
   /** Whether sessions prove to be a user, whose alone everything there has to be. */
   readonly isProtected: boolean;
+  /** As it may be shown. */
+  readonly address: string;
+  /** NO_STORE when no session could be opened for so long; later ones wait for ever. Default: the first one does, too. */
+  readonly firstOpenTimeoutMs?: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log?: Log;
@@ -84,7 +88,9 @@ class ZooKeeperStore implements CoordinationStore {
     const ensemble = this.options.connect({ timeoutMs: open.ttlMs });
     try {
       const told = this.tellTrouble(ensemble, open);
-      const session = await untilAborted(this.begin(ensemble, signal), signal).finally(() => told.cancel());
+      const session = await this.withinFirstTimeout(untilAborted(this.begin(ensemble, signal), signal), ensemble).finally(() =>
+        told.cancel(),
+      );
       signal.throwIfAborted();
       this.sessions.add(session);
       return session;
@@ -92,6 +98,16 @@ class ZooKeeperStore implements CoordinationStore {
       await ensemble.close().catch(() => {});
       throw thrown;
     }
+  }
+
+  private async withinFirstTimeout<T>(opening: Promise<T>, ensemble: Ensemble): Promise<T> {
+    const { firstOpenTimeoutMs, clock, address } = this.options;
+    if (firstOpenTimeoutMs === undefined || this.seen !== undefined) return opening;
+    let timer: Timer | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = clock.at(clock.now() + firstOpenTimeoutMs, () => reject(noStore(address, firstOpenTimeoutMs, ensemble.trouble())));
+    });
+    return Promise.race([opening, late]).finally(() => timer?.cancel());
   }
 
   /** Again as often as the connection breaks; a ZooKeeper session that ends meanwhile is the caller's to replace. */
@@ -159,4 +175,10 @@ class ZooKeeperStore implements CoordinationStore {
     let timer = clock.at(clock.now() + TROUBLE_EVERY_MS, tell);
     return { cancel: () => timer.cancel() };
   }
+}
+
+function noStore(address: string, timeoutMs: number, trouble: string): CodedError {
+  return new CodedError("NO_STORE", `the coordination store at ${address} gave no session within ${timeoutMs} ms: ${trouble}`, {
+    hint: "Start the ZooKeeper servers, correct --recovery, or leave out --recovery-timeout to wait for as long as it takes.",
+  });
 }

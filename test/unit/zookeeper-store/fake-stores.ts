@@ -24,6 +24,7 @@ export function fakeStore(
   const store = createCoordinationStore({
     root: ROOT,
     isProtected: false,
+    address: "zk://fake:2181/holdfast/test",
     mergeEntries: FEW,
     clock: createNodeClock(),
     random: { fraction: () => tree.random.fraction(), bytes: (count) => tree.random.bytes(count) },
