@@ -1,5 +1,5 @@
 /** `--recovery` and `--storage`: which coordination store and which blob store a master uses. */
-import { open, type FileHandle } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import { createMemoryStore } from "../coordination/memory-store.js";

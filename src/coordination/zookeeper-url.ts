@@ -72,4 +72,5 @@ function parseServer(text: string): string {
   return `${match[1]}:${port}`;
 }
 
-const invalid = (why: string): CodedError => new CodedError("INVALID_ARGUMENT", `the ZooKeeper URL cannot be read: ${why}`, { hint: HINT });
+const invalid = (why: string): CodedError =>
+  new CodedError("INVALID_ARGUMENT", `the ZooKeeper URL cannot be read: ${why}`, { hint: HINT });

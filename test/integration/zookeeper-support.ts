@@ -8,7 +8,7 @@ import { createZooKeeperStore } from "../../src/node/zookeeper-store/zookeeper-s
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
 
 let paths = 0;
-export const newPath = (): string => `/test/${process.pid}-${++paths}`;
+export const newPath = (): string => `/test-${process.pid}-${++paths}/cluster`;
 
 export function testZooKeeperStore(
   url: string,
@@ -33,30 +33,31 @@ export async function openZooKeeper(url: string, cleanUp: () => Promise<void> = 
   };
 }
 
-export async function cuttingCommits(port: number, when: "before" | "after"): Promise<OpenedStore> {
+export async function cuttingCommits(port: number, when: "before" | "after", onCut: () => void): Promise<OpenedStore> {
   const proxy = await startTcpProxy(port);
-  cutEverySecondCommit(proxy, when);
+  cutEverySecondCommit(proxy, when, onCut);
   return openZooKeeper(`zk://${proxy.address}${newPath()}`, () => proxy.close());
 }
 
-/** By the path of a new log entry in a request. `after`: the server has it, the answer is lost. */
-export function cutEverySecondCommit(proxy: TcpProxy, when: "before" | "after"): { readonly cuts: () => number } {
+/** How a log entry begins: its letters and kind (sealed.ts). Only commits hold one. */
+const ENTRY = Buffer.from([0x48, 0x46, 2]);
+
+/** By a log entry in what the client says. `after`: the server has it, the answer is lost. */
+export function cutEverySecondCommit(proxy: TcpProxy, when: "before" | "after", onCut: () => void): void {
   let commits = 0;
-  let cuts = 0;
   const doomed = new Set<unknown>();
   proxy.onBytes((chunk, direction, link) => {
     if (direction === "down") {
       if (!doomed.delete(link)) return "forward";
-      cuts++;
+      onCut();
       return { forward: 0, ending: "rst" };
     }
-    if (!chunk.includes("/log/0") || !chunk.includes("/head") || ++commits % 2 === 1) return "forward";
+    if (!chunk.includes(ENTRY) || ++commits % 2 === 1) return "forward";
     if (when === "after") {
       doomed.add(link);
       return "forward";
     }
-    cuts++;
+    onCut();
     return { forward: 0, ending: "rst" };
   });
-  return { cuts: () => cuts };
 }

@@ -35,7 +35,11 @@ export function command(): Command {
     "holdfast master --listen 10.0.0.1:7077 --secret-file secret --plaintext --recovery zk://z1,z2,z3/holdfast --storage file:/shared",
   ]);
   return withDaemon(base, "127.0.0.1:7077")
-    .option("--recovery <mode>", "none: rebuilt from reports | file:DIR: kept in LevelDB | zk://[USER:PASSWORD@]HOSTS/PATH: in ZooKeeper", "none")
+    .option(
+      "--recovery <mode>",
+      "none: rebuilt from reports | file:DIR: kept in LevelDB | zk://[USER:PASSWORD@]HOSTS/PATH: in ZooKeeper",
+      "none",
+    )
     .option("--storage <url>", "file:DIR for job bundles, reachable by all masters; default: beside the records")
     .option("--recovery-timeout <duration>", "longest wait for ZooKeeper at the start; default: for ever")
     .option("--advertise-file <path>", "write the address there, for --master file:///path")

@@ -148,11 +148,15 @@ class ZooKeeperEnsemble implements Ensemble {
     const { credentials, address } = this.url;
     const path = cause.path ?? this.url.path;
     if (credentials === null) {
-      return new CodedError("STORE_UNUSABLE", `ZooKeeper denies access to ${path}: it belongs to a user, and ${address} names none`, {
-        hint: "Give user and password: zk://user:password@host:2181/path, best in a file named by --recovery file:///path.",
-        details: { path },
-        cause,
-      });
+      return new CodedError(
+        "STORE_UNUSABLE",
+        `ZooKeeper denies access to ${path}: it belongs to a user, and ${address} names none`,
+        {
+          hint: "Give user and password: zk://user:password@host:2181/path, best in a file named by --recovery file:///path.",
+          details: { path },
+          cause,
+        },
+      );
     }
     const text = `ZooKeeper denies access to ${path}: it belongs to another user than "${credentials.user}", or the password is wrong`;
     return new CodedError("STORE_UNUSABLE", text, {
@@ -168,14 +172,20 @@ function explainOther(cause: ZooKeeperError): CodedError {
   if (outcome === "unknown") return new CodedError("OUTCOME_UNKNOWN", message, { cause });
   if (code === "LIMIT" || code === "TOO_LARGE") return new CodedError("LIMIT_EXCEEDED", message, { cause });
   if (retryable) return new CodedError("CONNECTION_LOST", message, { cause });
-  const hint = code === "UNIMPLEMENTED" ? "Holdfast needs ZooKeeper 3.6 or newer." : (cause.hint ?? "See the logs of the ZooKeeper servers.");
+  const hint =
+    code === "UNIMPLEMENTED" ? "Holdfast needs ZooKeeper 3.6 or newer." : (cause.hint ?? "See the logs of the ZooKeeper servers.");
   return new CodedError("STORE_UNUSABLE", `ZooKeeper refuses what the store needs: ${message}`, { hint, cause });
 }
 
 function toWrite(operation: ZnodeOperation): WriteOperation {
   switch (operation.op) {
     case "create":
-      return { op: "create", path: operation.path, data: operation.data, mode: operation.ephemeral === true ? "ephemeral" : "persistent" };
+      return {
+        op: "create",
+        path: operation.path,
+        data: operation.data,
+        mode: operation.ephemeral === true ? "ephemeral" : "persistent",
+      };
     case "set":
       return { op: "setData", path: operation.path, data: operation.data, version: operation.version };
     default:

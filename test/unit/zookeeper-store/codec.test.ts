@@ -46,10 +46,16 @@ describe("what is written", () => {
     fc.assert(fc.property(states, (value) => void expect(decodePage(encodePage(value), "p")).toEqual(value)));
     fc.assert(fc.property(manifest, (value) => void expect(decodeManifest(encodeManifest(value), "p")).toEqual(value)));
     fc.assert(
-      fc.property(fc.record({ key, value: blob }), (value) => void expect(decodeEphemeral(encodeEphemeral(value), "p")).toEqual(value)),
+      fc.property(
+        fc.record({ key, value: blob }),
+        (value) => void expect(decodeEphemeral(encodeEphemeral(value), "p")).toEqual(value),
+      ),
     );
     fc.assert(
-      fc.property(fc.record({ index: count, revision: count }), (value) => void expect(decodeHead(encodeHead(value), "p")).toEqual(value)),
+      fc.property(
+        fc.record({ index: count, revision: count }),
+        (value) => void expect(decodeHead(encodeHead(value), "p")).toEqual(value),
+      ),
     );
   });
 

@@ -76,9 +76,12 @@ describe("the path of a cluster", () => {
     expect(error.message).toContain("without a password");
   });
 
-  test.each(["", "/", "a", "/a//b", "/a/", "/zookeeper/x", "/a/../b", "/a b", `/${"x".repeat(300)}`])("is refused as %j", (root) => {
-    expect(() => checkRoot(root)).toThrow(CodedError);
-  });
+  test.each(["", "/", "a", "/a//b", "/a/", "/zookeeper/x", "/a/../b", "/a b", `/${"x".repeat(300)}`])(
+    "is refused as %j",
+    (root) => {
+      expect(() => checkRoot(root)).toThrow(CodedError);
+    },
+  );
 });
 
 describe("a store that was there", () => {
@@ -179,9 +182,10 @@ describe("the limit of all records together", () => {
     const store = fakeStore(new FakeTree(), { maxStoreBytes: 10_000 });
     const session = await open(store);
     const write = (key: string, size: number) =>
-      session
-        .commit({ guards: [], writes: [{ put: key, value: new Uint8Array(size) }] }, live)
-        .then((result) => result.ok, (thrown: CodedError) => thrown.code);
+      session.commit({ guards: [], writes: [{ put: key, value: new Uint8Array(size) }] }, live).then(
+        (result) => result.ok,
+        (thrown: CodedError) => thrown.code,
+      );
     expect(await write("a", 6_000)).toBe(true);
     expect(await Promise.all([write("b", 6_000), write("c", 1_000), write("a", 9_900), write("a", 100)])).toEqual([
       "LIMIT_EXCEEDED",
