@@ -90,7 +90,12 @@ async function commits(context: Context, session: CoordinationSession): Promise<
     await commit(`one/${index % 100}`);
     latencies.push(performance.now() - startedAt);
   }
-  context.row({ what: "a fenced commit of 200 bytes, one at a time", unit: "ms", samples: latencies, beside: "one fsync of the server" });
+  context.row({
+    what: "a fenced commit of 200 bytes, one at a time",
+    unit: "ms",
+    samples: latencies,
+    beside: "one fsync of the server",
+  });
   const rates: number[] = [];
   for (let run = 0; run < context.pick(5, 3, 1); run++) {
     const count = context.pick(20_000, 10_000, 500);

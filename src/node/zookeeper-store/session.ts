@@ -6,6 +6,7 @@
 import { CodedError, hasCode } from "../../base/errors.js";
 import { checkKey, checkPageLimit, checkTransaction, keyOf, utf8Length } from "../../coordination/limits.js";
 import { untilAborted } from "../../coordination/until-aborted.js";
+import type { Clock, Timer } from "../../env/clock.js";
 import type {
   CallOptions,
   CommitResult,
@@ -32,6 +33,7 @@ export interface SessionOptions {
   readonly ensemble: Ensemble;
   readonly layout: Layout;
   readonly limits: StoreLimits;
+  readonly clock: Clock;
   readonly log?: Log | undefined;
   readonly maxStoreBytes?: number | undefined;
   readonly mergeEntries: number;
@@ -43,6 +45,9 @@ export interface SessionOptions {
 /** After a merge that could not be done, it is tried again when this part of what makes one due has been added. */
 const MERGE_AGAIN_AFTER = 1 / 4;
 
+/** What a session hears so soon after a commit of its own is most likely that commit: it looks a little later, and not after each. */
+const QUIET_MS = 5;
+
 export class ZooKeeperSession implements CoordinationSession {
   readonly id: string;
   readonly ended: Promise<CodedError>;
@@ -53,6 +58,8 @@ export class ZooKeeperSession implements CoordinationSession {
   private mirror: Mirror;
   private merging: Promise<void> | undefined;
   private mergeFrom = 0;
+  private committedAt = Number.NEGATIVE_INFINITY;
+  private quiet: Timer | undefined;
   private end: CodedError | undefined;
   private resolveEnded: (reason: CodedError) => void = () => {};
 
@@ -80,7 +87,14 @@ export class ZooKeeperSession implements CoordinationSession {
 
   /** Something may have changed. */
   wake(): void {
-    this.lane.wake();
+    if (this.end !== undefined) return;
+    const { clock } = this.options;
+    const at = this.committedAt + QUIET_MS;
+    if (clock.now() >= at) return this.lane.wake();
+    this.quiet ??= clock.at(at, () => {
+      this.quiet = undefined;
+      this.lane.wake();
+    });
   }
 
   deadline(): number {
@@ -172,8 +186,16 @@ export class ZooKeeperSession implements CoordinationSession {
   /** A log at its limit is merged first. */
   private async commitGroup(group: readonly WaitingCommit[], sent: () => void): Promise<void> {
     if (isOverdue(this.mirror.tail)) await this.lane.pause(this.startMerge());
-    if (!isOverdue(this.mirror.tail)) return commitGroup(this.committer(), group, sent);
-    for (const commit of group) commit.settle(logFull());
+    if (isOverdue(this.mirror.tail)) {
+      for (const commit of group) commit.settle(logFull());
+      return;
+    }
+    const { clock } = this.options;
+    await commitGroup(this.committer(), group, () => {
+      this.committedAt = clock.now();
+      sent();
+    });
+    this.committedAt = clock.now();
   }
 
   private mergeWhenDue(): void {
@@ -206,6 +228,7 @@ export class ZooKeeperSession implements CoordinationSession {
     if (this.end !== undefined) return;
     this.end = reason.code === "CLOSED" || reason.code === "SESSION_ENDED" ? reason : sessionEnded(reason);
     this.watchers.clear();
+    this.quiet?.cancel();
     this.stop.abort(this.end);
     this.lane.finish(this.end);
     this.resolveEnded(this.end);

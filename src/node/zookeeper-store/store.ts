@@ -86,11 +86,13 @@ class ZooKeeperStore implements CoordinationStore {
 
   private async openUntilAborted(open: OpenSession, signal: AbortSignal): Promise<CoordinationSession> {
     const ensemble = this.options.connect({ timeoutMs: open.ttlMs });
+    const attention = new Attention(ensemble);
     try {
       const told = this.tellTrouble(ensemble, open);
-      const session = await this.withinFirstTimeout(untilAborted(this.begin(ensemble, signal), signal), ensemble).finally(() =>
-        told.cancel(),
-      );
+      const session = await this.withinFirstTimeout(
+        untilAborted(this.begin(ensemble, attention, signal), signal),
+        ensemble,
+      ).finally(() => told.cancel());
       signal.throwIfAborted();
       this.sessions.add(session);
       return session;
@@ -111,12 +113,14 @@ class ZooKeeperStore implements CoordinationStore {
   }
 
   /** Again as often as the connection breaks; a ZooKeeper session that ends meanwhile is the caller's to replace. */
-  private async begin(ensemble: Ensemble, signal: AbortSignal): Promise<ZooKeeperSession> {
+  private async begin(ensemble: Ensemble, attention: Attention, signal: AbortSignal): Promise<ZooKeeperSession> {
     for (;;) {
       await ensemble.connected(signal);
       try {
         const layout = await this.findStore(ensemble);
-        return await this.beginSession(ensemble, layout);
+        // The watches stand before anything is read, so that nothing is missed in between.
+        for (const path of [layout.head, layout.ephemerals]) await attention.watch(path);
+        return await this.beginSession(ensemble, attention, layout);
       } catch (thrown) {
         signal.throwIfAborted();
         if (!hasCode(thrown, "CONNECTION_LOST") && !hasCode(thrown, "OUTCOME_UNKNOWN")) throw thrown;
@@ -130,25 +134,23 @@ class ZooKeeperStore implements CoordinationStore {
     return findStore({ ensemble, root, isProtected, expected: this.seen?.storeId, newStoreId });
   }
 
-  private async beginSession(ensemble: Ensemble, layout: Layout): Promise<ZooKeeperSession> {
+  private async beginSession(ensemble: Ensemble, attention: Attention, layout: Layout): Promise<ZooKeeperSession> {
     const startedAt = this.options.clock.now();
-    let wake: () => void = () => {};
-    // The watches stand before anything is read, so that nothing is missed in between.
-    await ensemble.watch(layout.head, () => wake());
-    await ensemble.watch(layout.ephemerals, () => wake());
     const { mergeEntries = MERGE_ENTRIES } = this.options;
     const mirror = await readAll({ ensemble, layout, mergeEntries });
     const { storeId } = layout;
     if (this.seen !== undefined && mirror.index < this.seen.index)
       throw damaged(layout.head, `its log ends at ${mirror.index}, and was seen at ${this.seen.index}`);
     this.seen ??= { storeId, index: mirror.index };
-    const { log, random, maxStoreBytes } = this.options;
+    const { clock, log, random, maxStoreBytes } = this.options;
     const { limits } = this;
     const nonce = () => randomId(random, NONCE_CHARACTERS);
     const onEnded = (ended: ZooKeeperSession) => this.forget(ended);
-    const session = new ZooKeeperSession({ ensemble, layout, limits, log, nonce, onEnded, maxStoreBytes, mergeEntries }, mirror);
-    wake = () => session.wake();
-    wake();
+    const session = new ZooKeeperSession(
+      { ensemble, layout, limits, clock, log, nonce, onEnded, maxStoreBytes, mergeEntries },
+      mirror,
+    );
+    attention.pay(session);
     log?.debug("the coordination store is open", {
       path: layout.root,
       records: mirror.table.size,
@@ -174,6 +176,29 @@ class ZooKeeperStore implements CoordinationStore {
     };
     let timer = clock.at(clock.now() + TROUBLE_EVERY_MS, tell);
     return { cancel: () => timer.cancel() };
+  }
+}
+
+/** What the watches of a new session wake: nobody yet, while it is being opened, and possibly several times. */
+class Attention {
+  private readonly ensemble: Ensemble;
+  private readonly watched = new Set<string>();
+  private session: ZooKeeperSession | undefined;
+
+  constructor(ensemble: Ensemble) {
+    this.ensemble = ensemble;
+  }
+
+  async watch(path: string): Promise<void> {
+    if (this.watched.has(path)) return;
+    await this.ensemble.watch(path, () => this.session?.wake());
+    this.watched.add(path);
+  }
+
+  /** What happened since the watches were set may not have been read. */
+  pay(session: ZooKeeperSession): void {
+    this.session = session;
+    session.wake();
   }
 }
 

@@ -123,4 +123,3 @@ test("a URL that cannot be read, a missing --storage, and a file that others may
   expect(noStorage).toMatchObject({ exitCode: 2 });
   expect(noStorage.stderr).toContain("--storage");
 });
-
