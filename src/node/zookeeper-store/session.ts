@@ -90,11 +90,12 @@ export class ZooKeeperSession implements CoordinationSession {
     if (this.end !== undefined) return;
     const { clock } = this.options;
     const at = this.committedAt + QUIET_MS;
-    if (clock.now() >= at) return this.lane.wake();
-    this.quiet ??= clock.at(at, () => {
+    const look = () => {
       this.quiet = undefined;
       this.lane.wake();
-    });
+    };
+    if (clock.now() >= at) look();
+    else this.quiet ??= clock.at(at, look);
   }
 
   deadline(): number {
