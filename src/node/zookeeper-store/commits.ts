@@ -12,6 +12,7 @@ import type { Ensemble } from "./ensemble.js";
 import type { Layout } from "./layout.js";
 import type { Mirror } from "./mirror.js";
 import { vanished } from "./reading.js";
+import { damaged } from "./sealed.js";
 import { type StagedGroup, Staging } from "./staging.js";
 
 export interface Committer {
@@ -55,8 +56,9 @@ export async function commitGroup(committer: Committer, group: readonly WaitingC
       staging.undo();
       return settle(commits.map((commit) => ({ commit, outcome: staged })));
     }
-    if (await send(committer, staged, sent)) {
-      const mirror = committer.mirror();
+    const mirror = committer.mirror();
+    const refusedAt = await send(committer, staged, sent);
+    if (refusedAt === undefined) {
       mirror.keepEntry(staged.entry, staged.entryBytes);
       mirror.headVersion = (mirror.headVersion + 1) | 0;
       settle(verdicts);
@@ -64,6 +66,8 @@ export async function commitGroup(committer: Committer, group: readonly WaitingC
       return;
     }
     staging.undo();
+    // Should somebody have changed an ephemeral record by hand, the log does not tell: then it is read again.
+    mirror.touched.add(refusedAt.slice(refusedAt.lastIndexOf("/") + 1));
     await committer.refresh();
     fresh = true;
   }
@@ -89,29 +93,39 @@ function settle(verdicts: readonly { readonly commit: WaitingCommit; readonly ou
   for (const { commit, outcome } of verdicts) commit.settle(outcome);
 }
 
-/** Whether it was applied; then nobody else has its index. Rejects when that can't be known any more: the session ends. */
-async function send(committer: Committer, { entry, operations }: StagedGroup, sent: () => void): Promise<boolean> {
+/**
+ * Undefined: it was applied, and nobody else has its index. Otherwise the path at which it was refused. Rejects when it can't be known any
+ * more: the session ends.
+ */
+async function send(committer: Committer, { entry, operations }: StagedGroup, sent: () => void): Promise<string | undefined> {
   const { ensemble, layout, signal } = committer;
+  const verdict = (author: string | undefined, path: string) => (author === entry.nonce ? undefined : path);
   let unknown = false;
   for (;;) {
     await ensemble.connected(signal);
     try {
       if (unknown) {
         const author = await authorOf(committer, entry.index);
-        if (author !== undefined) return author === entry.nonce;
+        if (author !== undefined) return verdict(author, layout.head);
       }
       sent();
       const result = await ensemble.multi(operations);
-      if (result.ok) return true;
-      if (result.at === 0 && result.reason === "missing") throw vanished(layout);
-      if (!unknown) return false;
+      if (result.ok) return undefined;
+      if (result.at <= 1) throwIfNoStore(layout, entry.index, result.reason);
+      const path = operations[result.at]?.path ?? layout.head;
       // An earlier copy of it may be what moved the head.
-      return (await authorOf(committer, entry.index)) === entry.nonce;
+      return unknown ? verdict(await authorOf(committer, entry.index), path) : path;
     } catch (thrown) {
       if (hasCode(thrown, "OUTCOME_UNKNOWN")) unknown = true;
       else if (!hasCode(thrown, "CONNECTION_LOST")) throw thrown;
     }
   }
+}
+
+/** The head and the log belong together; what else than a head that moved refuses them is no store any more. */
+function throwIfNoStore(layout: Layout, index: number, reason: string): void {
+  if (reason === "missing") throw vanished(layout);
+  if (reason === "exists") throw damaged(layout.entry(index), "the log has an entry that its head does not know");
 }
 
 /** The nonce of an entry; undefined: the log does not reach so far yet. */

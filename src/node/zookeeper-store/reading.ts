@@ -105,7 +105,6 @@ async function readEphemerals(
   const listed = new Set(names);
   const known = mirror.ephemeralNames();
   const drop = (name: string) => {
-    mirror.touched.delete(name);
     const key = mirror.dropEphemeral(name);
     if (key !== undefined) onChange(key);
   };
@@ -121,9 +120,9 @@ async function readEphemerals(
     const record = decodeEphemeral(znode.data, layout.ephemeral(name));
     if (!mirror.putEphemeral(name, record, znode.version))
       throw damaged(layout.ephemeral(name), `the record ${record.key} is there as a persistent one too`);
-    mirror.touched.delete(name);
     onChange(record.key);
   }
+  mirror.touched.clear();
 }
 
 /** Reads in order, many at a time; false at the first that is missing. */

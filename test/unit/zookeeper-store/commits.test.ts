@@ -12,6 +12,7 @@ import {
   put,
   read,
   sameForAll,
+  storePath,
 } from "./checks.js";
 import { fakeStore, live, open } from "./fake-stores.js";
 
@@ -74,6 +75,17 @@ describe("a commit whose answer is lost", () => {
     countIsExact(() => {}, seed),
   );
 });
+
+test("a log that goes on after its head ends the session, and is never written over", () =>
+  as(async (store) => {
+    const session = await open(store);
+    await put(session, "a", "1");
+    const path = `${storePath(store.tree)}/log/000000000000002`;
+    store.tree.znodes.set(path, { data: bytes("x"), version: 0, owner: undefined });
+    expect(await codeOf(put(session, "a", "2"))).toMatch(/^(SESSION_ENDED|OUTCOME_UNKNOWN)$/);
+    expect((await session.ended).message).toContain("its head does not know");
+    expect(store.tree.znodes.get(path)?.data).toEqual(bytes("x"));
+  }));
 
 describe("a session without a connection", () => {
   test("keeps its calls until it has one, and drops those that were given up", () =>
@@ -139,6 +151,17 @@ describe("ephemeral records", () => {
       expect(Object.fromEntries(await sameForAll(store, [other, third]))).toEqual({ k: "0:3" });
       await third.close();
       expect(Object.fromEntries(await sameForAll(store, [other]))).toEqual({});
+    }));
+
+  test("that somebody changed by hand are read again, and stop nothing", () =>
+    as(async (store) => {
+      const session = await open(store);
+      await put(session, "e", "1", true);
+      const path = [...store.tree.znodes.keys()].find((each) => each.includes("/ephemerals/")) ?? "";
+      const data = store.tree.znodes.get(path)?.data ?? bytes("");
+      store.tree.apply([{ op: "set", path, data, version: 0 }], "somebody");
+      expect(await put(session, "e", "2")).toMatchObject({ ok: true });
+      expect(Object.fromEntries(await sameForAll(store, [session]))).toEqual({ e: "2:2" });
     }));
 
   test("are made, changed and removed within one group of commits", () =>
