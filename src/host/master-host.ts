@@ -27,7 +27,7 @@ import { createHoldBack } from "./hold-back.js";
 import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.js";
 import type { Link, LinkMessage } from "./link.js";
 import { dialLink } from "./link-handshake.js";
-import { keysOfCluster } from "./link-keys.js";
+import { clusterBinding, keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
@@ -257,7 +257,7 @@ class Master implements MasterHost {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
-        if (!this.#usable || hasCode(error, "STORE_FORMAT")) {
+        if (!this.#usable || hasCode(error, "STORE_FORMAT") || hasCode(error, "NO_STORE")) {
           this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
           this.#settle(error);
           return;
@@ -283,6 +283,7 @@ class Master implements MasterHost {
       minimumEpoch: this.#minimumEpoch,
       suspicion: this.#suspicion.forCampaign(),
       clusterId: id,
+      ...(this.#options.secret === null ? {} : { binding: clusterBinding(this.#env.digest, this.#options.secret) }),
     }).catch((thrown) => {
       if (held.aborted && !this.#stop.signal.aborted) return null;
       throw thrown;
