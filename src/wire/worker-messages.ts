@@ -78,7 +78,7 @@ export const masterToWorker = {
     deadlineMs: z.number().int().positive(),
     heartbeatMs: z.number().int().positive(),
   }),
-  "worker.refused": z.object({ reason: z.enum(["incarnation-over", "recovering"]), message: z.string() }),
+  "worker.refused": z.object({ reason: z.enum(["incarnation-over", "gone", "recovering"]), message: z.string() }),
   "worker.launch": launchOrder,
   "worker.stop": z.object({ processId: idText, graceMs: z.number().int().nonnegative(), reason: z.string() }),
   /** The ends of these processes are durable: the worker may forget them. */

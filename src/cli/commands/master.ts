@@ -8,7 +8,7 @@ import { advertise } from "../../node/advertise-file.js";
 import { createNodeRandom } from "../../node/env.js";
 import { newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
-import { parseChoice, parseCount, parseDurationMs } from "../parse.js";
+import { parseChoice, parseCount, parseDurationMs, parsePerMinute, parseShare } from "../parse.js";
 import { openRecovery } from "../recovery.js";
 import { rehearseOnStandby } from "../rehearsal.js";
 
@@ -23,6 +23,10 @@ interface MasterOptions extends DaemonOptions {
   readonly recoveryDeadline: string;
   readonly stopGrace: string;
   readonly maxFinished: string;
+  readonly workerRemovalLimit: string;
+  readonly workerRemovalShare: string;
+  readonly maxLostWorkers: string;
+  readonly lostWorkerAge: string;
 }
 
 export function command(): Command {
@@ -42,7 +46,11 @@ export function command(): Command {
     .option("--driver-deadline <duration>", "silence after which a driver is replaced", `${settings.driverDeadlineMs}ms`)
     .option("--recovery-deadline <duration>", "longest wait for workers after a take-over", `${settings.recoveryDeadlineMs}ms`)
     .option("--stop-grace <duration>", "between the polite signal and the kill", `${settings.stopGraceMs}ms`)
+    .option("--worker-removal-limit <n/min>", "workers that may become lost within a minute, or off", "10/min")
+    .option("--worker-removal-share <share>", "while more than this share of the workers is away, none becomes lost; or off", "50%")
     .option("--max-finished <count>", "ended applications that are kept", String(settings.maxFinished))
+    .option("--max-lost-workers <count>", "lost and gone workers that are remembered", String(settings.maxLostWorkers))
+    .option("--lost-worker-age <duration>", "after this they are forgotten", "14d")
     .action(master);
 }
 
@@ -57,6 +65,12 @@ async function master(options: MasterOptions): Promise<void> {
     recoveryDeadlineMs: parseDurationMs("--recovery-deadline", options.recoveryDeadline),
     stopGraceMs: parseDurationMs("--stop-grace", options.stopGrace),
     maxFinished: parseCount("--max-finished", options.maxFinished, { min: 1, max: 1_000_000 }),
+    removalLimit: {
+      perMinute: parsePerMinute("--worker-removal-limit", options.workerRemovalLimit),
+      share: parseShare("--worker-removal-share", options.workerRemovalShare),
+    },
+    maxLostWorkers: parseCount("--max-lost-workers", options.maxLostWorkers, { min: 1, max: 1_000_000 }),
+    lostWorkerAgeMs: parseDurationMs("--lost-worker-age", options.lostWorkerAge),
   };
   const recovery = await openRecovery(options.recovery, options.storage, env);
   const rehearsal = recovery.mode === "store" ? rehearseOnStandby(env) : null;
