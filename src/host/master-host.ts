@@ -18,8 +18,9 @@ import { sleep } from "../env/clock.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
-import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
+import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../master/settings.js";
 import { type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
+import { fenceMsFor } from "../wire/partition-lease.js";
 import type { MasterState } from "../wire/views.js";
 import type { Link } from "./link.js";
 import { dialLink } from "./link-handshake.js";
@@ -49,6 +50,11 @@ export interface MasterHostOptions {
   /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */
   readonly clusterId?: string;
   readonly sessionTtlMs?: number;
+  /**
+   * With a store on other machines: how long after a leader was lost with its machine the next one leads at the latest (its session, and what the
+   * store adds). 0: the store's lock is free as soon as its owner is dead.
+   */
+  readonly silentFailoverMs?: number;
   readonly onState?: (state: MasterState, epoch: number) => void;
 }
 
@@ -64,6 +70,8 @@ export interface MasterHost {
 }
 
 const DEFAULT_SESSION_TTL_MS = 10_000;
+/** After a failover: until a worker has found the new leader and renewed. */
+const LEASE_MARGIN_MS = 2_000;
 const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const MIN_RETRY_MS = 100;
@@ -111,8 +119,12 @@ class Master implements MasterHost {
     const settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
     // With short deadlines heartbeats come often enough for three of them to be missed.
     const heartbeatMs = Math.ceil(Math.min(settings.heartbeatMs, settings.workerDeadlineMs / 4, settings.driverDeadlineMs / 4));
-    const programFenceMs = Math.max(settings.programFenceMs, PROGRAM_ENDS_WITHIN_MS - settings.workerDeadlineMs);
-    this.#settings = { ...settings, heartbeatMs, programFenceMs };
+    // A leader that is lost in silence is followed by the next one so much later: leases have to outlast that, or every failover would end them.
+    const silentMs = options.silentFailoverMs ?? 0;
+    const leaseMs = silentMs === 0 ? 0 : silentMs + LEASE_MARGIN_MS;
+    const programFenceMs = Math.max(settings.programFenceMs, fenceMsFor(settings.workerDeadlineMs, leaseMs));
+    const deposedWithinMs = Math.max(settings.deposedWithinMs, silentMs);
+    this.#settings = { ...settings, heartbeatMs, programFenceMs, deposedWithinMs };
     const { masterId, pid } = options;
     this.#desk = createMasterDesk({
       artifacts: createMasterArtifacts(options.blobs, options.env.digest),

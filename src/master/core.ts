@@ -49,7 +49,7 @@ import {
   touch,
 } from "./state.js";
 import { endAttempt } from "./supervision.js";
-import { registerWorker, workerLinkClosed, workerReport } from "./workers.js";
+import { registerWorker, renewWorker, workerLinkClosed, workerReport } from "./workers.js";
 
 export interface MasterCoreOptions extends Identity {
   readonly mode: RecoveryMode;
@@ -142,6 +142,9 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
       return;
     case "worker.report":
       workerReport(state, step, link, body as WorkerReport);
+      return;
+    case "worker.renew":
+      renewWorker(state, step, link, (body as { readonly sequence: number }).sequence);
       return;
     case "worker.leaving":
       workerLeaving(state, step, link);

@@ -10,7 +10,7 @@ export interface MasterSettings {
   /** From the launch order to the driver's registration. */
   readonly driverStartMs: number;
   readonly heartbeatMs: number;
-  /** After a worker was lost: time for programs there to end themselves before they are started elsewhere. */
+  /** After a worker was lost: time for what must not run twice to end there before it is started elsewhere (wire/partition-lease.ts). */
   readonly programFenceMs: number;
   /** So long after the election of a new leader the one before may still confirm leases of workers (it does not know yet that it was deposed). */
   readonly deposedWithinMs: number;
@@ -56,11 +56,6 @@ export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
   maxRecordBytes: 900_000,
 };
 
-/**
- * A program whose worker is gone ends itself within this time, however short the deadline is: 3 s until its lease can be called old, which is
- * looked at once a second, then 2 s between the polite signal and the kill (node/process-shim.ts), and 2 s for clocks and a busy machine.
- */
-export const PROGRAM_ENDS_WITHIN_MS = 8_000;
 /** Lost workers are looked through this often. */
 export const LOST_WORKER_SWEEP_MS = 15 * 60_000;
 /** What a draining worker still runs is looked at this often: whether there is room for it elsewhere by now. */

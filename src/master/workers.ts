@@ -10,6 +10,8 @@
  * registers as the next one.
  */
 import type { WorkerRecord } from "../wire/application.js";
+import { leaseMsFor } from "../wire/partition-lease.js";
+import { MAX_MASTERS_TOLD } from "../wire/worker-messages.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
@@ -80,7 +82,8 @@ export function registerWorker(state: MasterState, step: Step, link: LinkState, 
   worker.pid = body.pid;
   worker.heardAt = step.now.instant;
   worker.deadlineAt = null;
-  const settings = { deadlineMs: state.settings.workerDeadlineMs, heartbeatMs: state.settings.heartbeatMs };
+  const { workerDeadlineMs: deadlineMs, programFenceMs, heartbeatMs } = state.settings;
+  const settings = { deadlineMs, heartbeatMs, leaseMs: leaseMsFor(deadlineMs, programFenceMs) };
   step.turn.effects.push({
     kind: "send",
     linkId: link.id,
@@ -157,6 +160,15 @@ export function refuseHigherEpoch(state: MasterState, step: Step, linkId: number
   log(state, step, "warn", `The ${who} has seen epoch ${seen}, above this leader's epoch ${state.self.epoch}.`, { seen });
   step.turn.effects.push({ kind: "close-link", linkId, reason: "this leader's epoch is too low" }, { kind: "epoch-too-low", seen });
   return true;
+}
+
+/** It is heard, and not given up: what must not run twice may go on there. Answered after the turn's commit, like everything. */
+export function renewWorker(state: MasterState, step: Step, link: LinkState, sequence: number): void {
+  const worker = link.workerId === null ? undefined : state.workers.get(link.workerId);
+  if (worker === undefined || worker.linkId !== link.id || isDown(worker)) return;
+  worker.heardAt = step.now.instant;
+  const masters = [state.self.address, ...state.standbys.map(({ address }) => address)].slice(0, MAX_MASTERS_TOLD);
+  step.turn.effects.push({ kind: "send", linkId: link.id, message: "worker.renewed", body: { sequence, masters } });
 }
 
 export function workerReport(state: MasterState, step: Step, link: LinkState, report: WorkerReport): void {

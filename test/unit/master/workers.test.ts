@@ -12,7 +12,7 @@ describe("a worker", () => {
     const worker = new TestWorker(master, "w1");
     expect(master.store.has("workers/w1")).toBe(true);
     expect(master.sent("worker.registered")).toEqual([
-      { linkId: worker.linkId, body: { clusterId: "test", deadlineMs: 10_000, heartbeatMs: 1_000 } },
+      { linkId: worker.linkId, body: { clusterId: "test", deadlineMs: 10_000, leaseMs: 6_000, heartbeatMs: 1_000 } },
     ]);
   });
 
