@@ -45,6 +45,8 @@ export interface WorkerSlot {
   process: SimProcess | null;
   host: WorkerHost | null;
   starts: number;
+  /** It was told that it is gone for good, and ended: nobody starts it again. */
+  isGone: boolean;
 }
 
 const MEBIBYTE = 1024 * 1024;
@@ -195,6 +197,7 @@ export class Cluster {
       secret: this.secret,
       settings: options.settings,
       sessionTtlMs: options.sessionTtlMs,
+      silentFailoverMs: options.mode === "shared" ? options.sessionTtlMs : 0,
       onState: (state, epoch) => this.changeState(slot, process, state, epoch),
     });
     try {
@@ -273,7 +276,7 @@ export class Cluster {
       stopAsked: (seen, askedBy, reason) => this.tell((observer) => observer.stopAsked?.(seen, askedBy, reason)),
       processEnded: (seen, how) => this.tell((observer) => observer.processEnded?.(seen, how)),
     });
-    return { name, machine, disk, process: null, host: null, starts: 0 };
+    return { name, machine, disk, process: null, host: null, starts: 0, isGone: false };
   }
 
   private startLaunched(
@@ -296,7 +299,7 @@ export class Cluster {
   }
 
   private startWorker(slot: WorkerSlot): void {
-    if (slot.process !== null || this.downMachines.has(slot.machine)) return;
+    if (slot.process !== null || slot.isGone || this.downMachines.has(slot.machine)) return;
     const process = this.spawn(slot.name, slot.machine);
     slot.process = process;
     slot.starts += 1;
@@ -327,6 +330,7 @@ export class Cluster {
       slot.host = host;
       const reason = await host.ended;
       if (reason !== null) hostOptions.env.log.error(`The worker process ends: ${reason.message}`, { code: reason.code });
+      if (reason?.code === "WORKER_GONE") slot.isGone = true;
     } catch (thrown) {
       hostOptions.env.log.error(`The worker process cannot run: ${CodedError.from(thrown).message}`);
     }

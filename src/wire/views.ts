@@ -63,7 +63,7 @@ export const clusterView = z.object({
   applications: z.object({ waiting: z.number(), running: z.number() }),
   recovery: z.object({ startedAt: z.string(), completedAt: z.string().nullable(), durationMs: z.number().nullable() }).nullable(),
   /** Null: asked of a standby that cannot reach the leader. */
-  removals: removalsView.nullable(),
+  removals: removalsView.nullable().default(null),
   /** Records that could not be decoded, kept and shown. */
   quarantined: z.array(z.object({ key: z.string(), reason: z.string() })),
 });
@@ -80,13 +80,13 @@ export const workerView = z.object({
   memoryBytes: z.object({ total: z.number(), used: z.number() }),
   lastHeardMs: z.number(),
   /** Processes that are counted on it. */
-  processes: z.number(),
+  processes: z.number().default(0),
   /** Past its deadline since then, and not lost only because removals wait. */
-  overdueSince: z.string().nullable(),
+  overdueSince: z.string().nullable().default(null),
   /** While it drains: when what still runs there is stopped; `deadline` null: it may finish. */
-  drain: z.object({ since: z.string(), deadline: z.string().nullable() }).nullable(),
+  drain: z.object({ since: z.string(), deadline: z.string().nullable() }).nullable().default(null),
   /** Gone for good: its id is never taken again. */
-  retired: z.boolean(),
+  retired: z.boolean().default(false),
 });
 export type WorkerView = z.infer<typeof workerView>;
 
