@@ -116,6 +116,8 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   /** Of the addresses whose last outcome is a refusal: when that dial began. */
   const refusedSince = new Map<string, number>();
   let known: readonly string[] = [];
+  /** What the URL names is known; a file in which no master stands (all took theirs out when they ended) is read too. */
+  let isUrlRead = false;
   /** Links to standbys, by their address. */
   const held = new Map<string, { readonly link: Link; readonly since: number }>();
   let attempts = 0;
@@ -136,7 +138,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     }
     refusedSince.set(address, dialledAt);
     const instants = known.map((one) => refusedSince.get(one));
-    if (instants.length > 0 && instants.every((instant) => instant !== undefined) && urlError === null)
+    if (isUrlRead && instants.length > 0 && instants.every((instant) => instant !== undefined))
       options.onAllRefuse?.(Math.min(...instants));
   };
 
@@ -209,11 +211,24 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     });
   };
 
-  const round = async () => {
+  const addresses = async (): Promise<readonly string[]> => {
+    const others = options.alsoKnown?.() ?? [];
     try {
       const named = await readMasterAddresses(url, options.readFile);
-      known = [...new Set([...named, ...(options.alsoKnown?.() ?? [])])];
       urlError = null;
+      isUrlRead = true;
+      return [...new Set([...named, ...others])];
+    } catch (thrown) {
+      urlError = CodedError.from(thrown);
+      isUrlRead = urlError.code === "NO_MASTER";
+      if (others.length === 0) throw thrown;
+      return others;
+    }
+  };
+
+  const round = async () => {
+    try {
+      known = await addresses();
       // Outcomes of addresses that were only hinted at, or left the file, are forgotten: a new hint is followed again.
       for (const address of [...outcomes.keys()]) if (!known.includes(address) && !inFlight.has(address)) outcomes.delete(address);
       for (const address of known) start(address);

@@ -206,6 +206,7 @@ class RunningWorker implements WorkerHost {
   #linked(link: Link): void {
     this.#clusterId = link.peer.clusterId ?? this.#clusterId;
     this.#leader.set(link);
+    this.#mastersTold = [link.remote];
     this.#post({ kind: "link-up", linkId: link.id, remote: link.remote });
     link.onMessage((message: LinkMessage) => {
       // The link has validated the body by the schema of its kind.

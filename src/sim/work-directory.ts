@@ -8,7 +8,7 @@ import { CodedError } from "../base/errors.js";
 import { utf8Decode } from "../base/utf8.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../env/launcher.js";
 import type { WorkerFiles } from "../host/worker-host.js";
-import { LEASE_GRACE_MS, LEASE_POLL_MS, MIN_LEASE_MS } from "../wire/partition-lease.js";
+import { LEASE_GRACE_MS, LEASE_POLL_MS } from "../wire/partition-lease.js";
 import type { WorkerIdentity } from "../worker/worker-events.js";
 import { readNote } from "../worker/worker-notes.js";
 import { outside } from "./marshal.js";
@@ -56,10 +56,11 @@ interface Folder {
 }
 
 /** As in node/process-launcher.ts and node/process-shim.ts. */
+const MIN_WORKER_LEASE_MS = 3_000;
 function leaseOf({ endsWithoutWorkerMs, endsWithoutLeaderMs }: LaunchSpec): Folder["lease"] {
-  if (endsWithoutLeaderMs !== undefined) return { of: "leader", ms: Math.max(MIN_LEASE_MS, endsWithoutLeaderMs) };
+  if (endsWithoutLeaderMs !== undefined) return { of: "leader", ms: endsWithoutLeaderMs };
   if (endsWithoutWorkerMs === undefined) return null;
-  return { of: "worker", ms: Math.max(MIN_LEASE_MS, endsWithoutWorkerMs - LEASE_GRACE_MS) };
+  return { of: "worker", ms: Math.max(MIN_WORKER_LEASE_MS, endsWithoutWorkerMs - LEASE_GRACE_MS) };
 }
 
 const DISK_FAILED = "no space left on device";

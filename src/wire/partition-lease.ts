@@ -20,8 +20,8 @@ export const LEASE_POLL_MS = 1_000;
 export const LEASE_GRACE_MS = 2_000;
 /** A keeper that gets the processor late, and the kill itself. */
 export const LEASE_SLACK_MS = 1_000;
-/** Written in whole seconds and renewed every second, a shorter lease would look old although all is well. */
-export const MIN_LEASE_MS = 3_000;
+/** Written in whole seconds and renewed every second, a shorter lease would look old although all is well, on a busy machine at least. */
+export const MIN_LEASE_MS = 4_000;
 /** Leases are renewed this often, or four times in their length. */
 export const LEASE_RENEW_MS = 1_000;
 
