@@ -319,8 +319,9 @@ function writeMarked(state: MasterState, step: Step): void {
   const write = (key: string, value: Uint8Array | null) => {
     if (!state.quarantine.has(key)) step.turn.writes.push({ key, value });
   };
-  for (const worker of marked.workers) write(workerKey(worker.id), encodeWorkerRecord(worker.record));
+  // The operator's word comes before what it allows: a turn may be cut.
   if (marked.removals !== null) write(REMOVALS_KEY, encodeRemovalsRecord(marked.removals));
+  for (const worker of marked.workers) write(workerKey(worker.id), encodeWorkerRecord(worker.record));
   for (const app of marked.applications) write(applicationKey(app.id), encodeApplicationRecord(app.record));
   for (const key of marked.deleted) write(key, null);
   marked.workers.clear();

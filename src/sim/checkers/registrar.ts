@@ -29,21 +29,25 @@ export const checkRegistrar: Checker = (context) => {
       if (name === "removals" && "decision" in input && input.decision === "continue") isContinued = true;
       if (name === "gone" && "worker" in input && input.worker !== undefined && keepsRecords(context)) retired.add(input.worker);
     },
-    storeReset: () => retired.clear(),
+    storeReset: () => {
+      retired.clear();
+      isHeld = false;
+    },
     committed: (commit) => {
+      const word = putOf(commit, `${RECORDS_PREFIX}${REMOVALS_KEY}`) as { readonly body?: { readonly held?: boolean } } | undefined;
+      // What was lost in the turn in which the word was given came before it, or was allowed by it.
+      const mayLose = !isHeld || word?.body?.held === false;
+      if (word?.body?.held === false) isContinued = true;
       for (const seen of commit.records) {
         if (seen.kind !== "worker" || seen.record === null) continue;
         const before = history.workers.get(seen.id);
         if ((before?.retired === true || retired.has(seen.id)) && seen.record.retired !== true)
           violate("I28", `${seen.id} is gone for good, and was recorded as ${seen.record.state}`);
         if (seen.record.state !== "lost" || before?.state === "lost") continue;
-        if (isHeld) violate("I29", `${seen.id} was declared lost while the operator holds removals`);
+        if (!mayLose) violate("I29", `${seen.id} was declared lost while the operator holds removals`);
         checkRate(commit.process?.id ?? "?", commit.at);
       }
-      const word = putOf(commit, `${RECORDS_PREFIX}${REMOVALS_KEY}`) as { readonly body?: { readonly held?: boolean } } | undefined;
-      if (word === undefined) return;
-      isHeld = word.body?.held === true;
-      if (!isHeld) isContinued = true;
+      if (word !== undefined) isHeld = word.body?.held === true;
     },
   };
 };

@@ -2,7 +2,8 @@
 import { expect } from "vitest";
 import type { WorkerView } from "../../../src/wire/views.js";
 import { until } from "../../support/holdfast.js";
-import { type ClusterProcess, expectBuckets, isAlive, kill, type Stage, scenario } from "../../support/scenario.js";
+import type { ClusterProcess } from "../../support/process-cluster.js";
+import { expectBuckets, isAlive, kill, type Stage, scenario } from "../../support/scenario.js";
 
 const TICKING = ["sh", "-c", "while :; do echo tick; sleep 0.1; done"];
 
