@@ -12,12 +12,13 @@ import { engine } from "./engine.js";
 import { failover } from "./failover.js";
 import { jobs } from "./jobs.js";
 import { machineName, machineRows } from "./machine.js";
+import { reAttach } from "./re-attach.js";
 import { recovery } from "./recovery.js";
 import { createReport } from "./report.js";
 import { submissions } from "./submissions.js";
 import { submit } from "./submit.js";
 
-const BENCHMARKS: readonly Benchmark[] = [failover, submit, submissions, recovery, engine, jobs];
+const BENCHMARKS: readonly Benchmark[] = [failover, submit, submissions, recovery, reAttach, engine, jobs];
 
 interface Options {
   readonly quick?: boolean;
