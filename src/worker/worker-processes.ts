@@ -10,22 +10,22 @@ export const STOPPED = "its worker is stopped";
 
 export function adopt(worker: WorkerState, step: WorkerStep, found: readonly FoundProcess[]): void {
   const { identity, processes } = worker;
-  for (const process of found) {
-    const note = readNote(process.note);
+  for (const one of found) {
+    const note = readNote(one.note);
     const isOurs = note?.workerId === identity.workerId && note.incarnation === identity.incarnation;
-    if (!isOurs && process.end !== null) {
-      step.turn.effects.push({ kind: "forget", processId: process.processId });
+    if (!isOurs && one.end !== null) {
+      step.turn.effects.push({ kind: "forget", processId: one.processId });
       continue;
     }
     const entry: Entry = {
-      processId: process.processId,
+      processId: one.processId,
       resources: note?.resources ?? { cores: 1, memoryBytes: 1 },
       application: note?.application ?? null,
-      length: process.note.length,
+      length: one.note.length,
       note: null,
-      phase: process.end === null ? "running" : "ended",
-      pid: process.pid,
-      end: process.end,
+      phase: one.end === null ? "running" : "ended",
+      pid: one.pid,
+      end: one.end,
       launchFailed: null,
       reported: false,
       abandoned: !isOurs,
