@@ -45,7 +45,7 @@ export interface WorkerSlot {
   process: SimProcess | null;
   host: WorkerHost | null;
   starts: number;
-  /** It was told that it is gone for good, and ended: nobody starts it again. */
+  /** It was told that it is gone for good, and ended. Its supervisor does not know that, and starts it again while there are faults. */
   isGone: boolean;
 }
 
@@ -69,6 +69,7 @@ export class Cluster {
   readonly blobs = new Map<string, Uint8Array>();
   /** How long the supervisor takes to start what has died. */
   restartDelayMs: () => number = () => 1_000;
+  startsGoneWorkers = true;
   private readonly observers: Observer[] = [];
   readonly mutant: Mutant;
   private readonly byName = new Map<string, SimProcess>();
@@ -299,7 +300,7 @@ export class Cluster {
   }
 
   private startWorker(slot: WorkerSlot): void {
-    if (slot.process !== null || slot.isGone || this.downMachines.has(slot.machine)) return;
+    if (slot.process !== null || (slot.isGone && !this.startsGoneWorkers) || this.downMachines.has(slot.machine)) return;
     const process = this.spawn(slot.name, slot.machine);
     slot.process = process;
     slot.starts += 1;

@@ -50,6 +50,7 @@ export class Faults {
   /** Everything heals, and what has died is started again. */
   calm(): void {
     this.isCalm = true;
+    this.cluster.startsGoneWorkers = false;
     this.linesLeft = null;
     const { cluster } = this;
     cluster.network.heal();
