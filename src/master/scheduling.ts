@@ -36,11 +36,12 @@ export function needOf(state: MasterState, app: Application): Need | null {
     return { parts: [driver, part(spec.job.executor, spec.job.parallelism)], all: true };
   }
   if (record.state !== "running" || spec.job === null || app.wanted === null) return null;
+  const live = liveExecutors(app);
+  if (live < app.wanted) return { parts: [part(spec.job.executor, app.wanted - live)], all: live === 0 };
   const staying = stayingExecutors(state, app);
   if (staying >= app.wanted) return null;
   // In place of those on a draining worker all or none: the driver changes over when it has all of them, and half of them would only take room.
-  const isMove = liveExecutors(app) > staying;
-  return { parts: [part(spec.job.executor, app.wanted - staying)], all: staying === 0 || isMove };
+  return { parts: [part(spec.job.executor, app.wanted - staying)], all: true };
 }
 
 /**

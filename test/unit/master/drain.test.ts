@@ -136,6 +136,14 @@ describe("the executors of a job on a draining worker", () => {
     expect(leaving.stop().sort()).toEqual([...executors].sort());
   });
 
+  test("do not keep the job from getting one in place of a dead one, where there is room for that only", () => {
+    const { master, leaving, executors } = running();
+    const small = new TestWorker(master, "small", { cores: 3 });
+    master.ask("drain", { worker: "leaving" });
+    leaving.end(executors[0] ?? "", 1);
+    expect(small.launch()).toHaveLength(1);
+  });
+
   test("are followed by no more than are wanted when a new leader goes on with the drain", () => {
     const { master, home, leaving, executors, id } = running();
     const spare = new TestWorker(master, "spare", { cores: 8 });
