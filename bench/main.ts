@@ -12,6 +12,7 @@ import { engine } from "./engine.js";
 import { failover } from "./failover.js";
 import { jobs } from "./jobs.js";
 import { machineName, machineRows } from "./machine.js";
+import { reAttach } from "./re-attach.js";
 import { recovery } from "./recovery.js";
 import { createReport } from "./report.js";
 import { submissions } from "./submissions.js";
@@ -19,7 +20,17 @@ import { submit } from "./submit.js";
 import { zookeeper } from "./zookeeper.js";
 import { zookeeperStore } from "./zookeeper-store.js";
 
-const BENCHMARKS: readonly Benchmark[] = [failover, submit, submissions, recovery, engine, jobs, zookeeper, zookeeperStore];
+const BENCHMARKS: readonly Benchmark[] = [
+  failover,
+  submit,
+  submissions,
+  recovery,
+  reAttach,
+  engine,
+  jobs,
+  zookeeper,
+  zookeeperStore,
+];
 
 interface Options {
   readonly quick?: boolean;

@@ -54,6 +54,7 @@ export const ERROR_CODES = {
   CONFLICT: facts("no", 4),
   UNPLACEABLE: facts("no", 4),
   WORKER_LOST: facts("no", 4),
+  WORKER_GONE: facts("no", 4),
   SUPERSEDED: facts("no", 4),
   // Jobs
   INVALID_JOB: facts("no", 2),

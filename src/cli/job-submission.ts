@@ -19,6 +19,7 @@ export interface JobSettings {
   readonly deployMode: "cluster" | "client";
   readonly supervise: boolean;
   readonly restart: RestartPolicy;
+  readonly onPartition?: ApplicationSpec["onPartition"];
   readonly driver: Resources;
   readonly executor: Resources;
 }
@@ -85,6 +86,7 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
     deployMode: settings.deployMode,
     supervise: settings.supervise,
     restart: settings.restart,
+    ...(settings.onPartition === undefined ? {} : { onPartition: settings.onPartition }),
     driver: settings.driver,
     job: {
       artifact: bundle.sha256,

@@ -27,6 +27,24 @@ export function parseDurationMs(option: string, text: string): number {
   return Math.round(Number(match[1]) * unit);
 }
 
+/** `10/min` -> 10; `off` -> null. */
+export function parsePerMinute(option: string, text: string): number | null {
+  if (text.trim() === "off") return null;
+  const match = /^([0-9]+)\/min$/.exec(text.trim());
+  const count = Number(match?.[1]);
+  if (match === null || !(count >= 1 && count <= 100_000)) refuse(option, text, 'a number a minute such as "10/min", or "off"');
+  return count;
+}
+
+/** `50%` -> 0.5; `off` -> 1. */
+export function parseShare(option: string, text: string): number {
+  if (text.trim() === "off") return 1;
+  const match = /^([0-9]+(?:\.[0-9]+)?)%$/.exec(text.trim());
+  const percent = Number(match?.[1]);
+  if (match === null || !(percent > 0 && percent <= 100)) refuse(option, text, 'a share such as "50%", or "off"');
+  return percent / 100;
+}
+
 export function parseCount(option: string, text: string, bounds: { readonly min: number; readonly max: number }): number {
   const value = /^[0-9]+$/.test(text.trim()) ? Number(text) : Number.NaN;
   if (!(value >= bounds.min && value <= bounds.max)) refuse(option, text, `a whole number from ${bounds.min} to ${bounds.max}`);

@@ -22,6 +22,8 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
   cluster: { summary: "show masters, epoch and counts", load: () => import("./commands/cluster.js") },
   workers: { summary: "list workers", load: () => import("./commands/workers.js") },
   drain: { summary: "move work away from a worker", load: () => import("./commands/drain.js") },
+  gone: { summary: "say that a worker never comes back", load: () => import("./commands/gone.js") },
+  removals: { summary: "show, hold or continue the removal of workers", load: () => import("./commands/removals.js") },
   handover: { summary: "let a standby take over from the leader", load: () => import("./commands/handover.js") },
   master: { summary: "run a master (active or standby)", load: () => import("./commands/master.js") },
   worker: { summary: "run a worker of this machine", load: () => import("./commands/worker.js") },

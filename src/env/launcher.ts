@@ -14,6 +14,8 @@ export interface LaunchSpec {
   readonly note: string;
   /** Milliseconds without a live worker after which the process ends itself; undefined: it judges by itself (drivers, executors). */
   readonly endsWithoutWorkerMs?: number;
+  /** Milliseconds since the last confirmation by a leader (`renewLeaderLease`) after which the process gets the polite signal, then is killed. */
+  readonly endsWithoutLeaderMs?: number;
 }
 
 export type LaunchCommand =
@@ -64,6 +66,8 @@ export interface Launcher {
   readLog(processId: string, stream: "stdout" | "stderr", offset: number, limitBytes: number): Promise<LogRead>;
   /** Renewed by the worker while it lives; see `endsWithoutWorkerMs`. */
   renewLease(): void;
+  /** A leader confirmed this worker `ageMs` ago; see `endsWithoutLeaderMs`. Kept over restarts of the worker, as everything on its directory. */
+  renewLeaderLease(ageMs: number): void;
   /** Stops watching. With `leave` the processes run on, otherwise all are stopped. */
   close(options: { readonly leave: boolean }): Promise<void>;
 }

@@ -142,6 +142,7 @@ async function clusterOfStandby(options: MasterDeskOptions): Promise<ClusterView
     workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
     applications: { waiting: 0, running: 0 },
     recovery: null,
+    removals: null,
     quarantined: [],
   };
 }

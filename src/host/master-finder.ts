@@ -55,6 +55,13 @@ export interface FindOptions {
   readonly readFile: ReadFile;
   /** Dials one address; bounded in time by itself. Its signal aborts when another address won. */
   dial(address: string, signal: AbortSignal): Promise<Link>;
+  /** Addresses that are dialled beside those of the URL. */
+  alsoKnown?(): readonly string[];
+  /**
+   * Every address, of the URL and otherwise known, refused a connection, each when it was last dialled: no master listened anywhere at `since`, the
+   * instant at which the first of those dials began. (A firewall that rejects looks the same; one that drops does not.) Called after each refusal.
+   */
+  onAllRefuse?(since: number): void;
   /** Called when a first round failed, when what is wrong changes, and every REPORT_EVERY_MS. */
   onLooking?(looking: Looking): void;
   readonly signal: AbortSignal;
@@ -106,6 +113,11 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   const since = env.clock.now();
   const inFlight = new Map<string, AbortController>();
   const outcomes = new Map<string, CodedError>();
+  /** Of the addresses whose last outcome is a refusal: when that dial began. */
+  const refusedSince = new Map<string, number>();
+  let known: readonly string[] = [];
+  /** What the URL names is known; a file in which no master stands (all took theirs out when they ended) is read too. */
+  let isUrlRead = false;
   /** Links to standbys, by their address. */
   const held = new Map<string, { readonly link: Link; readonly since: number }>();
   let attempts = 0;
@@ -117,9 +129,17 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   /** Ends the pause of the present round early. */
   let wake: () => void = () => {};
 
-  const failed = (address: string, error: CodedError) => {
+  const failed = (address: string, error: CodedError, dialledAt = since) => {
     outcomes.set(address, error);
     lastError = error;
+    if (error.code !== "CONNECTION_REFUSED") {
+      refusedSince.delete(address);
+      return;
+    }
+    refusedSince.set(address, dialledAt);
+    const instants = known.map((one) => refusedSince.get(one));
+    if (isUrlRead && instants.length > 0 && instants.every((instant) => instant !== undefined))
+      options.onAllRefuse?.(Math.min(...instants));
   };
 
   const judge = (address: string, link: Link) => {
@@ -157,13 +177,14 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     if (inFlight.has(address) || found !== null) return;
     if (env.clock.now() - (held.get(address)?.since ?? Number.NEGATIVE_INFINITY) < HELD_LOOK_PAUSE_MS) return;
     const control = new AbortController();
+    const dialledAt = env.clock.now();
     inFlight.set(address, control);
     options
       .dial(address, control.signal)
       .then(
         (link) => judge(address, link),
         (reason) => {
-          if (!control.signal.aborted) failed(address, CodedError.from(reason, "CONNECTION_LOST"));
+          if (!control.signal.aborted) failed(address, CodedError.from(reason, "CONNECTION_LOST"), dialledAt);
         },
       )
       .finally(() => {
@@ -190,10 +211,24 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     });
   };
 
+  const addresses = async (): Promise<readonly string[]> => {
+    const others = options.alsoKnown?.() ?? [];
+    try {
+      const named = await readMasterAddresses(url, options.readFile);
+      urlError = null;
+      isUrlRead = true;
+      return [...new Set([...named, ...others])];
+    } catch (thrown) {
+      urlError = CodedError.from(thrown);
+      isUrlRead = urlError.code === "NO_MASTER";
+      if (others.length === 0) throw thrown;
+      return others;
+    }
+  };
+
   const round = async () => {
     try {
-      const known = await readMasterAddresses(url, options.readFile);
-      urlError = null;
+      known = await addresses();
       // Outcomes of addresses that were only hinted at, or left the file, are forgotten: a new hint is followed again.
       for (const address of [...outcomes.keys()]) if (!known.includes(address) && !inFlight.has(address)) outcomes.delete(address);
       for (const address of known) start(address);

@@ -19,11 +19,15 @@ import {
   APPLICATIONS_PREFIX,
   applicationKey,
   decodeApplicationRecord,
+  decodeRemovalsRecord,
   decodeWorkerRecord,
+  REGISTRAR_PREFIX,
+  REMOVALS_KEY,
   submissionKeyIn,
   WORKERS_PREFIX,
   workerKey,
 } from "../wire/records.js";
+import type { RemovalsRecord } from "../wire/registrar.js";
 import type { MasterState } from "../wire/views.js";
 import { type From, Inbox } from "./inbox.js";
 import type { Link } from "./link.js";
@@ -138,7 +142,16 @@ async function readAll(leadership: Leadership, signal: AbortSignal) {
       else workers.push(decoded.record);
     }
   }
-  return { records: { applications, workers }, quarantined };
+  let removals: RemovalsRecord | null = null;
+  for await (const page of leadership.readRecords({ prefix: REGISTRAR_PREFIX, signal })) {
+    for (const { key, value } of page) {
+      const decoded = decodeRemovalsRecord(value);
+      if (!decoded.ok || key !== REMOVALS_KEY)
+        quarantined.push({ key, reason: decoded.ok ? "nothing is known of it" : decoded.reason });
+      else removals = decoded.record;
+    }
+  }
+  return { records: { applications, workers, removals }, quarantined };
 }
 
 /**

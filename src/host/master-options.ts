@@ -3,7 +3,8 @@ import type { CodedError } from "../base/errors.js";
 import type { BlobStore } from "../env/blob-store.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
-import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
+import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../master/settings.js";
+import { fenceMsFor } from "../wire/partition-lease.js";
 import type { MasterState } from "../wire/views.js";
 import type { ElectionPace } from "./election-pace.js";
 
@@ -25,6 +26,11 @@ export interface MasterHostOptions {
   /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */
   readonly clusterId?: string;
   readonly sessionTtlMs?: number;
+  /**
+   * With a store on other machines: how long after a leader was lost with its machine the next one leads at the latest (its session, and what the
+   * store adds). 0: the store's lock is free as soon as its owner is dead.
+   */
+  readonly silentFailoverMs?: number;
   readonly onState?: (state: MasterState, epoch: number) => void;
   /** Default: that of election-pace.ts. */
   readonly pace?: ElectionPace;
@@ -41,10 +47,17 @@ export interface MasterHost {
   close(): Promise<void>;
 }
 
-/** With short deadlines heartbeats come often enough for three of them to be missed. */
+/** After a failover: until a worker has found the new leader and renewed. */
+const LEASE_MARGIN_MS = 2_000;
+
 export function settingsOf(options: MasterHostOptions): MasterSettings {
   const settings = { ...DEFAULT_MASTER_SETTINGS, ...options.settings };
+  // With short deadlines heartbeats come often enough for three of them to be missed.
   const heartbeatMs = Math.ceil(Math.min(settings.heartbeatMs, settings.workerDeadlineMs / 4, settings.driverDeadlineMs / 4));
-  const programFenceMs = Math.max(settings.programFenceMs, PROGRAM_ENDS_WITHIN_MS - settings.workerDeadlineMs);
-  return { ...settings, heartbeatMs, programFenceMs };
+  // A leader that is lost in silence is followed by the next one so much later: leases have to outlast that, or every failover would end them.
+  const silentMs = options.silentFailoverMs ?? 0;
+  const leaseMs = silentMs === 0 ? 0 : silentMs + LEASE_MARGIN_MS;
+  const programFenceMs = Math.max(settings.programFenceMs, fenceMsFor(settings.workerDeadlineMs, leaseMs));
+  const deposedWithinMs = Math.max(settings.deposedWithinMs, silentMs);
+  return { ...settings, heartbeatMs, programFenceMs, deposedWithinMs };
 }

@@ -30,6 +30,8 @@ import { type ArtifactFiles, type Artifacts, createArtifacts } from "./worker-ar
 import { createLeaderLinks, type LeaderLinks } from "./worker-leader.js";
 import { serveLogs, WORKER_REQUESTS } from "./worker-logs.js";
 
+type EffectOf<K extends WorkerEffect["kind"]> = Extract<WorkerEffect, { readonly kind: K }>;
+
 const DIAL_TIMEOUT_MS = 5_000;
 
 /** What lies on the work directory beside processes; held by one worker at a time. */
@@ -90,6 +92,8 @@ class RunningWorker implements WorkerHost {
   #listener: LinkListener | null = null;
   #following: Promise<void> = Promise.resolve();
   #clusterId: string | null = null;
+  /** Addresses of masters, as the last leader told them: beside those of the URL. */
+  #mastersTold: readonly string[] = [];
   #closed: Promise<void> | null = null;
   /** The core has nothing left to do. */
   #done: () => void = () => {};
@@ -181,6 +185,8 @@ class RunningWorker implements WorkerHost {
           ...this.#heartbeats(),
         }),
       onLink: (link) => this.#linked(link),
+      alsoKnown: () => this.#mastersTold,
+      onAllRefuse: (since) => this.#post({ kind: "masters-refuse", since }),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,
     });
@@ -200,10 +206,12 @@ class RunningWorker implements WorkerHost {
   #linked(link: Link): void {
     this.#clusterId = link.peer.clusterId ?? this.#clusterId;
     this.#leader.set(link);
+    this.#mastersTold = [link.remote];
     this.#post({ kind: "link-up", linkId: link.id, remote: link.remote });
     link.onMessage((message: LinkMessage) => {
       // The link has validated the body by the schema of its kind.
       const { kind, body, epoch, sizeBytes } = message;
+      if (kind === "worker.renewed") this.#mastersTold = (body as { readonly masters: readonly string[] }).masters;
       const event: WorkerEvent = { kind: "message", linkId: link.id, epoch, message: { kind, body } as FromMaster };
       if (this.#turns?.post(event, { linkId: link.id, sizeBytes }) === false)
         link.fail(new CodedError("LIMIT_EXCEEDED", "more orders wait for this worker than it keeps"));
@@ -222,7 +230,7 @@ class RunningWorker implements WorkerHost {
     const { launcher, env } = this.#options;
     switch (effect.kind) {
       case "launch":
-        void this.#launch(effect.order, effect.note, effect.endsWithoutWorkerMs);
+        void this.#launch(effect.order, effect.note, effect);
         break;
       case "stop":
         this.#preparing.get(effect.processId)?.abort(new CodedError("ABORTED", `stopped before it started: ${effect.reason}`));
@@ -244,6 +252,16 @@ class RunningWorker implements WorkerHost {
       case "renew-lease":
         launcher.renewLease();
         break;
+      case "renew-leader-lease":
+        launcher.renewLeaderLease(effect.ageMs);
+        break;
+      case "gone":
+        this.#fail(
+          new CodedError("WORKER_GONE", effect.reason, {
+            hint: "Its operator said so with holdfast gone. For this machine start a worker with a new --work-dir.",
+          }),
+        );
+        break;
       case "log":
         env.log[effect.level](effect.message, effect.fields);
         break;
@@ -261,7 +279,11 @@ class RunningWorker implements WorkerHost {
     );
   }
 
-  async #launch(order: LaunchOrder, note: string, endsWithoutWorkerMs: number | null): Promise<void> {
+  async #launch(
+    order: LaunchOrder,
+    note: string,
+    { endsWithoutWorkerMs, endsWithoutLeaderMs }: Pick<EffectOf<"launch">, "endsWithoutWorkerMs" | "endsWithoutLeaderMs">,
+  ): Promise<void> {
     const { processId } = order;
     const control = new AbortController();
     this.#preparing.set(processId, control);
@@ -273,6 +295,7 @@ class RunningWorker implements WorkerHost {
       const pid = await this.#options.launcher.launch({
         ...spec,
         ...(endsWithoutWorkerMs === null ? {} : { endsWithoutWorkerMs }),
+        ...(endsWithoutLeaderMs === null ? {} : { endsWithoutLeaderMs }),
       });
       this.#post({ kind: "launched", processId, pid });
     } catch (thrown) {

@@ -1,6 +1,7 @@
 /** What masters say: registration, executors that ended elsewhere, cancel, superseded, answers to requests. */
 import { adoptCommit, beginCommit, end } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
+import { changeOver, releaseIdle } from "./driver-moves.js";
 import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
 import { beginEnding, gone, learnReason, prepare } from "./driver-tries.js";
 import { cancelled, exhausted, failed, finalStateOf, shape } from "./endings.js";
@@ -45,6 +46,7 @@ export function masterRegistered(driver: DriverState, event: EventOf<"master.reg
 
 export function masterExecutors(driver: DriverState, event: EventOf<"master.executors">): void {
   if (!driver.master.accepts(event.epoch)) return;
+  driver.draining = new Set(event.executors.flatMap((view) => (view.draining === true ? [view.processId] : [])));
   for (const view of event.executors) {
     if ((view.state !== "ended" && view.state !== "lost") || !isOurs(driver, view.processId)) continue;
     const executor = driver.roster.get(view.processId);
@@ -55,6 +57,8 @@ export function masterExecutors(driver: DriverState, event: EventOf<"master.exec
     } else if (driver.roster.isReleased(view.processId)) learnReason(driver, view.processId, view.reason);
     else neverConnected(driver, view.processId, view.state === "ended", view.reason);
   }
+  changeOver(driver);
+  releaseIdle(driver);
 }
 
 export function neverConnected(driver: DriverState, processId: string, ended: boolean, reason: string | null): void {

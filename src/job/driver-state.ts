@@ -41,6 +41,8 @@ export interface DriverState {
   /** Newest last. */
   failedTries: readonly FailedTry[];
   startFailures: number;
+  /** Executors on draining workers, as the master last said. */
+  draining: ReadonlySet<string>;
   toldToGo: boolean;
   cancelReason: string | null;
   /** Of the step that is under way. */
@@ -61,6 +63,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     lastFailure: null,
     failedTries: [],
     startFailures: 0,
+    draining: new Set(),
     toldToGo: false,
     cancelReason: null,
     out: [],

@@ -3,6 +3,7 @@ import { assert } from "../base/assert.js";
 import { MAX_FAILED_TRIES } from "../wire/progress.js";
 import { cleanUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
+import { byPreference, giveBackDraining, releaseIdle } from "./driver-moves.js";
 import { type DriverState, dismiss, dismissAll, jobSpec, log, release, tryMayFail } from "./driver-state.js";
 import { exhausted, failed } from "./endings.js";
 import { cause, executorGone, explains, type Failure, failureOf } from "./failures.js";
@@ -41,12 +42,13 @@ export function prepareFailed(driver: DriverState, event: EventOf<"prepare.faile
 export function deployWhenReady(driver: DriverState): void {
   if (driver.phase.kind !== "gathering" || driver.current.splits === null) return;
   const { parallelism } = jobSpec(driver);
-  const executors = driver.roster.connected().slice(0, parallelism);
+  const executors = byPreference(driver).slice(0, parallelism);
   if (executors.length < parallelism) return;
   driver.current.deploy(executors);
   driver.phase = { kind: "running" };
   for (const { processId, link } of executors) if (link !== null) resume(driver, processId, link);
   log(driver, "info", `Try ${driver.current.number} runs on ${parallelism} executors.`);
+  releaseIdle(driver);
 }
 
 /** An executor that came back gets the present order again; it knows whether it already follows it. */
@@ -111,6 +113,11 @@ export function gone(driver: DriverState, executor: Executor, reason: string | n
 }
 
 export function settleFailure(driver: DriverState, failure: Failure): void {
+  if (failure.kind === "moved") {
+    giveBackDraining(driver);
+    beginTry(driver, driver.current.number + 1);
+    return;
+  }
   noteFailure(driver, failure);
   log(driver, "warn", `Try ${driver.current.number} failed: ${failure.error.message}`, { code: failure.error.code });
   if (failure.kind === "fatal") {

@@ -6,7 +6,8 @@
  */
 import type { ErrorCode, ErrorShape } from "../base/errors.js";
 
-export type FailureKind = "lost" | "user" | "fatal";
+/** moved: stopped in order, to go on elsewhere; no failure of anything. */
+export type FailureKind = "lost" | "user" | "fatal" | "moved";
 
 const LOST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "EXECUTOR_LOST",
@@ -44,6 +45,11 @@ export function failureOf(error: ErrorShape, processId: string | null): Failure 
   return { kind, error, processId, symptom: kind === "lost", explained: true };
 }
 
+export function moved(processId: string): Failure {
+  const message = `The try was stopped to move off a draining worker, on which executor ${processId} ran.`;
+  return { kind: "moved", error: { code: "WORKER_LOST", message, hint: null }, processId, symptom: false, explained: true };
+}
+
 export function executorGone(processId: string, reason: string | null, explained: boolean): Failure {
   const outOfMemory = reason !== null && /out of memory/i.test(reason);
   const error: ErrorShape = outOfMemory
@@ -61,6 +67,8 @@ export const explains = (reason: string | null): reason is string => reason !== 
 
 /** The one of two failures of the same try that says more about its cause. The first stays unless it was a symptom. */
 export function cause(first: Failure, second: Failure): Failure {
+  // While a try is stopped in order, connections break; anything else is a failure of its own.
+  if (first.kind === "moved") return second.symptom ? first : second;
   if (first.symptom && !second.symptom) return second;
   const sameExecutor = first.processId !== null && first.processId === second.processId;
   return sameExecutor && !first.explained && second.explained ? second : first;

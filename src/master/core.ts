@@ -8,21 +8,30 @@
  */
 import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
-import { type CommitManifest, isFinal } from "../wire/application.js";
+import { type CommitManifest, isFinal, onPartitionOf } from "../wire/application.js";
 import type { Progress } from "../wire/progress.js";
-import { applicationKey, encodeApplicationRecord, encodeWorkerRecord, workerKey } from "../wire/records.js";
+import {
+  applicationKey,
+  encodeApplicationRecord,
+  encodeRemovalsRecord,
+  encodeWorkerRecord,
+  REMOVALS_KEY,
+  workerKey,
+} from "../wire/records.js";
 import { cancelDeadline, carryOutCancel } from "./cancellation.js";
-import { moveOff } from "./drain.js";
+import { drainDeadline, moveOff } from "./drain.js";
 import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLinkClosed, registerDriver } from "./drivers.js";
 import type { MasterEffect, MasterEvent } from "./effects.js";
 import { endWait, flushEvents } from "./events.js";
 import { flushViews } from "./executors.js";
 import { workerLeaving, workerLeft } from "./leaving.js";
+import { sweepLost } from "./lost-workers.js";
 import type { DriverExecutors, DriverFinished, DriverRegister, WorkerRegister, WorkerReport } from "./messages.js";
 import { flushStatus, isOperation, operate, waiterDeadline } from "./operations.js";
 import { stop } from "./processes.js";
 import { Quarantine, type Quarantined } from "./quarantine.js";
 import { completeIfDone, elected, load, type Records, recoveryDeadline } from "./recovery.js";
+import { removeOverdue, workerOverdue } from "./removals.js";
 import { scheduleIfWanted } from "./scheduling.js";
 import { MAX_STEP_CHANGES, type MasterSettings } from "./settings.js";
 import {
@@ -40,7 +49,7 @@ import {
   touch,
 } from "./state.js";
 import { endAttempt } from "./supervision.js";
-import { registerWorker, workerDeadline, workerLinkClosed, workerReport } from "./workers.js";
+import { registerWorker, renewWorker, workerLinkClosed, workerReport } from "./workers.js";
 
 export interface MasterCoreOptions extends Identity {
   readonly mode: RecoveryMode;
@@ -65,6 +74,7 @@ export function createMasterCore(options: MasterCoreOptions): MasterCore {
       const step: Step = { now, turn };
       take(state, step, event);
       dueDeadlines(state, step);
+      removeOverdue(state, step);
       workOff(state, step);
       completeIfDone(state, step);
       scheduleIfWanted(state, step);
@@ -132,6 +142,9 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
       return;
     case "worker.report":
       workerReport(state, step, link, body as WorkerReport);
+      return;
+    case "worker.renew":
+      renewWorker(state, step, link, (body as { readonly sequence: number }).sequence);
       return;
     case "worker.leaving":
       workerLeaving(state, step, link);
@@ -209,9 +222,19 @@ function deadline(state: MasterState, step: Step, what: DeadlineKind): void {
   switch (what.kind) {
     case "worker": {
       const worker = state.workers.get(what.id);
-      if (worker !== undefined) workerDeadline(state, step, worker);
+      if (worker !== undefined) workerOverdue(state, step, worker);
       return;
     }
+    case "drain": {
+      const worker = state.workers.get(what.id);
+      if (worker !== undefined) drainDeadline(state, step, worker);
+      return;
+    }
+    case "sweep":
+      sweepLost(state, step);
+      return;
+    case "removals":
+      return;
     case "driver":
     case "cancel":
     case "view":
@@ -267,7 +290,7 @@ function carryOn(state: MasterState, step: Step, work: Backlog): void {
   }
   const worker = state.workers.get(work.workerId);
   if (work.kind === "move-off") {
-    if (worker !== undefined) moveOff(state, step, app, work.attempt, worker);
+    if (worker !== undefined) moveOff(state, step, app, work.attempt, worker, work.isForced);
     return;
   }
   const { driver, record } = app;
@@ -277,9 +300,8 @@ function carryOn(state: MasterState, step: Step, work: Backlog): void {
     "WORKER_LOST",
     `worker ${work.workerId}, on which attempt ${work.attempt} ran, ${isGone ? "was stopped" : "is lost"}`,
   );
-  // A program ends by itself when its worker is lost for long enough: never two at once (I12). A job's driver is fenced by its attempt, and a
-  // worker that was stopped in order has said that nothing of it runs.
-  const waitMs = record.spec.job === null && !isGone ? state.settings.programFenceMs : 0;
+  // What stops with its worker's lease has ended by then: never two at once (I12). What runs on does not delay the next one.
+  const waitMs = onPartitionOf(record.spec) === "stop" ? Math.max(0, work.mayRunUntil - step.now.instant) : 0;
   endAttempt(state, step, app, { reason, exitCode: null, fault: "cluster", mayRestart: record.spec.supervise, waitMs });
 }
 
@@ -297,10 +319,13 @@ function writeMarked(state: MasterState, step: Step): void {
   const write = (key: string, value: Uint8Array | null) => {
     if (!state.quarantine.has(key)) step.turn.writes.push({ key, value });
   };
+  // The operator's word comes before what it allows: a turn may be cut.
+  if (marked.removals !== null) write(REMOVALS_KEY, encodeRemovalsRecord(marked.removals));
   for (const worker of marked.workers) write(workerKey(worker.id), encodeWorkerRecord(worker.record));
   for (const app of marked.applications) write(applicationKey(app.id), encodeApplicationRecord(app.record));
   for (const key of marked.deleted) write(key, null);
   marked.workers.clear();
+  marked.removals = null;
   marked.applications.clear();
   marked.deleted.clear();
 }

@@ -11,10 +11,11 @@ import { type CommitManifest, isFinal, MAX_RESULT_BYTES } from "../wire/applicat
 import { encodeApplicationRecord } from "../wire/records.js";
 import { finishApplication } from "./applications.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
-import { givenBack, isLive, liveExecutors, orderExecutors, showExecutors } from "./executors.js";
+import { givenBack, isLive, orderExecutors, showExecutors, stayingExecutors } from "./executors.js";
 import type { DriverExecutors, DriverFinished, DriverRegister } from "./messages.js";
 import { release, stop, stopProcesses } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
+import { waitsForRemoval } from "./removals.js";
 import { enqueue } from "./scheduling.js";
 import {
   type Application,
@@ -133,7 +134,7 @@ export function driverExecutors(state: MasterState, step: Step, app: Application
 
 function want(state: MasterState, step: Step, app: Application, wanted: number): void {
   app.wanted = wanted;
-  let surplus = liveExecutors(app) - wanted;
+  let surplus = stayingExecutors(state, app) - wanted;
   for (const executor of [...app.executors.values()].reverse()) {
     if (surplus <= 0) break;
     if (executor.state !== "waiting" || executor.workerId === null) continue;
@@ -291,10 +292,12 @@ export function driverDeadline(state: MasterState, step: Step, app: Application,
       });
     return;
   }
-  // While its worker is late too, the worker's own deadline decides.
+  // While its worker is late too, the worker's own removal decides, whenever that may be.
   const worker = driver.workerId === null ? undefined : state.workers.get(driver.workerId);
-  if (worker !== undefined && worker.deadlineAt !== null && worker.deadlineAt > step.now.instant) {
-    driver.deadlineAt = worker.deadlineAt;
+  if (worker !== undefined && (worker.deadlineAt !== null || waitsForRemoval(state, worker))) {
+    const isLate = worker.deadlineAt !== null && worker.deadlineAt > step.now.instant;
+    driver.deadlineAt =
+      isLate && worker.deadlineAt !== null ? worker.deadlineAt : step.now.instant + state.settings.driverDeadlineMs;
     state.deadlines.add(driver.deadlineAt, { kind: "driver", id: app.id, attempt });
     return;
   }

@@ -53,7 +53,9 @@ function driverEnded(
   if (driver.moving) {
     const why = whyMoved(state.workers.get(driver.workerId ?? ""));
     const reason = shape("WORKER_LOST", `${driver.processId} was moved off worker ${driver.workerId}, ${why}`);
-    endAttempt(state, step, app, { reason, exitCode: end.exitCode, fault: "cluster", mayRestart: true, waitMs: 0 });
+    // What is not supervised was stopped because the drain's deadline has passed.
+    const mayRestart = spec.supervise;
+    endAttempt(state, step, app, { reason, exitCode: end.exitCode, fault: "cluster", mayRestart, waitMs: 0 });
     return;
   }
   if (launchFailed !== null) {

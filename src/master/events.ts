@@ -16,8 +16,14 @@ export const EVENT_KINDS = [
   "worker.returned",
   "worker.lost",
   "worker.draining",
+  "worker.drained",
+  "worker.undrained",
   "worker.leaving",
   "worker.gone",
+  "removals.waiting",
+  "removals.resumed",
+  "removals.held",
+  "removals.continued",
   "application.submitted",
   "application.running",
   "application.restarting",
@@ -39,10 +45,12 @@ export function emit(state: MasterState, step: Step, kind: EventKind, subject: s
   if (events.ring.length > state.settings.maxEvents * 1.1) events.ring.splice(0, events.ring.length - state.settings.maxEvents);
 }
 
+const WARNINGS: ReadonlySet<EventKind> = new Set(["worker.lost", "removals.waiting", "removals.held"]);
+
 /** An event that is also a line in the master's log. */
 export function tell(state: MasterState, step: Step, kind: EventKind, subject: string, message: string): void {
   emit(state, step, kind, subject, message);
-  log(state, step, kind === "worker.lost" ? "warn" : "info", message, { event: kind, subject });
+  log(state, step, WARNINGS.has(kind) ? "warn" : "info", message, { event: kind, subject });
 }
 
 export function eventsAfter(

@@ -24,6 +24,16 @@ export function liveExecutors(app: Application): number {
   return live;
 }
 
+/** Executors that are to stay: those on a draining worker count no more once others can take their place. */
+export function stayingExecutors(state: MasterState, app: Application): number {
+  let staying = 0;
+  for (const executor of app.executors.values()) if (isLive(executor) && !isDraining(state, executor)) staying += 1;
+  return staying;
+}
+
+const isDraining = (state: MasterState, executor: Executor): boolean =>
+  executor.workerId !== null && state.workers.get(executor.workerId)?.record.state === "draining";
+
 function mintExecutorId(state: MasterState, app: Application): string {
   const epochOfApplication = Number(app.id.split("-")[1]);
   const start = Math.max(0, state.self.epoch - epochOfApplication) * EXECUTORS_PER_EPOCH;
@@ -125,7 +135,9 @@ export function flushViews(state: MasterState, step: Step): void {
     app.viewDueAt = null;
     if (linkId === null) continue;
     app.viewSentAt = step.now.instant;
-    const executors = [...app.executors.values()].map((executor) => ({ ...executor }));
+    const executors = [...app.executors.values()].map((executor) =>
+      isLive(executor) && isDraining(state, executor) ? { ...executor, draining: true } : { ...executor },
+    );
     step.turn.effects.push({ kind: "send", linkId, message: "driver.executors", body: { executors } });
   }
   state.marked.views.clear();

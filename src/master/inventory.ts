@@ -71,7 +71,7 @@ function adoptLive(state: MasterState, step: Step, worker: Worker, report: Proce
   if (known !== undefined && known.stopping !== null)
     sendStop(step, worker, known.processId, known.stopping, state.settings.stopGraceMs);
   if (app === undefined || parsed.attempt !== app.record.attempt) return;
-  if (parsed.executor === null) adoptDriver(state, step, app, worker, report);
+  if (parsed.executor === null) adoptDriver(state, step, app, report);
   else adoptExecutor(state, app, worker, report);
   if (app.record.cancelRequested) carryOutCancel(state, step, app);
 }
@@ -85,14 +85,11 @@ function reasonToStop(app: Application | undefined, processId: string, attempt: 
   return null;
 }
 
-function adoptDriver(state: MasterState, step: Step, app: Application, worker: Worker, report: ProcessReport): void {
+function adoptDriver(state: MasterState, step: Step, app: Application, report: ProcessReport): void {
   const { driver } = app;
   if (driver === null || driver.processId !== report.processId) return;
   driver.pid = report.pid > 0 ? report.pid : driver.pid;
   driver.seen = true;
-  if (worker.record.state === "draining") {
-    state.backlog.push({ kind: "move-off", applicationId: app.id, attempt: driver.attempt, workerId: worker.id });
-  }
   if (app.record.spec.job === null) driver.deadlineAt = null;
   if (app.record.spec.job === null || driver.linkId !== null) return;
   driver.deadlineAt = step.now.instant + state.settings.driverDeadlineMs;

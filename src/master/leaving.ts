@@ -4,10 +4,11 @@
  */
 import { tell } from "./events.js";
 import { endExecutor } from "./executors.js";
+import { rememberLost } from "./lost-workers.js";
 import { refreshCapacity } from "./processes.js";
 import { enqueue } from "./scheduling.js";
 import { changeWorker, type LinkState, type MasterState, type Step, type Worker } from "./state.js";
-import { dropProcesses, rememberLost } from "./workers.js";
+import { dropProcesses } from "./workers.js";
 
 export function workerLeaving(state: MasterState, step: Step, link: LinkState): void {
   const worker = workerOf(state, link);
@@ -26,7 +27,8 @@ export function workerLeaving(state: MasterState, step: Step, link: LinkState): 
     const app = state.applications.get(process.applicationId);
     if (app === undefined) continue;
     if (process.role !== "executor") {
-      state.backlog.push({ kind: "move-off", applicationId: app.id, attempt: process.attempt, workerId: worker.id });
+      const move = { kind: "move-off", applicationId: app.id, attempt: process.attempt, workerId: worker.id } as const;
+      state.backlog.push({ ...move, isForced: false });
     } else if (process.attempt === app.record.attempt) {
       // Its driver need not wait for the end: others take its place now.
       endExecutor(state, step, app, process.processId, "lost", "its worker is being stopped");
@@ -43,13 +45,13 @@ export function workerLeft(state: MasterState, step: Step, link: LinkState): voi
   worker.attached = false;
   worker.leaving = false;
   worker.heardAt = step.now.instant;
-  changeWorker(state, worker, { state: "gone", changedAt: step.now.wall });
+  changeWorker(state, worker, { state: "gone", drainUntil: null, changedAt: step.now.wall });
   state.capacityVersion += 1;
   refreshCapacity(state, worker);
   rememberLost(state, worker.id);
   tell(state, step, "worker.gone", worker.id, `Worker ${worker.id} was stopped by its operator and is gone.`);
   // Orders that crossed its word: it has carried none of them out.
-  dropProcesses(state, step, worker, "its worker was stopped");
+  dropProcesses(state, step, worker, "its worker was stopped", step.now.instant);
   step.turn.effects.push({ kind: "close-link", linkId: link.id, reason: "the worker has left" });
 }
 

@@ -3,9 +3,11 @@ import { unreachable } from "../base/assert.js";
 import { OPERATIONS, type OperationInput, type OperationName, type OperationOutput } from "../wire/operations.js";
 import { findApplication, submit } from "./applications.js";
 import { requestCancel } from "./cancellation.js";
-import { drainWorker } from "./drain.js";
+import { cancelDrain, drainWorker } from "./drain.js";
 import { answerEvents, endWait, wait } from "./events.js";
-import { type Application, type MasterState, replyError, type Step, shape, type Waiter } from "./state.js";
+import { decideRemovals, removalsViewOf } from "./removals.js";
+import { retireWorker } from "./retirement.js";
+import { type Application, type MasterState, replyError, type Step, shape, type Waiter, type Worker } from "./state.js";
 import { applicationSummaryOf, applicationView, clusterView, locateLogs, workerState, workerViewOf } from "./views.js";
 
 export const isOperation = (kind: string): kind is OperationName => Object.hasOwn(OPERATIONS, kind);
@@ -37,6 +39,12 @@ export function operate(
     if (app !== null) act(app);
     else replyError(step, linkId, requestId, state.quarantine.refusal(ref) ?? unknown());
   };
+  const withWorker = (act: (worker: Worker) => void) => {
+    const { worker: id } = input as OperationInput<"gone">;
+    const worker = state.workers.get(id);
+    if (worker !== undefined) act(worker);
+    else replyError(step, linkId, requestId, shape("NOT_FOUND", `there is no worker ${id}`, SEE_WORKERS));
+  };
   switch (name) {
     case "submit":
       submit(state, step, linkId, requestId, input as OperationInput<"submit">);
@@ -57,10 +65,27 @@ export function operate(
       reply(name, clusterView(state));
       return;
     case "workers":
-      reply(name, { workers: [...state.workers.values()].sort(byId).map((worker) => workerViewOf(state, step, worker)) });
+      reply(name, {
+        workers: selectWorkers(state, input as OperationInput<"workers">).map((one) => workerViewOf(state, step, one)),
+      });
       return;
     case "drain":
-      drain(state, step, linkId, requestId, (input as OperationInput<"drain">).worker);
+      withWorker((worker) => {
+        const { cancel, deadlineMs } = input as OperationInput<"drain">;
+        if (cancel === true) cancelDrain(state, step, worker);
+        else drainWorker(state, step, worker, deadlineMs);
+        reply(name, { id: worker.id, state: worker.record.state === "draining" ? "draining" : workerState(worker) });
+      });
+      return;
+    case "gone":
+      withWorker((worker) => {
+        retireWorker(state, step, worker);
+        reply(name, { id: worker.id, state: workerState(worker) });
+      });
+      return;
+    case "removals":
+      decideRemovals(state, step, (input as OperationInput<"removals">).decision);
+      reply(name, removalsViewOf(state));
       return;
     case "events":
       answerEvents(state, step, linkId, requestId, input as OperationInput<"events">);
@@ -86,24 +111,12 @@ function inOrder(state: MasterState): Application[] {
   return [...state.applications.values()].sort((a, b) => a.record.order - b.record.order || byId(a, b));
 }
 
-function drain(state: MasterState, step: Step, linkId: number, requestId: number, id: string): void {
-  const worker = state.workers.get(id);
-  if (worker === undefined) {
-    replyError(
-      step,
-      linkId,
-      requestId,
-      shape("NOT_FOUND", `there is no worker ${id}`, "holdfast workers shows those that are known."),
-    );
-    return;
-  }
-  drainWorker(state, step, worker);
-  step.turn.effects.push({
-    kind: "reply",
-    linkId,
-    requestId,
-    body: { id, state: worker.record.state === "draining" ? "draining" : workerState(worker) },
-  });
+const SEE_WORKERS = "holdfast workers shows those that are known.";
+
+function selectWorkers(state: MasterState, { states, worker: id }: OperationInput<"workers">): Worker[] {
+  const one = id === undefined ? undefined : state.workers.get(id);
+  const workers = id === undefined ? [...state.workers.values()] : one === undefined ? [] : [one];
+  return workers.filter((worker) => states === undefined || states.includes(workerState(worker))).sort(byId);
 }
 
 const versionOf = (state: MasterState, app: Application): string => `${state.self.epoch}.${app.version}`;

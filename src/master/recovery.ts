@@ -9,18 +9,24 @@
  */
 import { type ApplicationRecord, isFinal, type WorkerRecord } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
+import type { RemovalsRecord } from "../wire/registrar.js";
 import { addApplication, expectClient, remember } from "./applications.js";
 import { newDriverRun } from "./attempts.js";
 import { settleCancel } from "./cancellation.js";
 import { emit, tell } from "./events.js";
+import { sweepLost } from "./lost-workers.js";
 import { place } from "./processes.js";
+import { countRecentRemovals } from "./removals.js";
 import { enqueue } from "./scheduling.js";
+import { DRAIN_LOOK_MS } from "./settings.js";
 import { type Application, log, type MasterState, newApplication, type Step } from "./state.js";
 import { isDown, newWorker } from "./workers.js";
 
 export interface Records {
   readonly applications: readonly ApplicationRecord[];
   readonly workers: readonly WorkerRecord[];
+  /** The operator's word about removals; null: none was ever given. */
+  readonly removals?: RemovalsRecord | null;
 }
 
 export function load(state: MasterState, records: Records): void {
@@ -30,6 +36,7 @@ export function load(state: MasterState, records: Records): void {
     .filter((record) => record.state === "lost" || record.state === "gone")
     .sort((a, b) => a.changedAt - b.changedAt);
   for (const record of lost) state.lost.set(record.workerId, true);
+  state.removals.held = records.removals?.held === true;
   for (const record of [...records.applications].sort((a, b) => a.order - b.order)) {
     const app = newApplication(record);
     addApplication(state, app);
@@ -72,8 +79,16 @@ export function elected(state: MasterState, step: Step): void {
   for (const { key, reason } of state.quarantine.records) {
     log(state, step, "error", `The record ${key} cannot be read (${reason}). It is kept as it is; the rest is recovered.`, { key });
   }
+  countRecentRemovals(
+    state,
+    step,
+    [...state.lost.keys()].flatMap((id) => state.workers.get(id)?.record ?? []),
+  );
+  sweepLost(state, step);
   for (const worker of workers) {
     recovery.workers.add(worker.id);
+    state.unlinked.add(worker.id);
+    if (worker.record.state === "draining") state.deadlines.add(now.instant + DRAIN_LOOK_MS, { kind: "drain", id: worker.id });
     worker.heardAt = now.instant;
     worker.deadlineAt = now.instant + state.settings.workerDeadlineMs;
     state.deadlines.add(worker.deadlineAt, { kind: "worker", id: worker.id });
@@ -107,7 +122,11 @@ function recoverApplication(state: MasterState, step: Step, app: Application): v
   const worker = state.workers.get(workerId);
   app.driver = newDriverRun(app, record.attempt, workerId);
   if (worker === undefined || isDown(worker) || worker.record.incarnation !== record.driver?.incarnation) {
-    state.backlog.push({ kind: "driver-worker-lost", applicationId: app.id, attempt: record.attempt, workerId });
+    const lost = { kind: "driver-worker-lost", applicationId: app.id, attempt: record.attempt, workerId } as const;
+    // A worker that left in order, or came back as the next incarnation, has ended it before; any other may have been declared lost just now.
+    const isOver = worker !== undefined && worker.record.state !== "lost";
+    const { programFenceMs, deposedWithinMs } = state.settings;
+    state.backlog.push({ ...lost, mayRunUntil: step.now.instant + (isOver ? 0 : programFenceMs + deposedWithinMs) });
     return;
   }
   if (record.spec.job !== null) state.recovery.drivers.add(app.id);

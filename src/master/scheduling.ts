@@ -8,13 +8,13 @@
  * can hold (a queue without any worker): those cost time in proportion to their number, each time anew.
  */
 import type { ErrorShape } from "../base/errors.js";
-import { type Amount, amountOf } from "../scheduler/capacity.js";
-import { fitsWhenEmpty, type Part, type PlacementRequest, placeInOrder } from "../scheduler/place.js";
+import { type Amount, amountOf, type Capacity } from "../scheduler/capacity.js";
+import { fitsWhenEmpty, type Part, type PlacementRequest, placeInOrder, takeRoom } from "../scheduler/place.js";
 import { isFinal, type Resources } from "../wire/application.js";
 import { startAttempt } from "./attempts.js";
-import { liveExecutors, placeExecutors } from "./executors.js";
+import { isLive, liveExecutors, placeExecutors, stayingExecutors } from "./executors.js";
 import { MANY_IMPOSSIBLE, MAX_BLOCKED, MAX_STEP_CHANGES, PASS_INTERVAL_MS, SMALL_CLUSTER } from "./settings.js";
-import { type Application, changeApplication, type MasterState, type Step, shape } from "./state.js";
+import { type Application, changeApplication, type MasterState, type Step, shape, type Worker } from "./state.js";
 
 interface Need {
   readonly parts: readonly Part[];
@@ -24,7 +24,7 @@ interface Need {
 const WAITING = new Set(["submitted", "waiting", "restarting"]);
 const part = (resources: Resources, count: number): Part => ({ amount: amountOf(resources), count });
 
-export function needOf(app: Application): Need | null {
+export function needOf(state: MasterState, app: Application): Need | null {
   const { record } = app;
   const { spec } = record;
   if (isFinal(record.state) || record.cancelRequested) return null;
@@ -37,8 +37,23 @@ export function needOf(app: Application): Need | null {
   }
   if (record.state !== "running" || spec.job === null || app.wanted === null) return null;
   const live = liveExecutors(app);
-  if (live >= app.wanted) return null;
-  return { parts: [part(spec.job.executor, app.wanted - live)], all: live === 0 };
+  if (live < app.wanted) return { parts: [part(spec.job.executor, app.wanted - live)], all: live === 0 };
+  const staying = stayingExecutors(state, app);
+  if (staying >= app.wanted) return null;
+  // In place of those on a draining worker all or none: the driver changes over when it has all of them, and half of them would only take room.
+  return { parts: [part(spec.job.executor, app.wanted - staying)], all: true };
+}
+
+/**
+ * Whether what a draining worker runs of this application fits on the others, which `room` is a copy of; takes it from there. (What has waited for
+ * longer may still be faster.)
+ */
+export function hasRoomElsewhere(state: MasterState, app: Application, worker: Worker, room: Capacity): boolean {
+  const { spec, commit } = app.record;
+  const parts = [part(spec.driver, 1)];
+  const moving = [...app.executors.values()].filter((executor) => isLive(executor) && executor.workerId === worker.id).length;
+  if (spec.job !== null && commit === null && moving > 0) parts.push(part(spec.job.executor, moving));
+  return takeRoom(room, parts, state.settings.placement);
 }
 
 /** Puts the application among those that wait, by its order. Harmless when it is there or needs nothing. */
@@ -93,7 +108,7 @@ function runPass(state: MasterState, step: Step): void {
     });
     if (app.record.state === "running") placeExecutors(state, step, app, workers[0] ?? []);
     else startAttempt(state, step, app, workers[0]?.[0] ?? "", workers[1] ?? []);
-    if (needOf(app) === null) satisfied.add(app);
+    if (needOf(state, app) === null) satisfied.add(app);
   }
   state.blocked = result.blocked.length > 0;
   state.impossible = result.impossible.length;
@@ -109,7 +124,7 @@ function runPass(state: MasterState, step: Step): void {
 
 function* requestsInOrder(state: MasterState, step: Step, satisfied: Set<Application>): Iterable<PlacementRequest<Application>> {
   for (const app of state.queue) {
-    const need = needOf(app);
+    const need = needOf(state, app);
     if (need === null) {
       satisfied.add(app);
       continue;

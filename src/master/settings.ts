@@ -1,5 +1,6 @@
 /** What an operator may set of a master, and the bounds that a master keeps. */
 import type { Placement } from "../scheduler/capacity.js";
+import type { RemovalLimit } from "../wire/registrar.js";
 
 export interface MasterSettings {
   /** Silence of a worker after which it is lost. */
@@ -9,8 +10,10 @@ export interface MasterSettings {
   /** From the launch order to the driver's registration. */
   readonly driverStartMs: number;
   readonly heartbeatMs: number;
-  /** After a worker was lost: time for programs there to end themselves before they are started elsewhere. */
+  /** After a worker was lost: time for what must not run twice to end there before it is started elsewhere (wire/partition-lease.ts). */
   readonly programFenceMs: number;
+  /** So long after the election of a new leader the one before may still confirm leases of workers (it does not know yet that it was deposed). */
+  readonly deposedWithinMs: number;
   /** Between the polite signal and the kill. */
   readonly stopGraceMs: number;
   /** After this RECOVERING ends, whoever is missing. */
@@ -18,8 +21,12 @@ export interface MasterSettings {
   readonly placement: Placement;
   /** Finished applications that are kept; the oldest are deleted. */
   readonly maxFinished: number;
-  /** Lost workers whose records are kept (so that their incarnations are refused); the ones lost first are forgotten. */
+  /** How many workers may be declared lost; beyond it removals wait for the operator. */
+  readonly removalLimit: RemovalLimit;
+  /** Lost and gone workers whose records are kept (so that they are refused); the ones that went down first are forgotten. */
   readonly maxLostWorkers: number;
+  /** They are forgotten after this time, too. */
+  readonly lostWorkerAgeMs: number;
   /** Applications that have not ended; further submissions are refused. */
   readonly maxActive: number;
   readonly maxEvents: number;
@@ -35,22 +42,24 @@ export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
   driverStartMs: 60_000,
   heartbeatMs: 1_000,
   programFenceMs: 3_000,
+  deposedWithinMs: 0,
   stopGraceMs: 5_000,
   recoveryDeadlineMs: 15_000,
   placement: "spread",
   maxFinished: 1_000,
+  removalLimit: { perMinute: 10, share: 0.5 },
   maxLostWorkers: 10_000,
+  lostWorkerAgeMs: 14 * 24 * 3_600_000,
   maxActive: 100_000,
   maxEvents: 10_000,
   maxWaiters: 1_000,
   maxRecordBytes: 900_000,
 };
 
-/**
- * A program whose worker is gone ends itself within this time, however short the deadline is: 3 s until its lease can be called old, which is
- * looked at once a second, then 2 s between the polite signal and the kill (node/process-shim.ts), and 2 s for clocks and a busy machine.
- */
-export const PROGRAM_ENDS_WITHIN_MS = 8_000;
+/** Lost workers are looked through this often. */
+export const LOST_WORKER_SWEEP_MS = 15 * 60_000;
+/** What a draining worker still runs is looked at this often: whether there is room for it elsewhere by now. */
+export const DRAIN_LOOK_MS = 1_000;
 /** Durable changes that one step may make, so that a turn (which is cut between steps) fits one transaction of every store. */
 export const MAX_STEP_CHANGES = 16;
 /** In a cluster of more workers than SMALL_CLUSTER, passes that cost time in proportion to their number are at least this far apart. */

@@ -16,6 +16,7 @@ import type { ApplicationRecord, ApplicationState, Resources, WorkerRecord } fro
 import type { ExecutorState } from "../wire/driver-messages.js";
 import type { Role } from "../wire/envelope.js";
 import type { Progress } from "../wire/progress.js";
+import type { RemovalsRecord, RemovalsView } from "../wire/registrar.js";
 import type { EventView, masterView, MasterState as Phase } from "../wire/views.js";
 import { Deadlines } from "./deadlines.js";
 import type { LogFields, LogLevel, MasterEffect } from "./effects.js";
@@ -126,8 +127,14 @@ export interface Worker {
   pid: number;
   /** Whether it has told this leader what it runs. */
   attached: boolean;
+  /** It has obeyed this leader, so it obeys no earlier one any more. */
+  attachedOnce: boolean;
   /** It is being stopped: takes nothing more. Not recorded: its next registration is without it. */
   leaving: boolean;
+  /** It drains, and its users have been told that nothing is left on it. */
+  drained: boolean;
+  /** When what is left on it is looked at next. */
+  drainLookAt: number | null;
   heardAt: number;
   deadlineAt: number | null;
   processes: Map<string, PlacedProcess>;
@@ -164,6 +171,11 @@ export type DeadlineKind =
   | { readonly kind: "linger"; readonly processId: string; readonly workerId: string }
   | { readonly kind: "waiter"; readonly waiter: Waiter }
   | { readonly kind: "recovery" }
+  /** A limit of removals may no longer hold. */
+  | { readonly kind: "removals" }
+  | { readonly kind: "drain"; readonly id: string }
+  /** Of lost workers. */
+  | { readonly kind: "sweep" }
   | { readonly kind: "pass" };
 
 export interface Recovery {
@@ -175,6 +187,20 @@ export interface Recovery {
   readonly drivers: Set<string>;
   readonly applications: number;
   readonly recordedWorkers: number;
+}
+
+/** Workers past their deadline that wait to be declared lost (removals.ts). */
+export interface Removals {
+  held: boolean;
+  /** With the wall time at which each began to wait, in that order. */
+  readonly waiting: Map<string, number>;
+  /** Those that the operator lets go whatever the limits say. */
+  readonly allowed: Set<string>;
+  /** Instants of the removals of the last minute. */
+  readonly recent: number[];
+  /** Those of them that have not come back. */
+  readonly away: Map<string, number>;
+  alert: { readonly since: number; readonly reason: NonNullable<RemovalsView["reason"]>; readonly lookAt: number | null } | null;
 }
 
 export type RecoveryMode = "none" | "store";
@@ -200,8 +226,11 @@ export interface MasterState {
   readonly byKey: Map<string, string>;
   readonly workers: Map<string, Worker>;
   readonly links: Map<number, LinkState>;
-  /** Lost workers, the one lost first at the front. */
+  /** Lost and gone workers, the one that went down first at the front. */
   readonly lost: Map<string, true>;
+  /** Workers without a link that are neither lost nor gone. */
+  readonly unlinked: Set<string>;
+  readonly removals: Removals;
   /** Finished applications, the one that ended first at the front. */
   readonly finished: Map<string, true>;
   readonly deadlines: Deadlines<DeadlineKind>;
@@ -225,6 +254,7 @@ export interface MasterState {
   readonly marked: {
     readonly applications: Set<Application>;
     readonly workers: Set<Worker>;
+    removals: RemovalsRecord | null;
     readonly deleted: Set<string>;
     readonly touched: Set<Application>;
     readonly views: Set<Application>;
@@ -234,8 +264,22 @@ export interface MasterState {
 }
 
 export type Backlog =
-  | { readonly kind: "driver-worker-lost"; readonly applicationId: string; readonly attempt: number; readonly workerId: string }
-  | { readonly kind: "move-off"; readonly applicationId: string; readonly attempt: number; readonly workerId: string }
+  | {
+      readonly kind: "driver-worker-lost";
+      readonly applicationId: string;
+      readonly attempt: number;
+      readonly workerId: string;
+      /** Instant until which it may still run there: what must not run twice starts elsewhere only then. */
+      readonly mayRunUntil: number;
+    }
+  | {
+      readonly kind: "move-off";
+      readonly applicationId: string;
+      readonly attempt: number;
+      readonly workerId: string;
+      /** Also what is not supervised: the deadline of the drain has passed. */
+      readonly isForced: boolean;
+    }
   | { readonly kind: "cancel"; readonly applicationId: string };
 
 export function changeApplication(state: MasterState, app: Application, change: Partial<ApplicationRecord>): void {
@@ -322,6 +366,8 @@ export function createState(options: {
     workers: new Map(),
     links: new Map(),
     lost: new Map(),
+    unlinked: new Set(),
+    removals: { held: false, waiting: new Map(), allowed: new Set(), recent: [], away: new Map(), alert: null },
     finished: new Map(),
     deadlines: new Deadlines(),
     capacity: new Capacity(),
@@ -337,7 +383,14 @@ export function createState(options: {
     versions: 0,
     events: { ring: [], nextSeq: 1, waiters: new Set(), fresh: false },
     waiting: 0,
-    marked: { applications: new Set(), workers: new Set(), deleted: new Set(), touched: new Set(), views: new Set() },
+    marked: {
+      applications: new Set(),
+      workers: new Set(),
+      removals: null,
+      deleted: new Set(),
+      touched: new Set(),
+      views: new Set(),
+    },
     backlog: [],
   };
 }

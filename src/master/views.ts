@@ -5,6 +5,7 @@ import { isFinal } from "../wire/application.js";
 import type { OperationOutput } from "../wire/operations.js";
 import type { ApplicationView, applicationSummary, ClusterView, WorkerView } from "../wire/views.js";
 import { usedOf } from "./processes.js";
+import { removalsViewOf } from "./removals.js";
 import { type Application, type MasterState, type Step, shape, type Worker } from "./state.js";
 
 /** Of records that cannot be read; the log of the master names all. */
@@ -101,6 +102,10 @@ export function workerViewOf(state: MasterState, step: Step, worker: Worker): Wo
     cores: { total: record.resources.cores, used: used.cores },
     memoryBytes: { total: record.resources.memoryBytes, used: used.memoryBytes },
     lastHeardMs: worker.linkId === null ? silentMs : Math.min(silentMs, state.settings.heartbeatMs),
+    processes: worker.processes.size,
+    overdueSince: iso(state.removals.waiting.get(worker.id) ?? null),
+    drain: record.state === "draining" ? { since: isoTime(record.changedAt), deadline: iso(record.drainUntil ?? null) } : null,
+    retired: record.retired === true,
   };
 }
 
@@ -127,6 +132,7 @@ export function clusterView(state: MasterState): ClusterView {
       completedAt: iso(recovery.completedWall),
       durationMs: recovery.durationMs,
     },
+    removals: removalsViewOf(state),
     quarantined: state.quarantine.records.slice(0, MAX_QUARANTINED_SHOWN).map(({ key, reason }) => ({ key, reason })),
   };
 }

@@ -2,22 +2,25 @@
  * Workers, by the registrar's rules (design.md 2; Mesos' registrar): durable first, then acted upon.
  *
  *   unknown --register--> alive --link closed--> suspect --register--> alive
- *                           |                       \--deadline--> lost (its processes count as gone)
- *                           \--drain--> draining, and the same from there
- *                           \--leaving, left--> gone (leaving.ts)
+ *                           |                       \--deadline, if the limits allow (removals.ts)--> lost (its processes count as gone)
+ *                           \--drain--> draining, and the same from there (drain.ts)
+ *                           \--leaving, left--> gone (leaving.ts); --its operator says so--> gone for ever (retirement.ts)
  *
  * `suspect` is the absence of a link, not a state of the record. A lost incarnation may not come back: it is told so, stops what it runs and
  * registers as the next one.
  */
 import type { WorkerRecord } from "../wire/application.js";
-import { workerKey } from "../wire/records.js";
+import { leaseMsFor } from "../wire/partition-lease.js";
+import { MAX_MASTERS_TOLD } from "../wire/worker-messages.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
 import { endExecutor, isLive } from "./executors.js";
 import { reconcile } from "./inventory.js";
+import { rememberLost } from "./lost-workers.js";
 import type { WorkerRegister, WorkerReport } from "./messages.js";
 import { refreshCapacity, release, sendStop } from "./processes.js";
+import { forgetRemoval } from "./removals.js";
 import { enqueue } from "./scheduling.js";
 import { changeWorker, type LinkState, log, type MasterState, type Step, touch, type Worker } from "./state.js";
 
@@ -29,6 +32,9 @@ export function newWorker(record: WorkerRecord): Worker {
     pid: 0,
     attached: false,
     leaving: false,
+    attachedOnce: false,
+    drained: false,
+    drainLookAt: null,
     heardAt: 0,
     deadlineAt: null,
     processes: new Map(),
@@ -40,18 +46,16 @@ export const isDown = (worker: Worker): boolean => worker.record.state === "lost
 export function registerWorker(state: MasterState, step: Step, link: LinkState, body: WorkerRegister): void {
   if (refuseHigherEpoch(state, step, link.id, `worker ${body.workerId}`, highestSeen(state, body))) return;
   const known = state.workers.get(body.workerId);
+  if (known?.record.retired === true) {
+    refuseWorker(state, step, link.id, known, "gone");
+    return;
+  }
   if (known !== undefined && incarnationIsOver(known, body.incarnation)) {
-    const message = `incarnation ${body.incarnation} of worker ${body.workerId} was declared ${known.record.state}: stop its processes and register as the next one`;
-    const refusal = { reason: "incarnation-over", message } as const;
-    step.turn.effects.push({ kind: "send", linkId: link.id, message: "worker.refused", body: refusal });
-    log(state, step, "warn", `Worker ${body.workerId} was refused: ${message}.`, {
-      worker: body.workerId,
-      incarnation: body.incarnation,
-    });
+    refuseWorker(state, step, link.id, known, "incarnation-over", body.incarnation);
     return;
   }
   if (known !== undefined && body.incarnation > known.record.incarnation && !isDown(known))
-    dropProcesses(state, step, known, "its worker started anew");
+    dropProcesses(state, step, known, "its worker started anew", step.now.instant);
   const worker = known ?? newWorker({ ...recordOf(body, step), state: "alive" });
   const isNew = known === undefined || body.incarnation > known.record.incarnation;
   if (worker.linkId !== null && worker.linkId !== link.id) {
@@ -66,15 +70,20 @@ export function registerWorker(state: MasterState, step: Step, link: LinkState, 
   const returns = !isNew && (worker.linkId === null || !worker.attached);
   state.workers.set(worker.id, worker);
   state.lost.delete(worker.id);
-  if (isNew) changeWorker(state, worker, { ...recordOf(body, step), state: "alive" });
-  else if (differs(worker.record, body)) changeWorker(state, worker, { address: body.address, resources: body.resources });
+  state.unlinked.delete(worker.id);
+  forgetRemoval(state, worker.id);
+  if (isNew) {
+    changeWorker(state, worker, { ...recordOf(body, step), state: "alive", drainUntil: null });
+    worker.drained = false;
+  } else if (differs(worker.record, body)) changeWorker(state, worker, { address: body.address, resources: body.resources });
   if (isNew || differs(worker.record, body) || returns) state.capacityVersion += 1;
   link.workerId = worker.id;
   worker.linkId = link.id;
   worker.pid = body.pid;
   worker.heardAt = step.now.instant;
   worker.deadlineAt = null;
-  const settings = { deadlineMs: state.settings.workerDeadlineMs, heartbeatMs: state.settings.heartbeatMs };
+  const { workerDeadlineMs: deadlineMs, programFenceMs, heartbeatMs } = state.settings;
+  const settings = { deadlineMs, heartbeatMs, leaseMs: leaseMsFor(deadlineMs, programFenceMs) };
   step.turn.effects.push({
     kind: "send",
     linkId: link.id,
@@ -82,14 +91,36 @@ export function registerWorker(state: MasterState, step: Step, link: LinkState, 
     body: { clusterId: state.self.clusterId, ...settings },
   });
   worker.attached = true;
+  worker.attachedOnce = true;
   worker.leaving = false;
   const count = reconcile(state, step, worker, body.inventory);
   refreshCapacity(state, worker);
   state.recovery.workers.delete(worker.id);
+  if (worker.record.state === "draining") {
+    worker.drainLookAt = step.now.instant;
+    state.deadlines.add(step.now.instant, { kind: "drain", id: worker.id });
+  }
   const runs = count === 0 ? "" : ` and runs ${count} ${count === 1 ? "process" : "processes"}`;
   if (isNew)
     tell(state, step, "worker.registered", worker.id, `Worker ${worker.id} registered: ${body.resources.cores} cores${runs}.`);
   else if (returns) tell(state, step, "worker.returned", worker.id, `Worker ${worker.id} re-attached${runs}.`);
+}
+
+/** It is told to shut down: to go on as the next incarnation, or never to come back. */
+export function refuseWorker(
+  state: MasterState,
+  step: Step,
+  linkId: number,
+  worker: Worker,
+  reason: "incarnation-over" | "gone",
+  incarnation = worker.record.incarnation,
+): void {
+  const message =
+    reason === "gone"
+      ? `worker ${worker.id} was declared gone for good by its operator: stop its processes and end`
+      : `incarnation ${incarnation} of worker ${worker.id} was declared ${worker.record.state}: stop its processes and register as the next one`;
+  step.turn.effects.push({ kind: "send", linkId, message: "worker.refused", body: { reason, message } });
+  log(state, step, "warn", `Worker ${worker.id} was refused: ${message}.`, { worker: worker.id, incarnation });
 }
 
 const incarnationIsOver = (known: Worker, incarnation: number): boolean =>
@@ -131,6 +162,15 @@ export function refuseHigherEpoch(state: MasterState, step: Step, linkId: number
   return true;
 }
 
+/** It is heard, and not given up: what must not run twice may go on there. Answered after the turn's commit, like everything. */
+export function renewWorker(state: MasterState, step: Step, link: LinkState, sequence: number): void {
+  const worker = link.workerId === null ? undefined : state.workers.get(link.workerId);
+  if (worker === undefined || worker.linkId !== link.id || isDown(worker)) return;
+  worker.heardAt = step.now.instant;
+  const masters = [state.self.address, ...state.standbys.map(({ address }) => address)].slice(0, MAX_MASTERS_TOLD);
+  step.turn.effects.push({ kind: "send", linkId: link.id, message: "worker.renewed", body: { sequence, masters } });
+}
+
 export function workerReport(state: MasterState, step: Step, link: LinkState, report: WorkerReport): void {
   const worker = link.workerId === null ? undefined : state.workers.get(link.workerId);
   if (worker === undefined) return;
@@ -168,6 +208,7 @@ export function workerReport(state: MasterState, step: Step, link: LinkState, re
 
 export function workerLinkClosed(state: MasterState, step: Step, worker: Worker, heardAt: number): void {
   worker.linkId = null;
+  state.unlinked.add(worker.id);
   worker.heardAt = heardAt;
   worker.deadlineAt = Math.max(step.now.instant, heardAt + state.settings.workerDeadlineMs);
   state.deadlines.add(worker.deadlineAt, { kind: "worker", id: worker.id });
@@ -182,11 +223,11 @@ export function workerLinkClosed(state: MasterState, step: Step, worker: Worker,
   );
 }
 
-export function workerDeadline(state: MasterState, step: Step, worker: Worker): void {
-  if (worker.deadlineAt === null || worker.deadlineAt > step.now.instant || worker.linkId !== null || isDown(worker)) return;
-  worker.deadlineAt = null;
+/** Past its deadline, and the limits allow it (removals.ts). */
+export function loseWorker(state: MasterState, step: Step, worker: Worker): void {
   worker.attached = false;
-  changeWorker(state, worker, { state: "lost", changedAt: step.now.wall });
+  state.unlinked.delete(worker.id);
+  changeWorker(state, worker, { state: "lost", drainUntil: null, changedAt: step.now.wall });
   state.capacityVersion += 1;
   state.passWanted = true;
   refreshCapacity(state, worker);
@@ -200,23 +241,13 @@ export function workerDeadline(state: MasterState, step: Step, worker: Worker): 
     worker.id,
     `Worker ${worker.id} is lost: nothing heard for ${state.settings.workerDeadlineMs} ms; ${count} ${count === 1 ? "process" : "processes"} on it ${count === 1 ? "is" : "are"} given up.`,
   );
-  dropProcesses(state, step, worker, "its worker is lost");
-}
-
-/** Of lost and gone workers the last ones are remembered. */
-export function rememberLost(state: MasterState, id: string): void {
-  state.lost.set(id, true);
-  const [oldest] = state.lost.keys();
-  if (oldest === undefined || state.lost.size <= state.settings.maxLostWorkers) return;
-  const forgotten = state.workers.get(oldest);
-  state.lost.delete(oldest);
-  state.workers.delete(oldest);
-  if (forgotten !== undefined) state.marked.workers.delete(forgotten);
-  state.marked.deleted.add(workerKey(oldest));
+  // A leader that was deposed without knowing it may have confirmed the leases of a worker that never came to this one.
+  const deposedMs = worker.attachedOnce ? 0 : state.settings.deposedWithinMs;
+  dropProcesses(state, step, worker, "its worker is lost", step.now.instant + state.settings.programFenceMs + deposedMs);
 }
 
 /** All that was counted on this incarnation is gone: executors at once, drivers and programs one after the other (each is a record). */
-export function dropProcesses(state: MasterState, step: Step, worker: Worker, why: string): void {
+export function dropProcesses(state: MasterState, step: Step, worker: Worker, why: string, mayRunUntil: number): void {
   for (const process of [...worker.processes.values()]) {
     release(state, worker, process.processId);
     const app = state.applications.get(process.applicationId);
@@ -227,7 +258,8 @@ export function dropProcesses(state: MasterState, step: Step, worker: Worker, wh
       enqueue(state, app);
       settleCancel(state, step, app);
     } else {
-      state.backlog.push({ kind: "driver-worker-lost", applicationId: app.id, attempt: process.attempt, workerId: worker.id });
+      const lost = { kind: "driver-worker-lost", applicationId: app.id, attempt: process.attempt, workerId: worker.id } as const;
+      state.backlog.push({ ...lost, mayRunUntil });
     }
   }
 }

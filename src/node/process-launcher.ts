@@ -68,11 +68,12 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   const ownEnvironment = options.env ?? process.env;
   const processesDirectory = path.join(options.workDirectory, "processes");
   const keeperFile = path.join(options.workDirectory, KEEPER_FILE_NAME);
-  const lease = onDisk(options.workDirectory, () => {
+  const { lease, leaderLease } = onDisk(options.workDirectory, () => {
     mkdirSync(processesDirectory, { recursive: true, mode: 0o700 });
     accessSync(processesDirectory, constants.W_OK | constants.X_OK);
     if (!existsSync(keeperFile)) writeWhole(keeperFile, KEEPER_SCRIPT, 0o700);
-    return openLease(path.join(options.workDirectory, "lease"), log);
+    const open = (name: string) => openLease(path.join(options.workDirectory, name), log);
+    return { lease: open("lease"), leaderLease: open("leader-lease") };
   });
   lease.renew();
 
@@ -132,7 +133,10 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
           directory,
           argv,
           env,
-          lease: leaseOf(spec.endsWithoutWorkerMs ?? options.endsWithoutWorkerMs),
+          lease:
+            spec.endsWithoutLeaderMs === undefined
+              ? leaseOf(spec.endsWithoutWorkerMs ?? options.endsWithoutWorkerMs)
+              : { file: leaderLease.file, seconds: Math.max(MIN_LEASE_SECONDS, Math.floor(spec.endsWithoutLeaderMs / 1000)) },
           stdin: false,
         },
         clock,
@@ -190,7 +194,8 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     if (spec.note.length > MAX_NOTE_LENGTH)
       throw new CodedError("LIMIT_EXCEEDED", `the note of ${spec.processId} is longer than ${MAX_NOTE_LENGTH}`);
     if (existsSync(folder)) throw new CodedError("CONFLICT", `process ${spec.processId} was started on this worker before`);
-    if (spec.command.kind === "runner") {
+    // A spare's keeper was started without the lease.
+    if (spec.command.kind === "runner" && spec.endsWithoutLeaderMs === undefined) {
       const spare = spares[spec.command.role].take(spec.memoryBytes);
       if (spare !== undefined) return assignSpare(spare, spec, folder, spec.command);
     }
@@ -233,6 +238,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     table.close();
     reaper.close();
     lease.close();
+    leaderLease.close();
   };
 
   return {
@@ -264,6 +270,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     },
     readLog: async (processId, stream, offset, limitBytes) => readLogFile(folderOf(processId), stream, offset, limitBytes),
     renewLease: () => lease.renew(),
+    renewLeaderLease: (ageMs) => leaderLease.renew(ageMs),
     close: ({ leave }) => {
       closedOnce ??= keepAlive.during(close(leave));
       return closedOnce;

@@ -1,4 +1,7 @@
-/** The lease of a worker: the machine's uptime in seconds, written in place every second. Programs' keepers end them when it grows old. */
+/**
+ * A lease of a worker: a moment as the machine's uptime in whole seconds, written in place. Keepers end their processes when it grows old.
+ * Two of them: `lease` (this worker process lives) and `leader-lease` (a leader confirmed this worker).
+ */
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { Log } from "../env/log.js";
 import { uptimeSeconds } from "./proc.js";
@@ -8,7 +11,8 @@ const LEASE_TEXT_LENGTH = 12;
 
 export interface Lease {
   readonly file: string;
-  renew(): void;
+  /** As of `ageMs` ago. */
+  renew(ageMs?: number): void;
   close(): void;
 }
 
@@ -19,10 +23,11 @@ export function openLease(file: string, log: Log): Lease {
   let open = true;
   return {
     file,
-    renew: () => {
+    renew: (ageMs = 0) => {
       if (!open) return;
       try {
-        writeSync(writing, `${String(uptimeSeconds()).padEnd(LEASE_TEXT_LENGTH)}\n`, 0);
+        const seconds = Math.max(0, uptimeSeconds() - Math.ceil(ageMs / 1_000));
+        writeSync(writing, `${String(seconds).padEnd(LEASE_TEXT_LENGTH)}\n`, 0);
       } catch (thrown) {
         log.error("cannot renew the lease of this worker's programs: they will end themselves", { reason: String(thrown) });
       }

@@ -47,7 +47,10 @@ watch_lease() {
     read -r text <"$lease"
     case $text in '' | *[!0-9]*) ;; *) seen=$text ;; esac
     [ "$((now - seen))" -lt "$seconds" ] && continue
-    echo "ended itself: no worker for $((now - seen)) s" >reason
+    case $lease in
+      *leader-lease) echo "ended itself: no leader confirmed its worker for $((now - seen)) s" >reason ;;
+      *) echo "ended itself: no worker for $((now - seen)) s" >reason ;;
+    esac
     kill -TERM 0
     sleep ${LEASE_GRACE_SECONDS}
     kill -KILL 0

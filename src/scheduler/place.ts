@@ -146,6 +146,12 @@ function placeGreedily<Owner>(capacity: Capacity, request: PlacementRequest<Owne
   return any ? workers : null;
 }
 
+/** Whether all parts have room now; takes that room from the capacity. */
+export function takeRoom(capacity: Capacity, parts: readonly Part[], placement: Placement): boolean {
+  const request = { owner: null, parts, all: true, avoid: null, possible: () => true };
+  return placeOne(capacity, request, placement) !== null;
+}
+
 function takeAll<Owner>(capacity: Capacity, request: PlacementRequest<Owner>, workers: readonly (readonly string[])[]): void {
   workers.forEach((list, part) => {
     const amount = request.parts[part]?.amount;

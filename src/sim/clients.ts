@@ -8,6 +8,7 @@ import { type ApplicationRecord, isFinal } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { Cluster } from "./cluster.js";
 import { simDigest } from "./digest.js";
+import { Operator } from "./operator.js";
 import { startJobDriver } from "./runners.js";
 import type { SeededRandom } from "./seed.js";
 import { contentHashOf, type Submission } from "./workload.js";
@@ -41,9 +42,8 @@ export class ClientSlot {
   private readonly started = new Set<string>();
   /** Of the present process; nobody aborts it. */
   private signal = new AbortController().signal;
-
-  /** One worker, at some time; it takes nothing more until it has been lost and come back. */
-  private drains: { readonly worker: string; readonly atMs: number } | null = null;
+  /** The first client is the operator too. */
+  private readonly operator: Operator | null;
 
   constructor(cluster: Cluster, name: string, accounts: readonly Account[], repeated: () => readonly Account[]) {
     this.cluster = cluster;
@@ -52,10 +52,7 @@ export class ClientSlot {
     this.accounts = accounts;
     this.repeated = repeated;
     this.random = cluster.world.random.fork(`client ${name}`);
-    const { drainShare, workers, safetyMs } = cluster.options;
-    const worker = this.random.pick(cluster.workers);
-    if (drainShare > 0 && name === "c1" && workers > 1 && worker !== undefined)
-      this.drains = { worker: worker.name, atMs: this.random.between(0, safetyMs) };
+    this.operator = name === "c1" ? new Operator(cluster, this.random.fork("operator")) : null;
   }
 
   isDone(): boolean {
@@ -80,7 +77,7 @@ export class ClientSlot {
     const client = this.connect(process);
     for (const account of this.accounts) void this.carryOut(process, client, account);
     for (const account of this.repeated()) void this.repeat(process, client, account);
-    if (this.drains !== null) void this.drain(client, this.drains);
+    void this.operator?.run(client, this.signal);
   }
 
   private connect(process: SimProcess): Client {
@@ -172,20 +169,6 @@ export class ClientSlot {
         if (CodedError.from(thrown).code === "NOT_FOUND") return null;
         this.expect(thrown, ["NO_MASTER", "TIMEOUT"]);
         await sleep(client.env.clock, RETRY_MS, this.signal);
-      }
-    }
-  }
-
-  private async drain(client: Client, { worker, atMs }: { readonly worker: string; readonly atMs: number }): Promise<void> {
-    const { clock } = client.env;
-    await sleep(clock, Math.max(0, atMs - clock.now()), this.signal);
-    while (this.drains !== null) {
-      try {
-        await client.call("drain", { worker }, { signal: this.signal, timeoutMs: CALL_MS });
-        this.drains = null;
-      } catch (thrown) {
-        this.expect(thrown, ["NO_MASTER", "TIMEOUT", "NOT_FOUND"]);
-        await sleep(clock, RETRY_MS, this.signal);
       }
     }
   }

@@ -45,6 +45,8 @@ export interface WorkerSlot {
   process: SimProcess | null;
   host: WorkerHost | null;
   starts: number;
+  /** It was told that it is gone for good, and ended. Its supervisor does not know that, and starts it again while there are faults. */
+  isGone: boolean;
 }
 
 const MEBIBYTE = 1024 * 1024;
@@ -67,6 +69,7 @@ export class Cluster {
   readonly blobs = new Map<string, Uint8Array>();
   /** How long the supervisor takes to start what has died. */
   restartDelayMs: () => number = () => 1_000;
+  startsGoneWorkers = true;
   private readonly observers: Observer[] = [];
   readonly mutant: Mutant;
   private readonly byName = new Map<string, SimProcess>();
@@ -195,6 +198,7 @@ export class Cluster {
       secret: this.secret,
       settings: options.settings,
       sessionTtlMs: options.sessionTtlMs,
+      silentFailoverMs: options.mode === "shared" ? options.sessionTtlMs : 0,
       onState: (state, epoch) => this.changeState(slot, process, state, epoch),
     });
     try {
@@ -273,7 +277,7 @@ export class Cluster {
       stopAsked: (seen, askedBy, reason) => this.tell((observer) => observer.stopAsked?.(seen, askedBy, reason)),
       processEnded: (seen, how) => this.tell((observer) => observer.processEnded?.(seen, how)),
     });
-    return { name, machine, disk, process: null, host: null, starts: 0 };
+    return { name, machine, disk, process: null, host: null, starts: 0, isGone: false };
   }
 
   private startLaunched(
@@ -296,7 +300,7 @@ export class Cluster {
   }
 
   private startWorker(slot: WorkerSlot): void {
-    if (slot.process !== null || this.downMachines.has(slot.machine)) return;
+    if (slot.process !== null || (slot.isGone && !this.startsGoneWorkers) || this.downMachines.has(slot.machine)) return;
     const process = this.spawn(slot.name, slot.machine);
     slot.process = process;
     slot.starts += 1;
@@ -327,6 +331,7 @@ export class Cluster {
       slot.host = host;
       const reason = await host.ended;
       if (reason !== null) hostOptions.env.log.error(`The worker process ends: ${reason.message}`, { code: reason.code });
+      if (reason?.code === "WORKER_GONE") slot.isGone = true;
     } catch (thrown) {
       hostOptions.env.log.error(`The worker process cannot run: ${CodedError.from(thrown).message}`);
     }

@@ -5,7 +5,7 @@
  */
 import { EPOCH_KEY } from "../coordination/keys.js";
 import type { Transaction } from "../env/coordination-store.js";
-import { isFinal } from "../wire/application.js";
+import { isFinal, onPartitionOf } from "../wire/application.js";
 import { type CheckContext, putOf } from "./checkers/context.js";
 import type { LaunchedSeen, LogSeen, Observer } from "./observe.js";
 import type { SimProcess } from "./world.js";
@@ -35,6 +35,14 @@ export const STATES = [
   "program runs twice: beside a lost worker",
   "restarts exhausted",
   "attempt moved off a draining worker",
+  "executors moved off a draining worker",
+  "drain across a failover",
+  "removals wait: too many in a minute",
+  "removals wait: too large a share is away",
+  "removals wait: the operator holds them",
+  "the operator lets removals go on",
+  "worker gone for good ends",
+  "what must not run twice ended by its lease",
   "machine lost with a driver on it",
   "superseded driver told so",
   "driver superseded while committing",
@@ -102,6 +110,7 @@ function ofStore({ history, cluster }: CheckContext, reached: Reached): Observer
       if ((inFlight.get(before) ?? 0) > 0) reached("take-over while a commit is in flight");
       const slot = cluster.masters.find(({ process }) => process === before);
       if (slot !== undefined && slot.state !== "STANDBY") reached("take-over while the deposed leader lives");
+      for (const worker of history.workers.values()) if (worker.state === "draining") reached("drain across a failover");
       for (const record of history.applications.values())
         if (record.cancelRequested && !isFinal(record.state)) reached("cancel across a failover");
     },
@@ -115,6 +124,12 @@ function ofLogs(reached: Reached): Observer {
     [/^This worker was stopped for/, "stopped worker leaves its connection"],
     [/^the job is superseded/, "superseded driver told so"],
     [/could not be started/, "launch failed"],
+    [/^Try \d+ moves off draining workers/, "executors moved off a draining worker"],
+    [/not declared lost: \d+ were declared lost within/, "removals wait: too many in a minute"],
+    [/not declared lost: more than/, "removals wait: too large a share is away"],
+    [/not declared lost: the operator holds/, "removals wait: the operator holds them"],
+    [/^The operator lets removals go on: [1-9]/, "the operator lets removals go on"],
+    [/^The worker process ends: .*gone for good/, "worker gone for good ends"],
     [/^Try ([2-9]|\d\d+) runs on/, "job tried again within an attempt"],
     [/^the client that ran the driver|: the client that ran the driver/, "client mode driver lost"],
   ];
@@ -192,6 +207,9 @@ function ofProcesses({ history, cluster }: CheckContext, reached: Reached): Obse
     processEnded: (seen, how) => {
       living.get(seen.applicationId)?.delete(seen);
       if (how === "lease") reached("program ended by its lease");
+      const spec = history.applications.get(seen.applicationId)?.spec;
+      if (how === "lease" && spec !== undefined && onPartitionOf(spec) === "stop")
+        reached("what must not run twice ended by its lease");
       if (how === "machine" && seen.role === "driver") reached("machine lost with a driver on it");
       const worker = cluster.workers.find(({ name }) => name === seen.workerId);
       if (worker?.process === null && how !== "machine") reached("worker adopts what ended while it was dead");

@@ -50,6 +50,7 @@ export class Faults {
   /** Everything heals, and what has died is started again. */
   calm(): void {
     this.isCalm = true;
+    this.cluster.startsGoneWorkers = false;
     this.linesLeft = null;
     const { cluster } = this;
     cluster.network.heal();
@@ -133,6 +134,8 @@ export class Faults {
         });
         return `${one} ${kind === "cut-one-way" ? ">" : "<>"} ${another}`;
       }
+      case "cut-most-workers":
+        return this.cutMostWorkers();
       case "reject": {
         const [one, another] = this.twoMachines();
         this.until(random.pick([500, 6_000, 20_000]) ?? 5_000, cluster.network.reject(one, another));
@@ -244,6 +247,23 @@ export class Faults {
       this.paused.delete(process);
     });
     return process.id;
+  }
+
+  /** The leader's machine, or its network, has lost most of the cluster. */
+  private cutMostWorkers(): string | null {
+    const { cluster, random } = this;
+    const machine = cluster.leader()?.machine;
+    const victims = cluster.workers.filter(() => random.chance(0.8));
+    if (machine === undefined || victims.length === 0) return null;
+    const ends = victims.flatMap((worker) => {
+      const both = random.chance(0.7);
+      const one = random.chance(0.5) ? cluster.network.cut(machine, worker.machine) : cluster.network.cut(worker.machine, machine);
+      return both ? [cluster.network.cut(machine, worker.machine), cluster.network.cut(worker.machine, machine)] : [one];
+    });
+    this.until(random.pick([8_000, 20_000, 40_000]) ?? 20_000, () => {
+      for (const end of ends) end();
+    });
+    return `${machine} from ${victims.map(({ name }) => name).join(", ")}`;
   }
 
   private handOver(slot: MasterSlot | null): string | null {

@@ -6,7 +6,7 @@ import type { AppliedCommit } from "../coordination/local-store.js";
 import type { Transaction } from "../env/coordination-store.js";
 import type { LogFields } from "../env/log.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
-import type { OperationOutput } from "../wire/operations.js";
+import type { OperationInput, OperationOutput } from "../wire/operations.js";
 import type { MasterState } from "../wire/views.js";
 import type { SimProcess } from "./world.js";
 
@@ -72,6 +72,8 @@ export interface SinkCommitSeen {
   readonly process: SimProcess;
 }
 
+export type OperatorInput = OperationInput<"drain"> | OperationInput<"gone"> | OperationInput<"removals">;
+
 /** Everything optional: a checker names what it wants to see. Called in the middle of the event that made it. */
 export interface Observer {
   /** A store that forgets began anew (recovery mode none). */
@@ -91,6 +93,8 @@ export interface Observer {
   sinkCleaned?(applicationId: string, removedAttempts: readonly string[], process: SimProcess): void;
   /** What the leader says of its workers when all is over. */
   workersRead?(workers: OperationOutput<"workers">["workers"]): void;
+  /** An operator's order was carried out. */
+  operator?(name: "drain" | "gone" | "removals", input: OperatorInput): void;
   fault?(what: string, subject: string): void;
   faultEnded?(): void;
   /** After each event of the world. */

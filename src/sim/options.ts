@@ -31,6 +31,7 @@ export const FAULTS = [
   "kill-client",
   "cut-both-ways",
   "cut-one-way",
+  "cut-most-workers",
   "reject",
   "reset-links",
   "slow-links",
@@ -89,8 +90,15 @@ export interface SimOptions {
   readonly superviseShare: number;
   readonly cancelShare: number;
   readonly clientModeShare: number;
-  readonly drainShare: number;
+  /** What happens by the operator to one worker. */
+  readonly workerDuty: "none" | "drain" | "undrain" | "drain-deadline" | "gone";
+  /** The operator holds removals for a while. */
+  readonly isHolding: boolean;
+  /** Of applications that say what they do on a partition, and do not leave it to the default. */
+  readonly partitionShare: number;
 }
+
+const WORKER_DUTIES = ["drain", "undrain", "drain-deadline", "gone"] as const;
 
 export interface OptionsOverride {
   readonly safetyMs?: number;
@@ -108,11 +116,13 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
   const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));
+  const workers = 1 + random.below(5);
+  const removalLimit = { perMinute: random.pick([1, 2, 10]) ?? 10, share: random.pick([0.5, 0.5, 1]) ?? 0.5 };
   return {
     seed,
     mode,
     masters: mode === "none" ? 1 : 1 + random.below(3),
-    workers: 1 + random.below(5),
+    workers,
     clients: 1 + random.below(3),
     hasSecret: random.chance(0.3),
     workerCores: 2 + random.below(6),
@@ -124,6 +134,9 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     settings: {
       heartbeatMs: 3_000,
       placement: random.chance(0.5) ? "spread" : "pack",
+      removalLimit,
+      // Without its watches an idle leader may not know for so long that it was deposed ("store-blind", "usurp").
+      deposedWithinMs: mode === "shared" ? 12_000 : 0,
       recoveryDeadlineMs: random.pick([5_000, 15_000]) ?? 15_000,
       maxFinished: random.chance(0.1) ? 3 : 1_000,
     },
@@ -138,7 +151,9 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     superviseShare: random.pick([0.2, 0.7]) ?? 0.5,
     cancelShare: random.pick([0, 0.15, 0.4]) ?? 0.15,
     clientModeShare: random.chance(0.3) ? 0.3 : 0,
-    drainShare: random.chance(0.2) ? 0.2 : 0,
+    workerDuty: random.chance(0.3) && workers > 1 ? (random.pick(WORKER_DUTIES) ?? "drain") : "none",
+    isHolding: random.chance(0.1),
+    partitionShare: random.pick([0, 0.3]) ?? 0,
   };
 }
 

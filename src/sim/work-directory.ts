@@ -8,6 +8,7 @@ import { CodedError } from "../base/errors.js";
 import { utf8Decode } from "../base/utf8.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../env/launcher.js";
 import type { WorkerFiles } from "../host/worker-host.js";
+import { LEASE_GRACE_MS, LEASE_POLL_MS } from "../wire/partition-lease.js";
 import type { WorkerIdentity } from "../worker/worker-events.js";
 import { readNote } from "../worker/worker-notes.js";
 import { outside } from "./marshal.js";
@@ -46,7 +47,7 @@ interface Folder {
   readonly pid: number;
   readonly seen: LaunchedSeen;
   readonly life: SimProcess;
-  readonly leaseMs: number | null;
+  readonly lease: { readonly of: "worker" | "leader"; readonly ms: number } | null;
   running: Running | null;
   reason: string | null;
   end: ProcessEnd | null;
@@ -54,9 +55,14 @@ interface Folder {
   readonly onEnd: Set<() => void>;
 }
 
-/** As in node/process-shim.ts. */
-const LEASE_GRACE_MS = 2_000;
-const MIN_LEASE_MS = 3_000;
+/** As in node/process-launcher.ts and node/process-shim.ts. */
+const MIN_WORKER_LEASE_MS = 3_000;
+function leaseOf({ endsWithoutWorkerMs, endsWithoutLeaderMs }: LaunchSpec): Folder["lease"] {
+  if (endsWithoutLeaderMs !== undefined) return { of: "leader", ms: endsWithoutLeaderMs };
+  if (endsWithoutWorkerMs === undefined) return null;
+  return { of: "worker", ms: Math.max(MIN_WORKER_LEASE_MS, endsWithoutWorkerMs - LEASE_GRACE_MS) };
+}
+
 const DISK_FAILED = "no space left on device";
 
 export class WorkDirectory {
@@ -67,6 +73,7 @@ export class WorkDirectory {
   private readonly folders = new Map<string, Folder>();
   private readonly artifacts = new Set<string>();
   private leaseRenewedAt = 0;
+  private leaderConfirmedAt = 0;
   private nextPid = 1000;
   /** Who listens to ends now; a worker that is gone hears nothing. */
   private listener: { readonly process: SimProcess; readonly tell: (processId: string, end: ProcessEnd) => void } | null = null;
@@ -155,6 +162,10 @@ export class WorkDirectory {
       renewLease: () => {
         this.leaseRenewedAt = world.now();
       },
+      renewLeaderLease: (ageMs) => {
+        // Kept in whole seconds.
+        this.leaderConfirmedAt = Math.floor((world.now() - ageMs) / 1_000) * 1_000;
+      },
       close: async ({ leave }) => {
         this.listener = null;
         if (leave) return;
@@ -189,7 +200,7 @@ export class WorkDirectory {
       note: spec.note,
       pid: this.nextPid++,
       life,
-      leaseMs: spec.endsWithoutWorkerMs === undefined ? null : Math.max(MIN_LEASE_MS, spec.endsWithoutWorkerMs - LEASE_GRACE_MS),
+      lease: leaseOf(spec),
       running: null,
       reason: null,
       end: null,
@@ -272,17 +283,19 @@ export class WorkDirectory {
   }
 
   private watchLease(folder: Folder): void {
-    const { leaseMs } = folder;
-    if (leaseMs === null) return;
-    const { world } = this.options;
-    const from = Math.max(this.leaseRenewedAt, folder.seen.startedAt);
-    world.schedule(Math.max(world.now() + 1, from + leaseMs), "lease", () => {
+    const { lease } = folder;
+    if (lease === null) return;
+    const { world, random } = this.options;
+    const renewedAt = () => (lease.of === "leader" ? this.leaderConfirmedAt : Math.max(this.leaseRenewedAt, folder.seen.startedAt));
+    // The keeper of a leader's lease looks once a second, at a moment of its own.
+    const lookMs = lease.of === "leader" ? random.between(0, LEASE_POLL_MS) : 0;
+    world.schedule(Math.max(world.now() + 1, renewedAt() + lease.ms + lookMs), "lease", () => {
       if (folder.end !== null) return;
-      if (Math.max(this.leaseRenewedAt, folder.seen.startedAt) + leaseMs > world.now()) {
+      if (renewedAt() + lease.ms > world.now()) {
         this.watchLease(folder);
         return;
       }
-      folder.reason = "ended itself: no worker for too long";
+      folder.reason = lease.of === "leader" ? "ended itself: no leader for too long" : "ended itself: no worker for too long";
       this.signal(folder);
       world.schedule(world.now() + LEASE_GRACE_MS, "lease over", () =>
         this.end(folder, { exitCode: null, signal: "SIGKILL", reason: folder.reason }, "lease"),

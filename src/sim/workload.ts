@@ -50,6 +50,7 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
   const program = isJob ? null : drawProgram(random);
   const job = isJob ? drawJob(random) : null;
   const bundle = isJob ? utf8Encode(`the bundle of job ${key}`) : null;
+  const saysPartition = random.chance(options.partitionShare);
   const isClientMode = isJob && !isImpossible && random.chance(options.clientModeShare);
   const spec: ApplicationSpec = {
     name: key,
@@ -63,6 +64,7 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
       minBackoffMs: random.pick([100, 500]) ?? 500,
       maxBackoffMs: 4_000,
     },
+    ...(saysPartition ? { onPartition: random.pick(["continue", "stop"] as const) ?? "stop" } : {}),
     driver: { cores: isImpossible ? 1_000 : isJob ? 0 : (random.pick([0.5, 1, 2]) ?? 1), memoryBytes: 256 * MEBIBYTE },
     job:
       job === null || bundle === null
@@ -91,8 +93,8 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
 }
 
 /** A job fits in half of what is there, so that a drained or missing worker does not make it impossible. */
-function maxParallelism({ workers, workerCores, drainShare }: SimOptions): number {
-  const sure = drainShare > 0 ? Math.max(1, workers - 1) : workers;
+function maxParallelism({ workers, workerCores, workerDuty }: SimOptions): number {
+  const sure = workerDuty !== "none" ? Math.max(1, workers - 1) : workers;
   return Math.max(1, Math.min(4, Math.floor((sure * workerCores) / 2)));
 }
 

@@ -72,12 +72,21 @@ export const applicationSpec = z.object({
   deployMode: z.enum(["cluster", "client"]),
   supervise: z.boolean(),
   restart: restartPolicy,
+  /** What its driver (or the program) does on a worker that no leader hears; absent: as `onPartitionOf` says. */
+  onPartition: z.enum(["continue", "stop"]).optional(),
   /** What the driver (or the program) needs of a worker. */
   driver: resources,
   job: jobSpec.nullable(),
   process: processSpec.nullable(),
 });
 export type ApplicationSpec = z.infer<typeof applicationSpec>;
+
+/**
+ * On a worker that is cut off from a living leader: `continue` runs on, possibly beside a second one that was started elsewhere; `stop` has ended
+ * before that may be started (wire/partition-lease.ts). A job is fenced by its attempt, so two of its drivers do no harm; two of a program may.
+ */
+export const onPartitionOf = (spec: Pick<ApplicationSpec, "kind" | "onPartition">): "continue" | "stop" =>
+  spec.onPartition ?? (spec.kind === "job" ? "continue" : "stop");
 
 /** What a driver attempt decided to make visible; durable before any output is (two-phase commit of sinks). */
 export const commitManifest = z.object({
@@ -166,5 +175,9 @@ export const workerRecord = z.object({
   resources,
   state: z.enum(["alive", "draining", "lost", "gone"]),
   changedAt: z.number(),
+  /** Of a draining one: wall time at which what still runs there is stopped; absent or null: it may finish. */
+  drainUntil: z.number().nullable().optional(),
+  /** Of one that is gone: its operator said that it never comes back, so its id is refused for ever. */
+  retired: z.boolean().optional(),
 });
 export type WorkerRecord = z.infer<typeof workerRecord>;

@@ -22,6 +22,8 @@ export const executorView = z.object({
   pid: z.number().int().nullable(),
   state: z.enum(EXECUTOR_STATES),
   reason: z.string().nullable(),
+  /** Its worker drains: the driver changes over to others as soon as there are enough of them. */
+  draining: z.boolean().optional(),
 });
 export type ExecutorView = z.infer<typeof executorView>;
 

@@ -7,12 +7,14 @@
 import { z } from "zod";
 import { applicationSpec } from "./application.js";
 import { submissionKey } from "./ids.js";
-import { applicationSummary, applicationView, clusterView, eventView, workerView } from "./views.js";
+import { removalsView } from "./registrar.js";
+import { applicationSummary, applicationView, clusterView, eventView, WORKER_STATES, workerView } from "./views.js";
 
 export const MAX_CHUNK_BYTES = 1024 * 1024;
 export const MAX_ARTIFACT_BYTES = 64 * 1024 * 1024;
 export const MAX_WAIT_MS = 30_000;
 export const MAX_EVENTS_PAGE = 1000;
+export const MAX_DRAIN_MS = 30 * 24 * 3_600_000;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** An application's id, or the submission key it was submitted with. */
@@ -95,16 +97,40 @@ export const OPERATIONS = {
     changes: false,
   }),
   workers: operation({
-    summary: "All workers with state and use.",
-    input: z.object({}),
+    summary: "Workers with state and use: all, those in some states, or one.",
+    input: z.object({ states: z.array(z.enum(WORKER_STATES)).optional(), worker: submissionKey.optional() }),
     output: z.object({ workers: z.array(workerView) }),
     answeredBy: "leader",
     changes: false,
   }),
   drain: operation({
-    summary: "Places nothing more on a worker; supervised drivers there are moved, what runs may finish.",
+    summary:
+      "Places nothing more on a worker; what is supervised there moves elsewhere, what else runs may finish, at most until the deadline. " +
+      "`cancel` takes it back.",
+    input: z.object({
+      worker: submissionKey,
+      /** From now; null: no deadline. */
+      deadlineMs: z.number().int().nonnegative().max(MAX_DRAIN_MS).nullable().optional(),
+      cancel: z.boolean().optional(),
+    }),
+    output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  gone: operation({
+    summary:
+      "The operator's word that a worker never comes back: what it ran starts elsewhere at once, and its id is refused for ever.",
     input: z.object({ worker: submissionKey }),
     output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  removals: operation({
+    summary:
+      "Workers past their deadline that wait to be declared lost. `hold`: none becomes lost until `continue`; `continue`: those that wait now do, " +
+      "whatever the limits say.",
+    input: z.object({ decision: z.enum(["hold", "continue"]).nullable() }),
+    output: removalsView,
     answeredBy: "leader",
     changes: true,
   }),

@@ -5,16 +5,19 @@
  *   1. A record of an older version is upgraded step by step when it is read (I25); it is written in the new version at its next change.
  *   2. What cannot be decoded (damage, a newer version, another kind) is a value, not an exception: the reader quarantines the record,
  *      keeps its bytes in the store, shows it, and goes on with the rest.
- *   3. Keys: `applications/<id>` and `workers/<id>`.
+ *   3. Keys: `applications/<id>`, `workers/<id>`, and `registrar/removals` (one record).
  */
 import type { z } from "zod";
 import { utf8Decode, utf8Encode } from "../base/utf8.js";
 import { type ApplicationRecord, applicationRecord, type WorkerRecord, workerRecord } from "./application.js";
+import { type RemovalsRecord, removalsRecord } from "./registrar.js";
 
 export const APPLICATIONS_PREFIX = "applications/";
 export const WORKERS_PREFIX = "workers/";
 export const applicationKey = (id: string): string => `${APPLICATIONS_PREFIX}${id}`;
 export const workerKey = (id: string): string => `${WORKERS_PREFIX}${id}`;
+export const REGISTRAR_PREFIX = "registrar/";
+export const REMOVALS_KEY = `${REGISTRAR_PREFIX}removals`;
 
 export interface RecordFormat<T> {
   readonly kind: string;
@@ -26,6 +29,7 @@ export interface RecordFormat<T> {
 
 const APPLICATION: RecordFormat<ApplicationRecord> = { kind: "application", version: 1, schema: applicationRecord, upgrades: {} };
 const WORKER: RecordFormat<WorkerRecord> = { kind: "worker", version: 1, schema: workerRecord, upgrades: {} };
+const REMOVALS: RecordFormat<RemovalsRecord> = { kind: "removals", version: 1, schema: removalsRecord, upgrades: {} };
 
 /** `body`: what of a record that cannot be read could be read nevertheless; undefined where not even that. */
 export type Decoded<T> =
@@ -76,6 +80,8 @@ export const encodeApplicationRecord = (record: ApplicationRecord): Uint8Array =
 export const decodeApplicationRecord = (bytes: Uint8Array): Decoded<ApplicationRecord> => decode(APPLICATION, bytes);
 export const encodeWorkerRecord = (record: WorkerRecord): Uint8Array => encode(WORKER, record);
 export const decodeWorkerRecord = (bytes: Uint8Array): Decoded<WorkerRecord> => decode(WORKER, bytes);
+export const encodeRemovalsRecord = (record: RemovalsRecord): Uint8Array => encode(REMOVALS, record);
+export const decodeRemovalsRecord = (bytes: Uint8Array): Decoded<RemovalsRecord> => decode(REMOVALS, bytes);
 
 /** The key that an application's record, unreadable otherwise, was submitted with: it must not be taken for a new one. */
 export function submissionKeyIn(body: unknown): string | null {

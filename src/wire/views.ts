@@ -3,6 +3,7 @@ import { z } from "zod";
 import { APPLICATION_STATES } from "./application.js";
 import { errorShape } from "./envelope.js";
 import { progress } from "./progress.js";
+import { removalsView } from "./registrar.js";
 
 export const applicationView = z.object({
   id: z.string(),
@@ -61,6 +62,8 @@ export const clusterView = z.object({
   workers: z.object({ alive: z.number(), suspect: z.number(), lost: z.number(), draining: z.number(), gone: z.number() }),
   applications: z.object({ waiting: z.number(), running: z.number() }),
   recovery: z.object({ startedAt: z.string(), completedAt: z.string().nullable(), durationMs: z.number().nullable() }).nullable(),
+  /** Null: asked of a standby that cannot reach the leader. */
+  removals: removalsView.nullable().default(null),
   /** Records that could not be decoded, kept and shown. */
   quarantined: z.array(z.object({ key: z.string(), reason: z.string() })),
 });
@@ -76,6 +79,14 @@ export const workerView = z.object({
   cores: z.object({ total: z.number(), used: z.number() }),
   memoryBytes: z.object({ total: z.number(), used: z.number() }),
   lastHeardMs: z.number(),
+  /** Processes that are counted on it. */
+  processes: z.number().default(0),
+  /** Past its deadline since then, and not lost only because removals wait. */
+  overdueSince: z.string().nullable().default(null),
+  /** While it drains: when what still runs there is stopped; `deadline` null: it may finish. */
+  drain: z.object({ since: z.string(), deadline: z.string().nullable() }).nullable().default(null),
+  /** Gone for good: its id is never taken again. */
+  retired: z.boolean().default(false),
 });
 export type WorkerView = z.infer<typeof workerView>;
 

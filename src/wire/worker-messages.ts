@@ -9,13 +9,15 @@
  *   3. Orders name a process id, so that a repeated order is harmless: launching what runs, or stopping what has ended, is a no-op.
  *   4. A worker that is stopped in order says so first (`leaving`), ends its processes, and says when nothing of it is left (`left`): it is `gone`
  *      at once instead of lost after the deadline. Its next process registers as the next incarnation.
- *   5. A lost incarnation may not come back: it gets `incarnation-over`, stops all its processes and registers as the next one.
+ *   5. A lost incarnation may not come back: it gets `incarnation-over`, stops all its processes and registers as the next one. A worker whose
+ *      operator said that it is gone gets `gone`, stops them and ends.
  */
 import { z } from "zod";
 import { applicationRecord, resources } from "./application.js";
 import { idText } from "./ids.js";
 
 export const MAX_INVENTORY = 20_000;
+export const MAX_MASTERS_TOLD = 32;
 
 export const processEnd = z.object({
   exitCode: z.number().int().nullable(),
@@ -54,6 +56,8 @@ export const workerToMaster = {
   }),
   /** It is being stopped by its operator, and its processes with it: what is supervised moves elsewhere. Said again after each registration. */
   "worker.leaving": z.object({}),
+  /** Asks for a fresh lease of what must not run twice (partition-lease.ts); may be lost, the next one is a second later. */
+  "worker.renew": z.object({ sequence: z.number().int().positive() }),
   /** The last word of this incarnation: nothing of it runs, all its ends were acknowledged. The master ends the link when that is durable. */
   "worker.left": z.object({}),
 } as const;
@@ -76,9 +80,16 @@ export const masterToWorker = {
     clusterId: z.string(),
     /** Silence of the worker after which the master declares it lost. */
     deadlineMs: z.number().int().positive(),
+    /** How old the leader's confirmation of this worker may be before what must not run twice is stopped. */
+    leaseMs: z.number().int().positive(),
     heartbeatMs: z.number().int().positive(),
   }),
-  "worker.refused": z.object({ reason: z.enum(["incarnation-over", "recovering"]), message: z.string() }),
+  "worker.refused": z.object({ reason: z.enum(["incarnation-over", "gone", "recovering"]), message: z.string() }),
+  /** The leader has heard the renewal of this number. `masters`: addresses of all masters that it knows. */
+  "worker.renewed": z.object({
+    sequence: z.number().int().positive(),
+    masters: z.array(z.string().max(256)).max(MAX_MASTERS_TOLD),
+  }),
   "worker.launch": launchOrder,
   "worker.stop": z.object({ processId: idText, graceMs: z.number().int().nonnegative(), reason: z.string() }),
   /** The ends of these processes are durable: the worker may forget them. */

@@ -40,6 +40,8 @@ export type WorkerEvent =
   | { readonly kind: "launched"; readonly processId: string; readonly pid: number }
   | { readonly kind: "launch-failed"; readonly processId: string; readonly reason: string }
   | { readonly kind: "ended"; readonly processId: string; readonly end: ProcessEnd }
+  /** Every master that is known refused connections; none of them ran at `since` (an instant) or between it and its refusal. */
+  | { readonly kind: "masters-refuse"; readonly since: number }
   /** The operator ends this worker. `leave`: its processes run on for the next worker on this directory. */
   | { readonly kind: "close"; readonly leave: boolean }
   | { readonly kind: "wake-up" };
@@ -50,8 +52,10 @@ export type WorkerEffect =
       readonly order: LaunchOrder;
       /** Given back by the inventory; see worker-notes.ts. */
       readonly note: string;
-      /** For programs, which have no master of their own to judge them. */
+      /** For programs that run on without a leader: they have no master of their own to judge them. */
       readonly endsWithoutWorkerMs: number | null;
+      /** For what must not run twice. */
+      readonly endsWithoutLeaderMs: number | null;
     }
   /** Harmless for what has ended; ends a launch that has not begun. */
   | { readonly kind: "stop"; readonly processId: string; readonly graceMs: number; readonly reason: string }
@@ -59,6 +63,8 @@ export type WorkerEffect =
   | { readonly kind: "send"; readonly linkId: number; readonly message: ToMaster }
   | { readonly kind: "close-link"; readonly linkId: number; readonly reason: string }
   | { readonly kind: "renew-lease" }
+  /** A leader confirmed this worker so long ago. */
+  | { readonly kind: "renew-leader-lease"; readonly ageMs: number }
   | {
       readonly kind: "log";
       readonly level: "info" | "warn" | "error";
@@ -66,12 +72,14 @@ export type WorkerEffect =
       readonly fields: Readonly<Record<string, string | number | null>>;
     }
   /** Nothing is left to be done before the end of this worker. */
-  | { readonly kind: "closed" };
+  | { readonly kind: "closed" }
+  /** This worker may never register again, and nothing of it runs: it ends by itself. */
+  | { readonly kind: "gone"; readonly reason: string };
 
 export const WORKER_LIMITS = {
-  /** The lease of programs is renewed this often. */
+  /** This process shows this often that it is alive. */
   leaseRenewMs: 1_000,
-  /** A program ends itself so long before the master, on its own clock, would start it elsewhere. */
+  /** A program that runs on without a leader ends itself so long before the deadline, once its worker process is gone. */
   leaseMarginMs: 3_000,
   /** After "not now" of a master. */
   registerAgainMs: 1_000,

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatDuration, harmless, styleFor, styleOfState, table } from "../terminal.js";
+import { removalsText } from "./removals.js";
 
 export function command(): Command {
   return withCluster(
@@ -30,6 +31,8 @@ export function command(): Command {
     line("applications", `${applications.waiting} waiting, ${applications.running} running`);
     if (recovery !== null)
       line("recovery", recovery.durationMs === null ? "under way" : `complete in ${formatDuration(recovery.durationMs)}`);
+    if (view.removals !== null && (view.removals.waiting > 0 || view.removals.held))
+      line("removals", `${removalsText(view.removals)} Decide with: holdfast removals --continue, or --hold`);
     for (const record of view.quarantined) line("quarantined", `${harmless(record.key)}: ${harmless(record.reason)}`);
     print("");
     print(

@@ -10,6 +10,7 @@ import { programPath } from "../../node/programs.js";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatBytes, formatDuration, harmless, styleFor } from "../terminal.js";
+import { removalsText } from "./removals.js";
 
 type Verdict = "ok" | "warn" | "fail";
 
@@ -169,7 +170,7 @@ async function cluster(options: ClusterOptions, signal: AbortSignal): Promise<re
         view.masters.length > 1 ? null : "With one master nobody takes over: start a standby.",
       ),
     ];
-    const { recovery, workers, quarantined } = view;
+    const { recovery, workers, quarantined, removals } = view;
     if (recovery?.durationMs != null)
       found.push(check("recovery", "ok", `the last one took ${formatDuration(recovery.durationMs)}`));
     found.push(
@@ -180,6 +181,15 @@ async function cluster(options: ClusterOptions, signal: AbortSignal): Promise<re
         workers.alive > 0 ? null : "Start one with: holdfast worker",
       ),
     );
+    if (removals !== null && (removals.waiting > 0 || removals.held))
+      found.push(
+        check(
+          "removals",
+          "warn",
+          removalsText(removals),
+          "Look at the network between masters and workers. Then: holdfast removals --continue, or --hold.",
+        ),
+      );
     for (const record of quarantined)
       found.push(check("records", "warn", `${record.key}: ${record.reason}`, "See docs/errors/RECORD_QUARANTINED.md."));
     return found;

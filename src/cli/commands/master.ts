@@ -8,16 +8,21 @@ import { advertise } from "../../node/advertise-file.js";
 import { createNodeRandom } from "../../node/env.js";
 import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
-import { parseChoice, parseCount, parseDurationMs } from "../parse.js";
+import { parseChoice, parseCount, parseDurationMs, parsePerMinute, parseShare } from "../parse.js";
 import { openRecovery, readRecovery, secretsOfRecovery } from "../recovery.js";
 import { rehearseOnStandby } from "../rehearsal.js";
 import { attachToSupervisor, type Supervised } from "../supervised.js";
 import { DEFAULT_HUNG_AFTER_MS, MAX_HUNG_AFTER_MS, MIN_HUNG_AFTER_MS } from "../supervisor-line.js";
 
+/** ZooKeeper allows two to twenty of its ticks. */
+const MIN_SESSION_TIMEOUT_MS = 400;
+const MAX_SESSION_TIMEOUT_MS = 120_000;
+
 interface MasterOptions extends DaemonOptions {
   readonly recovery: string;
   readonly storage?: string;
   readonly recoveryTimeout?: string;
+  readonly sessionTimeout: string;
   readonly advertiseFile?: string;
   readonly publicAddress?: string;
   readonly placement: string;
@@ -26,6 +31,10 @@ interface MasterOptions extends DaemonOptions {
   readonly recoveryDeadline: string;
   readonly stopGrace: string;
   readonly maxFinished: string;
+  readonly workerRemovalLimit: string;
+  readonly workerRemovalShare: string;
+  readonly maxLostWorkers: string;
+  readonly lostWorkerAge: string;
   readonly hungAfter: string;
 }
 
@@ -45,6 +54,11 @@ export function command(): Command {
     )
     .option("--storage <url>", "file:DIR for job bundles, reachable by all masters; default: beside the records")
     .option("--recovery-timeout <duration>", "longest wait for ZooKeeper at the start; default: for ever")
+    .option(
+      "--session-timeout <duration>",
+      "of its session with ZooKeeper: after it a lost machine is followed by another leader",
+      "10s",
+    )
     .option("--advertise-file <path>", "write the address there, for --master file:///path")
     .option("--public-address <host:port>", "what others are told instead of --listen")
     .option("--placement <policy>", "spread | pack", settings.placement)
@@ -52,7 +66,11 @@ export function command(): Command {
     .option("--driver-deadline <duration>", "silence after which a driver is replaced", `${settings.driverDeadlineMs}ms`)
     .option("--recovery-deadline <duration>", "longest wait for workers after a take-over", `${settings.recoveryDeadlineMs}ms`)
     .option("--stop-grace <duration>", "between the polite signal and the kill", `${settings.stopGraceMs}ms`)
+    .option("--worker-removal-limit <n/min>", "workers that may become lost within a minute, or off", "10/min")
+    .option("--worker-removal-share <share>", "while more than this share of the workers is away, none becomes lost; or off", "50%")
     .option("--max-finished <count>", "ended applications that are kept", String(settings.maxFinished))
+    .option("--max-lost-workers <count>", "lost and gone workers that are remembered", String(settings.maxLostWorkers))
+    .option("--lost-worker-age <duration>", "after this they are forgotten", "14d")
     .option("--hung-after <duration>", "silence of its event loop after which it is killed", `${DEFAULT_HUNG_AFTER_MS}ms`)
     .option("--no-supervisor", "run without the parent that restarts it and notices a hang")
     .action(supervised);
@@ -82,6 +100,12 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
     recoveryDeadlineMs: parseDurationMs("--recovery-deadline", options.recoveryDeadline),
     stopGraceMs: parseDurationMs("--stop-grace", options.stopGrace),
     maxFinished: parseCount("--max-finished", options.maxFinished, { min: 1, max: 1_000_000 }),
+    removalLimit: {
+      perMinute: parsePerMinute("--worker-removal-limit", options.workerRemovalLimit),
+      share: parseShare("--worker-removal-share", options.workerRemovalShare),
+    },
+    maxLostWorkers: parseCount("--max-lost-workers", options.maxLostWorkers, { min: 1, max: 1_000_000 }),
+    lostWorkerAgeMs: parseDurationMs("--lost-worker-age", options.lostWorkerAge),
   };
   const hungAfterMs = parseHungAfter(options.hungAfter);
   const { recoveryTimeout } = options;
@@ -101,6 +125,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       blobs: recovery.blobs,
       secret,
       settings,
+      ...(place.kind === "zookeeper" ? sessionOf(options.sessionTimeout) : {}),
       onState: () => rehearsal?.stop(),
     });
     env.log.info(`listening on ${host.address}`);
@@ -120,6 +145,15 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
     await rehearsal?.ended;
     await recovery.close();
   }
+}
+
+/** ZooKeeper ends a session at the first tick after its time, and no tick is longer than half of a session. */
+function sessionOf(text: string): { readonly sessionTtlMs: number; readonly silentFailoverMs: number } {
+  const sessionTtlMs = parseDurationMs("--session-timeout", text);
+  if (sessionTtlMs < MIN_SESSION_TIMEOUT_MS || sessionTtlMs > MAX_SESSION_TIMEOUT_MS) {
+    throw new CodedError("INVALID_ARGUMENT", `--session-timeout is "${text}"; it has to be 0.4 s to 120 s.`);
+  }
+  return { sessionTtlMs, silentFailoverMs: sessionTtlMs * 1.5 };
 }
 
 function parseHungAfter(text: string): number {

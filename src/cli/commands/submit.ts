@@ -31,6 +31,7 @@ export interface SubmitOptions extends ClusterOptions {
   readonly executorMemory: string;
   readonly env?: readonly string[];
   readonly cwd?: string;
+  readonly onPartition?: string;
   readonly wait?: boolean;
 }
 
@@ -39,6 +40,7 @@ export function command(headStart: HeadStart | null): Command {
     "holdfast submit job.ts --param input=data.ndjson --wait",
     "holdfast submit job.ts --id nightly-2026-11-21 --parallelism 4",
     "holdfast submit --supervise -- node server.js --port 9000",
+    "holdfast submit --supervise --on-partition continue -- node replica.js",
     "holdfast submit --deploy-mode client job.ts",
   ]);
   return withCluster(base)
@@ -60,6 +62,10 @@ export function command(headStart: HeadStart | null): Command {
     .option("--executor-memory <size>", "memory of each executor", "512m")
     .option("--env <NAME=value>", "environment of the program (repeatable)", collect)
     .option("--cwd <path>", "working directory of the program on the worker")
+    .option(
+      "--on-partition <choice>",
+      "on a worker cut off from the leader: continue (jobs) | stop (programs): ended before it starts elsewhere",
+    )
     .option("--wait", "follow it to its end and exit with its exit code")
     .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
       process.exitCode = await submit(job, options, headStart);
@@ -164,6 +170,7 @@ export function jobSettings(options: SubmitOptions, deployMode: "cluster" | "cli
     deployMode,
     supervise: options.supervise ?? deployMode === "cluster",
     restart: restartPolicyOf(options),
+    ...onPartitionOption(options),
     driver: {
       cores: options.cores === undefined ? 0 : parseCores("--cores", options.cores),
       memoryBytes: parseSizeBytes("--memory", options.memory ?? "256m"),
@@ -180,6 +187,10 @@ const restartPolicyOf = (options: SubmitOptions) =>
     ? DEFAULT_RESTART_POLICY
     : { ...DEFAULT_RESTART_POLICY, maxRestarts: parseCount("--max-restarts", options.maxRestarts, { min: 0, max: 1000 }) };
 
+/** What is not said is left to the kind of the application. */
+const onPartitionOption = ({ onPartition }: SubmitOptions): Pick<ApplicationSpec, "onPartition"> =>
+  onPartition === undefined ? {} : { onPartition: parseChoice("--on-partition", onPartition, ["continue", "stop"] as const) };
+
 function programSpec(argv: readonly string[], options: SubmitOptions): ApplicationSpec {
   if (options.param !== undefined)
     throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", {
@@ -191,6 +202,7 @@ function programSpec(argv: readonly string[], options: SubmitOptions): Applicati
     deployMode: "cluster",
     supervise: options.supervise ?? false,
     restart: restartPolicyOf(options),
+    ...onPartitionOption(options),
     driver: {
       cores: parseCores("--cores", options.cores ?? "1"),
       memoryBytes: parseSizeBytes("--memory", options.memory ?? "512m"),

@@ -5,6 +5,7 @@ import { checkEpochs } from "./epochs.js";
 import { checkLeadership } from "./leadership.js";
 import { checkOutput } from "./output.js";
 import { checkReads } from "./reads.js";
+import { checkRegistrar } from "./registrar.js";
 import { checkResources } from "./resources.js";
 import { checkStability } from "./stability.js";
 import { checkStates } from "./states.js";
@@ -20,6 +21,7 @@ export const CHECKERS: readonly Checker[] = [
   checkResources,
   checkSupervision,
   checkReads,
+  checkRegistrar,
   checkCancels,
   checkStability,
 ];

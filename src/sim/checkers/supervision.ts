@@ -1,8 +1,9 @@
 /**
- * I12 programs and drivers are started again when they should be, no more often than their limit, and never while another attempt may run: except
- * beside what a lost worker, that nobody can reach, still runs.
+ * I12 programs and drivers are started again when they should be, no more often than their limit, and never while another attempt may run. What
+ * says `continue` may run beside what a lost worker, that nobody can reach, still runs; what says `stop` never, but where a firewall rejects
+ * connections (which looks like dead masters), or the operator said of a living machine that it is gone.
  */
-import { type ApplicationRecord, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
+import { type ApplicationRecord, DEFAULT_RESTART_POLICY, onPartitionOf } from "../../wire/application.js";
 import type { LaunchedSeen } from "../observe.js";
 import type { FaultKind } from "../options.js";
 import { type Checker, keepsRecords } from "./context.js";
@@ -10,6 +11,7 @@ import { type Checker, keepsRecords } from "./context.js";
 const DELAYING: ReadonlySet<FaultKind> = new Set([
   "cut-both-ways",
   "cut-one-way",
+  "cut-most-workers",
   "reject",
   "slow-links",
   "pause-worker",
@@ -31,6 +33,12 @@ export const checkSupervision: Checker = (context) => {
     const worker = history.workers.get(seen.workerId);
     return worker === undefined || worker.state === "lost" || worker.state === "gone" || worker.incarnation > seen.incarnation;
   };
+  const mayRefuse = cluster.options.faults.some((kind) => kind === "reject" || kind === "usurp");
+  const mustStop = (seen: LaunchedSeen): boolean => {
+    const spec = history.applications.get(seen.applicationId)?.spec;
+    if (spec === undefined || onPartitionOf(spec) !== "stop" || mayRefuse) return false;
+    return history.workers.get(seen.workerId)?.retired !== true;
+  };
   /** Nobody has renewed its lease for long: it had to end before the next attempt. */
   const leaseIsOver = (seen: LaunchedSeen): boolean => {
     const slot = cluster.workers.find(({ name }) => name === seen.workerId);
@@ -46,6 +54,8 @@ export const checkSupervision: Checker = (context) => {
       for (const other of others) {
         if (other.attempt === seen.attempt) {
           if (isAttemptUnique) violate("I12", `${seen.processId} runs twice`);
+        } else if (mustStop(other) && keepsRecords(context)) {
+          violate("I12", `${seen.processId} was started while ${other.processId} runs, which must not run twice`);
         } else if (seen.role === "program" && keepsRecords(context)) {
           if (!lostOrGone(other))
             violate("I12", `${seen.processId} was started while ${other.processId} runs on a worker that is there`);

@@ -1,7 +1,7 @@
 /** Mistakes of a master towards workers, drivers and clients, made in the frames that it sends and hears. */
 import type { MasterHostOptions } from "../../host/master-host.js";
 import { type Mutant, mutant } from "./mutant.js";
-import { type Rewrites, withFrames } from "./wrapping.js";
+import { type Rewrites, withFrames, withWorkerRecords } from "./wrapping.js";
 
 const withMasterFrames =
   (rewrites: (options: MasterHostOptions) => Rewrites) =>
@@ -61,6 +61,17 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
           return { ...frame, body: { ...body, incarnation: body.incarnation + registrations } };
         },
       };
+    }),
+  }),
+  mutant("no-removal-limit", "workers are declared lost however many there are", {
+    master: (options) => ({ ...options, settings: { ...options.settings, removalLimit: { perMinute: null, share: 1 } } }),
+  }),
+  mutant("forgets-gone", "that a worker is gone for good is not in its record", {
+    master: (options) => ({
+      ...options,
+      store: withWorkerRecords(options.store, (body) => {
+        delete body.retired;
+      }),
     }),
   }),
   mutant("commit-for-anybody", "a driver that was superseded may still decide", {

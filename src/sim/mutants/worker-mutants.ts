@@ -19,9 +19,30 @@ export const WORKER_MUTANTS: readonly Mutant[] = [
       ...options,
       launcher: {
         ...options.launcher,
-        launch: ({ endsWithoutWorkerMs: _ended, ...spec }) => options.launcher.launch(spec),
+        launch: ({ endsWithoutWorkerMs: _worker, endsWithoutLeaderMs: _leader, ...spec }) => options.launcher.launch(spec),
       },
     }),
+  }),
+  mutant("confirms-itself", "a worker that nobody hears goes on as if a leader had confirmed it", {
+    worker: (options) => ({
+      ...options,
+      launcher: {
+        ...options.launcher,
+        renewLease: () => {
+          options.launcher.renewLease();
+          options.launcher.renewLeaderLease(0);
+        },
+      },
+    }),
+  }),
+  mutant("lease-too-long", "a lease is taken for three times as long as the leader said", {
+    worker: withWorkerFrames(() => ({
+      incoming: (frame) => {
+        if (frame.kind !== "worker.registered") return frame;
+        const body = frame.body as { readonly leaseMs: number };
+        return { ...frame, body: { ...body, leaseMs: 3 * body.leaseMs } };
+      },
+    })),
   }),
   mutant("over-commits", "a worker offers twice what it has", {
     worker: (options) => ({ ...options, resources: { ...options.resources, cores: options.resources.cores * 2 } }),

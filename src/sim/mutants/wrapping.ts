@@ -4,13 +4,18 @@ import type { CoordinationStore, Write } from "../../env/coordination-store.js";
 import type { Connection, Transport } from "../../env/transport.js";
 import { withCommit } from "../store-wrapping.js";
 
+type Change = (body: Record<string, unknown>) => void;
+
 /** Changes what is written into application records. */
-export function withApplicationRecords(
-  store: CoordinationStore,
-  change: (body: Record<string, unknown>) => void,
-): CoordinationStore {
+export const withApplicationRecords = (store: CoordinationStore, change: Change): CoordinationStore =>
+  withRecords(store, "records/applications/", change);
+
+export const withWorkerRecords = (store: CoordinationStore, change: Change): CoordinationStore =>
+  withRecords(store, "records/workers/", change);
+
+function withRecords(store: CoordinationStore, prefix: string, change: Change): CoordinationStore {
   const changed = (write: Write): Write => {
-    if (!("put" in write) || !write.put.startsWith("records/applications/")) return write;
+    if (!("put" in write) || !write.put.startsWith(prefix)) return write;
     const record = JSON.parse(utf8Decode(write.value) ?? "{}") as { body: Record<string, unknown> };
     change(record.body);
     return { ...write, value: utf8Encode(JSON.stringify(record)) };

@@ -18,6 +18,7 @@ import { DEFAULT_RESTART_POLICY, MAX_RESULT_BYTES } from "../../../src/wire/appl
 import { MAX_CONTROL_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES } from "../../../src/wire/envelope.js";
 import { HANDSHAKE_TIMEOUT_MS, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS } from "../../../src/wire/handshake.js";
 import { MAX_ARTIFACT_BYTES } from "../../../src/wire/operations.js";
+import { leaseMsFor } from "../../../src/wire/partition-lease.js";
 import { MAX_INVENTORY } from "../../../src/wire/worker-messages.js";
 import { WORKER_LIMITS } from "../../../src/worker/worker-events.js";
 import { ROOT } from "../../support/holdfast.js";
@@ -61,6 +62,9 @@ const FIGURES: readonly (readonly [document: string, sentence: string])[] = [
     "operating.md",
     `refused for ${seconds(EXECUTOR_LIMITS.refusedGraceMs)}, or away for ${seconds(EXECUTOR_LIMITS.driverDeadlineMs)}`,
   ],
+  ["operating.md", `no leader has confirmed its worker for ${seconds(leaseMsFor(master.workerDeadlineMs, master.programFenceMs))}`],
+  ["operating.md", `(${master.removalLimit.perMinute}/min) workers`],
+  ["operating.md", `(${master.removalLimit.share * 100}%) of the workers`],
   ["operating.md", `for the worker deadline less ${seconds(WORKER_LIMITS.leaseMarginMs)}`],
   [
     "operating.md",

@@ -165,6 +165,7 @@ describe("a client", () => {
       workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
       applications: { waiting: 0, running: 0 },
       recovery: null,
+      removals: null,
       quarantined: [],
     };
     await startFakeMaster(env, "b:1", { state: "STANDBY", answers: { cluster: () => cluster } });

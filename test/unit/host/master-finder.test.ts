@@ -234,3 +234,41 @@ describe("the master finder", () => {
     await expect(followLeader({ ...options, onLink: () => {} })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 });
+
+describe("masters that refuse", () => {
+  test("are proof that none runs, from the instant at which the first of them was dialled, again and again", async () => {
+    const proofs: number[] = [];
+    const { env, options, control } = world("a:1,b:1", { onAllRefuse: (since) => proofs.push(since) });
+    const { following } = follow(options);
+    await settle();
+    expect(proofs).toEqual([1_000]);
+    await env.clock.advance(5_000);
+    expect(proofs.length).toBeGreaterThan(3);
+    expect(proofs.at(-1)).toBeGreaterThan(4_000);
+    control.abort();
+    await following;
+  });
+
+  test("prove nothing while one is silent, stands by, or is known from elsewhere", async () => {
+    const proofs: number[] = [];
+    const onAllRefuse = (since: number) => proofs.push(since);
+    const silent = world("a:1,b:1", { onAllRefuse });
+    const { options } = silent;
+    const { following } = follow({
+      ...options,
+      dial: (address, signal) => (address === "b:1" ? new Promise(() => {}) : options.dial(address, signal)),
+    });
+    await silent.env.clock.advance(5_000);
+    const standby = world("a:1,b:1", { onAllRefuse });
+    await startFakeMaster(standby.env, "b:1", { state: "STANDBY" });
+    const second = follow(standby.options);
+    await standby.env.clock.advance(5_000);
+    const told = world("a:1", { onAllRefuse, alsoKnown: () => ["z:9"] });
+    await startFakeMaster(told.env, "z:9", { state: "STANDBY" });
+    const third = follow(told.options);
+    await told.env.clock.advance(5_000);
+    expect(proofs).toEqual([]);
+    for (const one of [silent, standby, told]) one.control.abort();
+    await Promise.all([following, second.following, third.following]);
+  });
+});

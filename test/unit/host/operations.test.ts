@@ -45,6 +45,8 @@ const CASES: {
   workers: { input: {}, bad: [], field: "its input", code: null },
   drain: { input: { worker: "w1" }, bad: { worker: 7 }, field: "worker", code: "NOT_FOUND" },
   handover: { input: { epoch: 1, to: null }, bad: { epoch: 0 }, field: "epoch", code: "NO_STANDBY" },
+  gone: { input: { worker: "w1" }, bad: { worker: "" }, field: "worker", code: "NOT_FOUND" },
+  removals: { input: { decision: "hold" }, bad: { decision: "stop" }, field: "decision", code: null },
   events: { input: { after: null, limit: 10, waitMs: 0 }, bad: { limit: 1e6 }, field: "limit", code: null },
   "logs.locate": { input: { application: "app-9-9" }, bad: { application: "" }, field: "application", code: "NOT_FOUND" },
 };

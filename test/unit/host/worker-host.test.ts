@@ -40,7 +40,7 @@ describe("following the master", () => {
       {
         processId: "app-1-1.d1",
         command: { kind: "program", argv: ["true"], env: { HOLDFAST_APPLICATION: "app-1-1", HOLDFAST_ATTEMPT: "1" } },
-        endsWithoutWorkerMs: 7_000,
+        endsWithoutLeaderMs: 6_000,
       },
     ]);
     launcher.end("app-1-1.d1", END);
@@ -119,6 +119,7 @@ describe("job bundles", () => {
     });
     // No lease: drivers and executors judge by themselves.
     expect(launcher.launched[0]?.endsWithoutWorkerMs).toBeUndefined();
+    expect(launcher.launched[0]?.endsWithoutLeaderMs).toBeUndefined();
     await master.order("worker.launch", jobOrder("app-1-1.d1.e2", "executor"));
     expect(master.heard.filter(({ kind }) => kind === "artifact.get").length).toBe(3);
   });

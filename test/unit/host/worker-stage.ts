@@ -47,6 +47,7 @@ export function fakeLauncher(): FakeLauncher {
       return { bytes: bytes.slice(offset, offset + limitBytes), sizeBytes: bytes.length };
     },
     renewLease: () => {},
+    renewLeaderLease: () => {},
     close: async ({ leave }) => void calls.push(`close ${leave ? "leave" : "stop"}`),
   };
 }
@@ -115,7 +116,9 @@ export async function fakeMaster(
   const hear = (link: Link, message: LinkMessage) => {
     heard.push(message);
     if (message.kind === "worker.register")
-      link.send("worker.registered", { clusterId: "c", deadlineMs: 10_000, heartbeatMs: 1_000 });
+      link.send("worker.registered", { clusterId: "c", deadlineMs: 10_000, leaseMs: 6_000, heartbeatMs: 1_000 });
+    if (message.kind === "worker.renew")
+      link.send("worker.renewed", { sequence: (message.body as { sequence: number }).sequence, masters: [address] });
     if (message.kind !== "artifact.get" || message.requestId === null || master.parts === 0) return;
     master.parts -= 1;
     const { sha256, offset } = message.body as { sha256: string; offset: number };

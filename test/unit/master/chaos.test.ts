@@ -35,6 +35,10 @@ const actions = fc.array(
       "give-back",
       "cancel",
       "drain",
+      "undrain",
+      "hold",
+      "let-go",
+      "gone",
       "pass",
       "long-pass",
       "failover",
@@ -152,7 +156,17 @@ class World {
         return;
       }
       case "drain":
-        if (which % 5 === 0) this.master.try("drain", { worker: worker.id });
+        if (which % 5 < 2) this.master.try("drain", { worker: worker.id, ...(which % 5 === 0 ? {} : { deadlineMs: which * 10 }) });
+        return;
+      case "undrain":
+        this.master.try("drain", { worker: worker.id, cancel: true });
+        return;
+      case "hold":
+      case "let-go":
+        this.master.try("removals", { decision: what === "hold" ? "hold" : "continue" });
+        return;
+      case "gone":
+        if (which % 6 === 0 && this.master.try("gone", { worker: worker.id }).error === null) this.hearsThatItIsGone(worker);
         return;
       case "pass":
         this.master.pass(which);
@@ -168,10 +182,22 @@ class World {
     }
   }
 
+  /** At once, or when it tries to come back. */
+  hearsThatItIsGone(worker: TestWorker): void {
+    if (this.cut.has(worker)) return;
+    expect(this.master.sent("worker.refused")).toMatchObject([{ body: { reason: "gone" } }]);
+    worker.running.clear();
+    this.cut.add(worker);
+  }
+
   comeBack(worker: TestWorker): void {
     worker.register(this.master);
     this.cut.delete(worker);
-    if (this.master.sent("worker.refused").length > 0) {
+    const [refusal] = this.master.sent("worker.refused");
+    if (refusal?.body.reason === "gone") {
+      worker.running.clear();
+      this.cut.add(worker);
+    } else if (refusal !== undefined) {
       worker.incarnation += 1;
       worker.running.clear();
       worker.register(this.master);

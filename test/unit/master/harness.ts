@@ -8,7 +8,13 @@ import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../../../src/maste
 import type { ApplicationRecord, ApplicationSpec, WorkerRecord } from "../../../src/wire/application.js";
 import { DEFAULT_RESTART_POLICY } from "../../../src/wire/application.js";
 import type { OperationInput, OperationName, OperationOutput } from "../../../src/wire/operations.js";
-import { decodeApplicationRecord, decodeWorkerRecord, submissionKeyIn } from "../../../src/wire/records.js";
+import {
+  decodeApplicationRecord,
+  decodeRemovalsRecord,
+  decodeWorkerRecord,
+  REMOVALS_KEY,
+  submissionKeyIn,
+} from "../../../src/wire/records.js";
 import type { LaunchOrder, ProcessReport } from "../../../src/wire/worker-messages.js";
 
 export const MIB = 1024 * 1024;
@@ -79,7 +85,9 @@ export class TestMaster {
     const applications: ApplicationRecord[] = [];
     const workers: WorkerRecord[] = [];
     this.quarantined = [];
+    const removals = decodeRemovalsRecord(this.store.get(REMOVALS_KEY) ?? new Uint8Array());
     for (const [key, bytes] of this.store) {
+      if (key === REMOVALS_KEY) continue;
       const decoded = key.startsWith("applications/") ? decodeApplicationRecord(bytes) : decodeWorkerRecord(bytes);
       if (!decoded.ok) this.quarantined.push({ key, reason: decoded.reason, submissionKey: submissionKeyIn(decoded.body) });
       else if (key.startsWith("applications/")) applications.push(decoded.record as ApplicationRecord);
@@ -94,7 +102,7 @@ export class TestMaster {
       mode: this.options.mode ?? "store",
       settings: { ...DEFAULT_MASTER_SETTINGS, ...this.options.settings },
       contentHash: sha256,
-      records: { applications, workers },
+      records: { applications, workers, removals: removals.ok ? removals.record : null },
       quarantined: this.quarantined,
     });
   }

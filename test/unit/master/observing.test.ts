@@ -153,6 +153,7 @@ test("cluster shows masters, workers, applications and the last recovery", () =>
       completedAt: new Date(1_700_000_000_000).toISOString(),
       durationMs: 0,
     },
+    removals: { held: false, waiting: 0, since: null, reason: null, perMinute: 10, share: 0.5 },
     quarantined: [],
   });
 });

@@ -6,8 +6,10 @@ import { utf8Decode, utf8Encode } from "../../../src/base/utf8.js";
 import {
   decode,
   decodeApplicationRecord,
+  decodeRemovalsRecord,
   decodeWorkerRecord,
   encode,
+  encodeRemovalsRecord,
   encodeWorkerRecord,
   type RecordFormat,
   submissionKeyIn,
@@ -30,6 +32,17 @@ test("a record is versioned JSON and reads back as it was", () => {
     '{"v":1,"kind":"worker","body":{"workerId":"w1","incarnation":2,"address":"h:1","resources":{"cores":2.5,"memoryBytes":1024},"state":"draining","changedAt":5}}',
   );
   expect(decodeWorkerRecord(encoded)).toEqual({ ok: true, record: worker });
+});
+
+test("what a worker's operator said of it is kept, and may be absent: records of earlier releases have none of it", () => {
+  const gone = { ...worker, state: "gone", drainUntil: null, retired: true } as const;
+  expect(decodeWorkerRecord(encodeWorkerRecord(gone))).toEqual({ ok: true, record: gone });
+});
+
+test("the operator's word about removals reads back as it was", () => {
+  const encoded = encodeRemovalsRecord({ held: true, changedAt: 5 });
+  expect(new TextDecoder().decode(encoded)).toBe('{"v":1,"kind":"removals","body":{"held":true,"changedAt":5}}');
+  expect(decodeRemovalsRecord(encoded)).toEqual({ ok: true, record: { held: true, changedAt: 5 } });
 });
 
 test("what cannot be read is told with its reason", () => {

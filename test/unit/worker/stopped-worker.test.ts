@@ -29,6 +29,6 @@ describe("a worker that was stopped", () => {
     const worker = new WorkerBench();
     worker.register();
     worker.now += 5_000;
-    expect(worker.launch("app-1-1.d2")).toMatchObject([{ kind: "launch" }]);
+    expect(worker.launchLasting("app-1-1.d2")).toMatchObject([{ kind: "launch" }]);
   });
 });

@@ -93,7 +93,7 @@ export class WorkerBench {
       this.writes.push(this.identity);
     }
     this.effects.push(...turn.effects);
-    return turn.effects.filter((effect) => effect.kind !== "log" && effect.kind !== "renew-lease");
+    return turn.effects.filter((effect) => !isOfLeases(effect));
   }
 
   hear(message: FromMaster, epoch = this.epoch): WorkerEffect[] {
@@ -108,7 +108,10 @@ export class WorkerBench {
   }
 
   welcome(): WorkerEffect[] {
-    return this.hear({ kind: "worker.registered", body: { clusterId: "c", deadlineMs: 10_000, heartbeatMs: 1_000 } });
+    return this.hear({
+      kind: "worker.registered",
+      body: { clusterId: "c", deadlineMs: 10_000, leaseMs: 6_000, heartbeatMs: 1_000 },
+    });
   }
 
   register(epoch = this.epoch): ToMaster[] {
@@ -123,6 +126,11 @@ export class WorkerBench {
 
   launch(processId: string, role: LaunchOrder["role"] = "program"): WorkerEffect[] {
     return this.hear({ kind: "worker.launch", body: order(processId, role) });
+  }
+
+  /** Of what runs on without a leader, so that it waits for no lease. */
+  launchLasting(processId: string): WorkerEffect[] {
+    return this.hear({ kind: "worker.launch", body: withPartition(order(processId), "continue") });
   }
 
   run(processId: string, pid = 100): void {
@@ -146,6 +154,18 @@ export class WorkerBench {
     return this.step({ kind: "wake-up" });
   }
 }
+
+/** Logs and leases, which tests of other things do not ask for. */
+const isOfLeases = (effect: WorkerEffect): boolean =>
+  effect.kind === "log" ||
+  effect.kind === "renew-lease" ||
+  effect.kind === "renew-leader-lease" ||
+  (effect.kind === "send" && effect.message.kind === "worker.renew");
+
+export const withPartition = (one: LaunchOrder, onPartition: "continue" | "stop"): LaunchOrder => ({
+  ...one,
+  application: { ...one.application, spec: { ...one.application.spec, onPartition } },
+});
 
 export const sent = (effects: readonly WorkerEffect[]): ToMaster[] =>
   effects.flatMap((effect) => (effect.kind === "send" ? [effect.message] : []));

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { END, kinds, order, RESOURCES, sent, WorkerBench } from "./worker-bench.js";
+import type { LaunchOrder } from "../../../src/wire/worker-messages.js";
+import { END, kinds, order, RESOURCES, sent, WorkerBench, withPartition } from "./worker-bench.js";
 
 const report = (processId: string, pid: number, end: typeof END | null, launchFailed: string | null = null) => ({
   kind: "worker.report",
@@ -109,12 +110,14 @@ describe("orders", () => {
     expect(bench.step({ kind: "message", linkId: 1, epoch: 1, message: { kind: "worker.launch", body: order("p") } })).toEqual([]);
   });
 
-  test("only programs get a lease, shorter than the master's deadline", () => {
+  test("programs that run on without a leader get a lease of their worker, shorter than the master's deadline", () => {
     const bench = new WorkerBench();
     bench.register();
-    expect(bench.launch("p", "program")).toMatchObject([{ endsWithoutWorkerMs: 7_000 }]);
-    expect(bench.launch("d", "driver")).toMatchObject([{ endsWithoutWorkerMs: null }]);
-    expect(bench.launch("e", "executor")).toMatchObject([{ endsWithoutWorkerMs: null }]);
+    const launch = (processId: string, role: LaunchOrder["role"]) =>
+      bench.hear({ kind: "worker.launch", body: withPartition(order(processId, role), "continue") });
+    expect(launch("app-1-1.d1", "program")).toMatchObject([{ endsWithoutWorkerMs: 7_000, endsWithoutLeaderMs: null }]);
+    expect(launch("app-1-2.d1", "driver")).toMatchObject([{ endsWithoutWorkerMs: null, endsWithoutLeaderMs: null }]);
+    expect(launch("app-1-2.d1.e1", "executor")).toMatchObject([{ endsWithoutWorkerMs: null, endsWithoutLeaderMs: null }]);
   });
 
   test("a stop reaches a launch that has not begun, a running process, and is answered for what is not here", () => {
@@ -335,7 +338,7 @@ describe("close", () => {
 describe("a worker that was stopped and goes on", () => {
   const deadline = (bench: WorkerBench, deadlineMs: number) => {
     bench.connect();
-    bench.hear({ kind: "worker.registered", body: { clusterId: "c", deadlineMs, heartbeatMs: 500 } });
+    bench.hear({ kind: "worker.registered", body: { clusterId: "c", deadlineMs, leaseMs: 3_000, heartbeatMs: 500 } });
   };
 
   test("takes no order that waited meanwhile when the master may have given it up: it registers anew first", () => {
@@ -356,7 +359,7 @@ describe("a worker that was stopped and goes on", () => {
       bench.launch("p");
       const end = bench.now + 10 * deadlineMs;
       while (bench.now < end) expect(kinds(bench.wakeUp())).toEqual([]);
-      expect(kinds(bench.launch("q"))).toEqual(["launch"]);
+      expect(kinds(bench.launchLasting("q"))).toEqual(["launch"]);
     }
   });
 });

@@ -1,0 +1,76 @@
+/** When the master starts elsewhere what ran on a lost worker, by the application's choice. */
+import { describe, expect, test } from "vitest";
+import type { ApplicationSpec } from "../../../src/wire/application.js";
+import { jobSpec, programSpec, TestDriver, TestMaster, TestWorker } from "./harness.js";
+
+const supervised = (change: Partial<ApplicationSpec> = {}) => programSpec({ supervise: true, ...change });
+
+function lostAfterDeadline(spec: ApplicationSpec) {
+  const master = new TestMaster();
+  const one = new TestWorker(master, "w1");
+  const id = master.submit("a", spec);
+  one.launch();
+  if (spec.job !== null) new TestDriver(master, master.record(id), 1);
+  const two = new TestWorker(master, "w2");
+  one.disconnect();
+  master.pass(10_000);
+  return { master, one, two, id };
+}
+
+describe("what ran on a lost worker", () => {
+  test.each([
+    ["a program", supervised()],
+    ["a job that says stop", jobSpec(1, { onPartition: "stop" })],
+  ])("%s starts elsewhere after the fence", (_name, spec) => {
+    const { master, two, id } = lostAfterDeadline(spec);
+    expect(two.launch()).toEqual([]);
+    master.pass(2_999);
+    expect(two.launch()).toEqual([]);
+    master.pass(1);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test.each([
+    ["a program that says continue", supervised({ onPartition: "continue" })],
+    ["a job", jobSpec(1)],
+  ])("%s starts elsewhere at once", (_name, spec) => {
+    const { two, id } = lostAfterDeadline(spec);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("of a worker that never came to this leader waits longer: an earlier one may have confirmed it without knowing that it was deposed", () => {
+    const master = new TestMaster({ settings: { deposedWithinMs: 4_000 } });
+    const one = new TestWorker(master, "w1");
+    const id = master.submit("a", supervised());
+    one.launch();
+    const next = master.failover();
+    const two = new TestWorker(next, "w2");
+    next.pass(10_000 + 3_000 + 3_999);
+    expect(two.launch()).toEqual([]);
+    next.pass(1);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+});
+
+describe("a renewal", () => {
+  test("is answered to a worker that is registered on this connection, with every master that is known", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    master.post({ kind: "standbys", masters: [{ id: "m2", address: "b:1", pid: 9, state: "STANDBY" }] });
+    master.send(worker.linkId, "worker.renew", { sequence: 7 });
+    expect(master.sent("worker.renewed")).toEqual([
+      { linkId: worker.linkId, body: { sequence: 7, masters: ["127.0.0.1:7077", "b:1"] } },
+    ]);
+  });
+
+  test("is not answered to one that was given up, nor on a connection that it has left", () => {
+    const master = new TestMaster();
+    const worker = new TestWorker(master, "w1");
+    const old = worker.linkId;
+    worker.register();
+    master.send(old, "worker.renew", { sequence: 1 });
+    master.ask("gone", { worker: "w1" });
+    master.send(worker.linkId, "worker.renew", { sequence: 2 });
+    expect(master.sent("worker.renewed")).toEqual([]);
+  });
+});
