@@ -12,6 +12,7 @@ import { driverProcessId } from "../wire/ids.js";
 import { addApplication, expectClient, remember } from "./applications.js";
 import { newDriverRun } from "./attempts.js";
 import { settleCancel } from "./cancellation.js";
+import type { StoredEvents } from "./event-history.js";
 import { emit, tell } from "./events.js";
 import { place } from "./processes.js";
 import { enqueue } from "./scheduling.js";
@@ -21,6 +22,8 @@ import { isDown, newWorker } from "./workers.js";
 export interface Records {
   readonly applications: readonly ApplicationRecord[];
   readonly workers: readonly WorkerRecord[];
+  /** Batches of events of earlier leaders; absent: none. */
+  readonly events?: readonly StoredEvents[];
 }
 
 export function load(state: MasterState, records: Records): void {
