@@ -7,6 +7,7 @@ import { Command, CommanderError } from "commander";
 import { CodedError } from "../base/errors.js";
 import { showError } from "./command.js";
 import { type HeadStart, headStartFor } from "./head-start.js";
+import { hidePasswords } from "./password-on-command-line.js";
 
 type CommandModule = { readonly command: (headStart: HeadStart | null) => Command };
 
@@ -76,6 +77,7 @@ function withoutHelpWord(argv: readonly string[]): readonly string[] {
 
 async function main(given: readonly string[]): Promise<number> {
   const argv = withoutHelpWord(given);
+  hidePasswords(argv);
   const headStart = headStartFor(argv.slice(2));
   try {
     return await runCommand(argv, headStart);

@@ -13,10 +13,8 @@ import { CodedError } from "../base/errors.js";
 import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
 import type { Link } from "./link.js";
-import type { MasterUrl, ReadFile } from "./master-url.js";
-import { parseMasterUrl, readMasterAddresses } from "./master-url.js";
-
-export { parseMasterUrl } from "./master-url.js";
+import { createPlaces, type OpenRegistry, type Places, type Search } from "./master-places.js";
+import type { ReadFile } from "./master-url.js";
 
 export const MIN_LOOK_PAUSE_MS = 5;
 export const MAX_LOOK_PAUSE_MS = 1_000;
@@ -34,6 +32,8 @@ export interface MasterFacts {
   readonly state: "STANDBY" | "RECOVERING" | "ALIVE";
   /** The leader's address, where known. */
   readonly leader: string | null;
+  /** Addresses of all masters that it knows, with commas in between. */
+  readonly masters?: string;
 }
 
 export interface Looking {
@@ -45,6 +45,8 @@ export interface Looking {
   /** The last outcome at each address. */
   readonly tried: readonly { readonly address: string; readonly error: CodedError }[];
   readonly lastError: CodedError | null;
+  /** What is wrong with the file or the ensemble that lists the masters, or what is waited for there. */
+  readonly problem: CodedError | null;
   /** Set when every address refuses for a reason that waiting does not heal (wrong secret, other cluster, other version). */
   readonly permanent: CodedError | null;
 }
@@ -53,6 +55,10 @@ export interface FindOptions {
   readonly env: Env;
   readonly masterUrl: string;
   readonly readFile: ReadFile;
+  /** Asks ZooKeeper; absent: a `zk://` URL is refused. */
+  readonly openRegistry?: OpenRegistry;
+  /** Of that URL, made and closed by the caller. Absent: the finder has its own. */
+  readonly places?: Places;
   /** Dials one address; bounded in time by itself. Its signal aborts when another address won. */
   dial(address: string, signal: AbortSignal): Promise<Link>;
   /** Called when a first round failed, when what is wrong changes, and every REPORT_EVERY_MS. */
@@ -67,20 +73,33 @@ export interface FollowOptions extends FindOptions {
 
 /** A link to the leading master. Rejects with INVALID_ARGUMENT (the URL) or the signal's reason only. */
 export async function findLeader(options: FindOptions): Promise<Link> {
-  const url = parseMasterUrl(options.masterUrl);
   options.signal.throwIfAborted();
-  return createSearch(options, url, 0).run();
+  const places = options.places ?? createPlaces(options);
+  try {
+    return await createSearch(options, places, 0).run();
+  } finally {
+    if (options.places === undefined) await places.close();
+  }
 }
 
 /** Finds, hands on, and finds again when the link ends, until the signal. Resolves at the abort, when its links are closed. */
 export async function followLeader(options: FollowOptions): Promise<void> {
-  const url = parseMasterUrl(options.masterUrl);
+  const places = options.places ?? createPlaces(options);
+  try {
+    await followFrom(options, places);
+  } finally {
+    if (options.places === undefined) await places.close();
+  }
+}
+
+async function followFrom(options: FollowOptions, places: Places): Promise<void> {
   const { env, signal } = options;
   let failures = 0;
   while (!signal.aborted) {
     try {
       if (failures > 0) await sleep(env.clock, pauseMs(env, failures), signal);
-      const link = await createSearch(options, url, failures).run();
+      const link = await createSearch(options, places, failures).run();
+      link.onAnnounced(() => hear(places, link));
       const madeAt = env.clock.now();
       const onAbort = () => link.close();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -95,13 +114,19 @@ export async function followLeader(options: FollowOptions): Promise<void> {
   }
 }
 
+/** A leader knows all masters that are connected to it; a standby may know an old list. */
+function hear(places: Places, link: Link): void {
+  const { masters } = link.peer.facts;
+  if (typeof masters === "string" && masters !== "") places.told(masters.split(","));
+}
+
 function pauseMs(env: Env, failures: number): number {
   const full = Math.min(MAX_LOOK_PAUSE_MS, MIN_LOOK_PAUSE_MS * 2 ** Math.min(failures, 20));
   return full * (0.5 + env.random.fraction() / 2);
 }
 
 /** One search, from the loss of a leader to the next one. */
-function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: number) {
+function createSearch(options: FindOptions, places: Places, failuresBefore: number) {
   const { env, signal } = options;
   const since = env.clock.now();
   const inFlight = new Map<string, AbortController>();
@@ -109,13 +134,14 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   /** Links to standbys, by their address. */
   const held = new Map<string, { readonly link: Link; readonly since: number }>();
   let attempts = 0;
-  let urlError: CodedError | null = null;
+  let problem: CodedError | null = null;
   let found: Link | null = null;
   let lastError: CodedError | null = null;
   let reportedText = "";
   let reportedAt = since - REPORT_EVERY_MS + SILENT_LOOK_MS;
   /** Ends the pause of the present round early. */
   let wake: () => void = () => {};
+  let search: Search | null = null;
 
   const failed = (address: string, error: CodedError) => {
     outcomes.set(address, error);
@@ -136,6 +162,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     } else {
       held.delete(address);
       found = link;
+      hear(places, link);
       wake();
     }
   };
@@ -144,12 +171,14 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     const earlier = held.get(address);
     if (earlier?.link === link) return;
     held.set(address, { link, since: env.clock.now() });
+    search?.held(true);
     earlier?.link.close();
     link.onAnnounced(() => {
       if (held.get(address)?.link === link) judge(address, link);
     });
     void link.ended.then(() => {
       if (held.get(address)?.link === link) held.delete(address);
+      search?.held(held.size > 0);
     });
   };
 
@@ -173,36 +202,35 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
 
   const report = () => {
     const tried = [...outcomes].map(([address, error]) => ({ address, error }));
-    const text = [urlError?.message ?? "", ...tried.map(({ error }) => error.message)].join("\n");
+    const text = [problem?.message ?? "", ...tried.map(({ error }) => error.message)].join("\n");
     const now = env.clock.now();
     if (text === reportedText && now - reportedAt < REPORT_EVERY_MS) return;
     reportedText = text;
     reportedAt = now;
-    const waitedFor =
-      tried.length > 0 && inFlight.size === 0 && urlError === null && tried.every(({ error }) => isPermanent(error));
+    const refusals = [...(problem === null ? [] : [problem]), ...tried.map(({ error }) => error)];
+    const isRefused = refusals.length > 0 && inFlight.size === 0 && refusals.every(isPermanent);
     options.onLooking?.({
       since,
       forMs: now - since,
       attempts,
       tried,
-      lastError: urlError ?? lastError,
-      permanent: waitedFor ? (tried[0]?.error ?? null) : null,
+      lastError: problem ?? lastError,
+      problem,
+      permanent: isRefused ? (refusals[0] ?? null) : null,
     });
   };
 
   const round = async () => {
-    try {
-      const known = await readMasterAddresses(url, options.readFile);
-      urlError = null;
-      // Outcomes of addresses that were only hinted at, or left the file, are forgotten: a new hint is followed again.
-      for (const address of [...outcomes.keys()]) if (!known.includes(address) && !inFlight.has(address)) outcomes.delete(address);
-      for (const address of known) start(address);
-    } catch (thrown) {
-      urlError = CodedError.from(thrown);
-    }
+    const looked = await places.look();
+    problem = looked.problem;
+    // Outcomes of addresses that were only hinted at, or left the list, are forgotten: a new hint is followed again.
+    for (const address of [...outcomes.keys()])
+      if (!looked.addresses.includes(address) && !inFlight.has(address)) outcomes.delete(address);
+    for (const address of looked.addresses) start(address);
   };
 
   const end = () => {
+    search?.end();
     for (const control of inFlight.values())
       control.abort(new CodedError("ABORTED", "another master was found, or nobody waits any more"));
     for (const { link } of held.values()) link.close();
@@ -214,6 +242,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
 
   return {
     async run(): Promise<Link> {
+      search = places.search(() => wake());
       try {
         for (;;) {
           await round();

@@ -14,12 +14,12 @@
 import { CodedError, hasCode } from "../base/errors.js";
 import { campaign, type Leadership } from "../coordination/leadership.js";
 import type { BlobStore } from "../env/blob-store.js";
-import { sleep } from "../env/clock.js";
+import { sleep, type Timer } from "../env/clock.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
 import { DEFAULT_MASTER_SETTINGS, type MasterSettings, PROGRAM_ENDS_WITHIN_MS } from "../master/settings.js";
-import { type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
+import { type Facts, MAX_FACT_CHARACTERS, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
 import type { MasterState } from "../wire/views.js";
 import type { Link } from "./link.js";
 import { dialLink } from "./link-handshake.js";
@@ -68,6 +68,8 @@ const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
+/** Changes of the list of masters are told to everybody at most this often. */
+const ANNOUNCE_AFTER_MS = 1_000;
 /** A leadership that lasted this long was a working one: the next campaign begins without a pause. */
 const STABLE_LEADERSHIP_MS = 30_000;
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
@@ -88,6 +90,8 @@ class Master implements MasterHost {
   readonly #settings: MasterSettings;
   readonly #desk: MasterDesk;
   readonly #links = new Map<number, Link>();
+  /** Those of them that are of masters. */
+  readonly #masterLinks = new Set<Link>();
   readonly #stop = new AbortController();
   #listener: LinkListener | null = null;
   #standby: Standby | null = null;
@@ -102,6 +106,7 @@ class Master implements MasterHost {
   #waitingFor = "";
   /** The store has been opened, or its owner's lock was met: what fails later may pass. */
   #usable = false;
+  #announcing: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
   #settle: (reason: CodedError | null) => void = () => {};
 
@@ -179,6 +184,7 @@ class Master implements MasterHost {
 
   async close(): Promise<void> {
     this.#stop.abort(new CodedError("CLOSED", "the master is closed"));
+    this.#announcing?.cancel();
     await this.#listener?.close();
     await this.#running;
     await this.#standby?.close();
@@ -200,7 +206,17 @@ class Master implements MasterHost {
   }
 
   #facts(): Facts {
-    return { state: this.#state, leader: this.#leaderAddress(), address: this.address, pid: this.#options.pid };
+    const { pid } = this.#options;
+    return { state: this.#state, leader: this.#leaderAddress(), address: this.address, pid, masters: this.#mastersText() };
+  }
+
+  /** Whoever follows this master finds the next one among these, also when it can't ask ZooKeeper. */
+  #mastersText(): string {
+    const leader = this.#leaderAddress();
+    const standbys = [...this.#masterLinks].map(({ peer }) => String(peer.facts.address ?? ""));
+    const addresses = new Set([...(leader === null ? [] : [leader]), this.address, ...standbys]);
+    addresses.delete("");
+    return joinWithin([...addresses], MAX_FACT_CHARACTERS);
   }
 
   #leaderAddress(): string | null {
@@ -359,9 +375,11 @@ class Master implements MasterHost {
 
   #onLink(link: Link): void {
     this.#links.set(link.id, link);
+    if (link.peer.role === "master") this.#masterLinks.add(link);
     if (this.#leading !== null) this.#introduce(this.#leading, link);
     link.onMessage((message) => this.#desk.take(link, message));
     void link.ended.then(() => {
+      this.#masterLinks.delete(link);
       if (!this.#links.delete(link.id)) return;
       this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
       if (link.peer.role === "master") this.#tellStandbys();
@@ -387,8 +405,8 @@ class Master implements MasterHost {
   }
 
   #tellStandbys(): void {
-    const masters = [...this.#links.values()]
-      .filter((link) => link.peer.role === "master")
+    this.#announceMasters();
+    const masters = [...this.#masterLinks]
       .map(({ peer }) => ({
         id: peer.id,
         address: String(peer.facts.address ?? ""),
@@ -398,4 +416,26 @@ class Master implements MasterHost {
       .sort((a, b) => (a.id < b.id ? -1 : 1));
     this.#leading?.post({ kind: "standbys", masters });
   }
+
+  /** Once for all changes of ANNOUNCE_AFTER_MS: a standby that comes and goes costs each link one small frame a second. */
+  #announceMasters(): void {
+    const { clock } = this.#env;
+    if (this.#leading === null || this.#stop.signal.aborted) return;
+    this.#announcing ??= clock.at(clock.now() + ANNOUNCE_AFTER_MS, () => {
+      this.#announcing = null;
+      if (this.#leading === null || this.#stop.signal.aborted) return;
+      const facts = this.#facts();
+      for (const link of this.#links.values()) link.announce(facts);
+    });
+  }
+}
+
+function joinWithin(texts: readonly string[], maxCharacters: number): string {
+  let joined = "";
+  for (const text of texts) {
+    const longer = joined === "" ? text : `${joined},${text}`;
+    if (longer.length > maxCharacters) break;
+    joined = longer;
+  }
+  return joined;
 }

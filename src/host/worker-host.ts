@@ -24,16 +24,18 @@ import { dialLink } from "./link-handshake.js";
 import { keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
 import { followLeader, type Looking } from "./master-finder.js";
+import { createPlaces, type OpenRegistry, type Places } from "./master-places.js";
 import type { ReadFile } from "./master-url.js";
 import { runTurns, type Turns } from "./turns.js";
 import { type ArtifactFiles, type Artifacts, createArtifacts } from "./worker-artifacts.js";
 import { createLeaderLinks, type LeaderLinks } from "./worker-leader.js";
 import { serveLogs, WORKER_REQUESTS } from "./worker-logs.js";
+import { createWorkerMasters, type MastersFile, type WorkerMasters } from "./worker-masters.js";
 
 const DIAL_TIMEOUT_MS = 5_000;
 
 /** What lies on the work directory beside processes; held by one worker at a time. */
-export interface WorkerFiles extends ArtifactFiles {
+export interface WorkerFiles extends ArtifactFiles, MastersFile {
   readonly identity: WorkerIdentity;
   /** JSON of a WorkerIdentity; durable when it resolves. */
   saveIdentity(json: Uint8Array): Promise<void>;
@@ -45,6 +47,8 @@ export interface WorkerHostOptions {
   readonly files: WorkerFiles;
   readonly masterUrl: string;
   readonly readFile: ReadFile;
+  /** Asks ZooKeeper; absent: a `zk://` URL is refused. */
+  readonly openRegistry?: OpenRegistry;
   /** `host:port` of the worker's own listener (logs). */
   readonly listenAddress: string;
   /** An address of this machine that others reach it at, when all are listened on (0.0.0.0). Runners listen on it. */
@@ -68,7 +72,7 @@ export interface WorkerHost {
   close(options: { readonly leave: boolean }): Promise<void>;
 }
 
-/** Resolves when it listens and has read what lies on the work directory; the master may come later. Rejects as `Transport.listen`. */
+/** Resolves when it listens and has read what lies on the work directory; the master may come later. Rejects as `Transport.listen`, INVALID_ARGUMENT. */
 export async function runWorkerHost(options: WorkerHostOptions): Promise<WorkerHost> {
   const host = new RunningWorker(options);
   await host.start();
@@ -82,6 +86,8 @@ class RunningWorker implements WorkerHost {
   readonly #options: WorkerHostOptions;
   readonly #leader: LeaderLinks = createLeaderLinks();
   readonly #artifacts: Artifacts;
+  readonly #masters: WorkerMasters;
+  readonly #places: Places;
   readonly #closing = new AbortController();
   /** Launches that wait for their bundle. */
   readonly #preparing = new Map<string, AbortController>();
@@ -99,6 +105,15 @@ class RunningWorker implements WorkerHost {
     this.#options = options;
     this.workerId = options.files.identity.workerId;
     this.#artifacts = createArtifacts(options.env, options.files, this.#leader);
+    const { env, masterUrl, readFile, openRegistry } = options;
+    this.#masters = createWorkerMasters(masterUrl, options.files, env.log);
+    this.#places = createPlaces({
+      env,
+      masterUrl,
+      readFile,
+      ...(openRegistry === undefined ? {} : { openRegistry }),
+      onKnown: (addresses) => this.#masters.known(addresses),
+    });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -165,6 +180,7 @@ class RunningWorker implements WorkerHost {
       env,
       masterUrl,
       readFile,
+      places: this.#places,
       dial: (address, signal) =>
         dialLink(address, {
           env,
@@ -293,7 +309,8 @@ class RunningWorker implements WorkerHost {
     }
     if (job === null) throw new CodedError("LAUNCH_FAILED", `application ${application.id} is no job, so it has no ${role}`);
     const artifactPath = await this.#artifacts.path(job.artifact, signal);
-    const { masterUrl } = this.#options;
+    // An executor finds its driver by its address, and needs no master.
+    const masterUrl = role === "driver" ? this.#masters.urlFor(this.#places) : "";
     const place = { workerId: this.workerId, epoch: this.#epoch(), listenHost: hostOf(this.address) };
     const start: RunnerStart = { role, processId, application, applicationKey, driverAddress, masterUrl, artifactPath, ...place };
     return { kind: "runner", role, start: JSON.stringify(start) };
@@ -332,6 +349,7 @@ class RunningWorker implements WorkerHost {
     this.#artifacts.close();
     for (const control of this.#preparing.values()) control.abort(this.#closing.signal.reason);
     await Promise.allSettled([this.#listener?.close(), this.#following]);
+    await Promise.allSettled([this.#places.close(), this.#masters.settled()]);
     await this.#turns?.close();
     await this.#options.launcher.close({ leave });
   }
