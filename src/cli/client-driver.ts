@@ -10,7 +10,9 @@ import { CodedError } from "../base/errors.js";
 import { canonicalJson, type JsonValue } from "../base/json.js";
 import { applicationKeyHex } from "../host/link-keys.js";
 import { createNodeDigest } from "../node/env.js";
+import { withoutUrls } from "../node/process-environment.js";
 import { programPath } from "../node/programs.js";
+import { replaceFile } from "../node/replace-file.js";
 import { readSecretFile } from "../node/secret-file.js";
 import { makeTemporaryDirectory } from "../node/temporary-directory.js";
 import { type ApplicationRecord, type ApplicationSpec, submittedApplication } from "../wire/application.js";
@@ -27,8 +29,16 @@ export interface ClientDriverOptions {
   /** A host of this machine that the executors reach. */
   readonly driverHost: string;
   readonly cluster: ClusterOptions;
+  /** Addresses of masters as the command knows them, and what tells of changes until it is called. */
+  readonly masters: KnownMasters;
   /** Aborts: the job is cancelled. */
   readonly signal: AbortSignal;
+}
+
+/** What the command has heard of masters: its URL may hold credentials, and user code is not to see them. */
+export interface KnownMasters {
+  addresses: readonly string[];
+  onChange: (addresses: readonly string[]) => void;
 }
 
 const ATTEMPT = 1;
@@ -39,13 +49,26 @@ export async function runClientDriver(options: ClientDriverOptions): Promise<num
   try {
     const artifactPath = path.join(folder, "job.mjs");
     await writeFile(artifactPath, options.bundle, { mode: 0o600 });
-    return await runChild(await startOf(options, artifactPath), options.signal);
+    const mastersFile = path.join(folder, "masters");
+    let writing = Promise.resolve();
+    const write = (addresses: readonly string[]) => {
+      const text = [...addresses].reverse().join("\n");
+      writing = writing.then(() => replaceFile(mastersFile, text)).catch(() => {});
+    };
+    options.masters.onChange = write;
+    write(options.masters.addresses);
+    try {
+      return await runChild(await startOf(options, artifactPath, mastersFile), options.signal);
+    } finally {
+      options.masters.onChange = () => {};
+      await writing;
+    }
   } finally {
     await remove();
   }
 }
 
-async function startOf(options: ClientDriverOptions, artifactPath: string): Promise<RunnerStart> {
+async function startOf(options: ClientDriverOptions, artifactPath: string, mastersFile: string): Promise<RunnerStart> {
   const { cluster, applicationId } = options;
   const secret = cluster.secretFile === undefined ? null : await readSecretFile(cluster.secretFile);
   return {
@@ -54,7 +77,7 @@ async function startOf(options: ClientDriverOptions, artifactPath: string): Prom
     application: recordOf(options),
     applicationKey: applicationKeyHex(createNodeDigest(), secret, applicationId),
     driverAddress: null,
-    masterUrl: cluster.master,
+    masterUrl: `file://${encodeURI(mastersFile)}`,
     artifactPath,
     listenHost: options.driverHost,
     workerId: "client",
@@ -82,6 +105,7 @@ function runChild(start: RunnerStart, signal: AbortSignal): Promise<number> {
     const child = spawn(process.execPath, [programPath("runner"), "client-driver"], {
       stdio: ["pipe", "inherit", "pipe"],
       detached: true,
+      env: withoutUrls(process.env),
     });
     if (child.stderr !== null) tellProblems(child.stderr);
     const cancel = () => void child.kill("SIGTERM");

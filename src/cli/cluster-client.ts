@@ -2,7 +2,6 @@
  * The client library with a command's options filled in: where the masters are, the secret, how long to look, and what people are told
  * while it looks. Boundary: the only file of the command line that opens a client.
  */
-import { readFile } from "node:fs/promises";
 import { randomId } from "../env/random.js";
 import { type Client, connectClient } from "../host/client.js";
 import { followEvents, uploadArtifact, waitForEnd } from "../host/client-follow.js";
@@ -11,9 +10,11 @@ import type { Looking } from "../host/master-finder.js";
 import { createNodeEnv } from "../node/env.js";
 import { createLog } from "../node/log.js";
 import { readSecretFile } from "../node/secret-file.js";
+import { readUrlFile } from "../node/url-file.js";
 import type { OperationInput, OperationName, OperationOutput } from "../wire/operations.js";
 import type { ApplicationView, EventView } from "../wire/views.js";
 import { type ClusterOptions, remark, timeoutMsOf } from "./command.js";
+import { openRegistry, secretsOfMaster } from "./master-option.js";
 import { formatDuration } from "./terminal.js";
 
 export interface ClusterClient extends AsyncDisposable {
@@ -31,6 +32,8 @@ export interface ClusterClient extends AsyncDisposable {
 export interface OpenOptions {
   /** Where sentences about looking for a leader go; default: a line on standard error. */
   readonly onLooking?: (text: string) => void;
+  /** Addresses of all masters that are known, the likeliest first, whenever that changes. */
+  readonly onMasters?: (addresses: readonly string[]) => void;
 }
 
 /** While nothing is found for this long, the user is told what is waited for. */
@@ -38,20 +41,23 @@ const TELL_AFTER_MS = 1_000;
 
 export async function openClient(options: ClusterOptions, signal: AbortSignal, open: OpenOptions = {}): Promise<ClusterClient> {
   const timeoutMs = timeoutMsOf(options);
+  const secrets = await secretsOfMaster(options.master);
   const env = createNodeEnv({
-    log: createLog({ format: "text", stream: process.stderr, role: "client", id: "cli", level: "error" }),
+    log: createLog({ format: "text", stream: process.stderr, role: "client", id: "cli", level: "error", secrets }),
   });
   const tell = open.onLooking ?? (options.json === true ? () => {} : remark);
   const client = await connectClient({
     env,
     masterUrl: options.master,
-    readFile: (path) => readFile(path, "utf8"),
+    readFile: readUrlFile,
+    openRegistry: openRegistry(env.clock),
     secret: options.secretFile === undefined ? null : await readSecretFile(options.secretFile),
     signal,
     timeoutMs,
     onLooking: (looking) => {
       if (looking.forMs >= TELL_AFTER_MS) tell(lookingSentence(looking));
     },
+    ...(open.onMasters === undefined ? {} : { onMasters: open.onMasters }),
   });
   const call = { signal, timeoutMs };
   return {
@@ -72,5 +78,6 @@ const waitMsOf = (input: object): number => ("waitMs" in input && typeof input.w
 
 export function lookingSentence(looking: Looking): string {
   const tried = looking.tried.map(({ address, error }) => `${address}: ${error.code}`).join(", ");
-  return `Looking for a leading master for ${formatDuration(looking.forMs)}${tried === "" ? "" : ` (${tried})`}.`;
+  const said = [...(looking.problem === null ? [] : [looking.problem.message]), ...(tried === "" ? [] : [tried])].join("; ");
+  return `Looking for a leading master for ${formatDuration(looking.forMs)}${said === "" ? "" : ` (${said})`}.`;
 }

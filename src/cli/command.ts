@@ -36,7 +36,7 @@ export function withCluster(command: Command): Command {
     command
       .option(
         "--master <url>",
-        "h1:p1,h2:p2 | holdfast://h1:p1,h2:p2 | file:///path (or HOLDFAST_MASTER)",
+        "h1:p1,h2:p2 | holdfast://h1:p1,h2:p2 | zk://z1:2181,z2:2181/path | file:///path (or HOLDFAST_MASTER)",
         process.env.HOLDFAST_MASTER || DEFAULT_MASTER,
       )
       .option("--secret-file <path>", "the cluster secret (or HOLDFAST_SECRET_FILE)", process.env.HOLDFAST_SECRET_FILE || undefined)

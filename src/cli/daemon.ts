@@ -58,7 +58,8 @@ export async function prepareDaemon(
 export function logLooking(env: Env): (looking: Looking) => void {
   return (looking) => {
     const tried = looking.tried.map(({ address, error }) => `${address}: ${error.message} [${error.code}]`).join("; ");
-    const sentence = `looking for a leading master for ${formatDuration(looking.forMs)}, ${looking.attempts} rounds${tried === "" ? "" : `; ${tried}`}`;
+    const problem = looking.problem === null ? "" : `; ${looking.problem.message} [${looking.problem.code}]`;
+    const sentence = `looking for a leading master for ${formatDuration(looking.forMs)}, ${looking.attempts} rounds${problem}${tried === "" ? "" : `; ${tried}`}`;
     if (looking.permanent === null) env.log.info(sentence);
     else env.log.error(`${sentence}. ${looking.permanent.hint ?? ""}`.trim(), { code: looking.permanent.code });
   };

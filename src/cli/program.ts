@@ -5,8 +5,9 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { CodedError } from "../base/errors.js";
-import { showError } from "./command.js";
+import { remark, showError } from "./command.js";
 import { type HeadStart, headStartFor } from "./head-start.js";
+import { hidePasswords, ownWords, PASSWORD_WARNING } from "./password-on-command-line.js";
 
 type CommandModule = { readonly command: (headStart: HeadStart | null) => Command };
 
@@ -79,6 +80,8 @@ function withoutHelpWord(argv: readonly string[]): readonly string[] {
 
 async function main(given: readonly string[]): Promise<number> {
   const argv = withoutHelpWord(given);
+  // With --json standard error holds the error's object only.
+  if (hidePasswords(argv) && !ownWords(argv).includes("--json")) remark(PASSWORD_WARNING);
   const headStart = headStartFor(argv.slice(2));
   try {
     return await runCommand(argv, headStart);

@@ -1,6 +1,7 @@
 /** What a client says when no master answered: what was tried, what each said, and what to do. */
 import { CodedError } from "../base/errors.js";
 import type { Looking } from "./master-finder.js";
+import { showMasterUrl } from "./master-url.js";
 
 const MAX_NAMED = 5;
 
@@ -14,10 +15,15 @@ export function explainLooking(thrown: unknown, looking: Looking | null, masterU
   const tried = looking?.tried ?? [];
   const said = tried.slice(0, MAX_NAMED).map(({ error }) => error.message);
   if (tried.length > MAX_NAMED) said.push(`and ${tried.length - MAX_NAMED} more`);
+  if (looking?.problem != null) said.unshift(looking.problem.message);
   if (said.length === 0) said.push(looking?.lastError?.message ?? thrown.message);
-  return new CodedError("NO_MASTER", `no leading master answered at ${masterUrl}${waited}: ${said.join("; ")}`, {
+  const shown = showMasterUrl(masterUrl);
+  return new CodedError("NO_MASTER", `no leading master answered at ${shown}${waited}: ${said.join("; ")}`, {
     hint: hintFor(looking),
-    details: { masterUrl, tried: tried.map(({ address, error }) => ({ address, code: error.code, message: error.message })) },
+    details: {
+      masterUrl: shown,
+      tried: tried.map(({ address, error }) => ({ address, code: error.code, message: error.message })),
+    },
     cause: looking?.lastError ?? thrown,
   });
 }
@@ -27,5 +33,6 @@ function hintFor(looking: Looking | null): string {
   if (codes.has("UNAUTHENTICATED")) return "Give the --secret-file of the cluster.";
   if (codes.has("NOT_LEADER"))
     return "A standby answers, so a take-over may be under way: try again, or look at the log of the standby.";
+  if (looking?.problem?.hint != null && codes.size === 0) return looking.problem.hint;
   return "Check that a master runs (holdfast master) and that --master or HOLDFAST_MASTER names its address.";
 }

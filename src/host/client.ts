@@ -21,9 +21,9 @@ import type { Link } from "./link.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "./link.js";
 import { dialLink } from "./link-handshake.js";
 import type { Looking } from "./master-finder.js";
-import { followLeader, parseMasterUrl } from "./master-finder.js";
+import { followLeader } from "./master-finder.js";
+import { createPlaces, type OpenRegistry } from "./master-places.js";
 import type { ReadFile } from "./master-url.js";
-import { readMasterAddresses } from "./master-url.js";
 
 /** One try of a call; a longer deadline is made of several tries. Longer than MAX_WAIT_MS, for which an operation may wait by itself. */
 const MAX_TRY_MS = 60_000;
@@ -36,6 +36,8 @@ export interface ClientOptions {
   /** See master-url.ts. */
   readonly masterUrl: string;
   readonly readFile: ReadFile;
+  /** Asks ZooKeeper; absent: a `zk://` URL is refused. */
+  readonly openRegistry?: OpenRegistry;
   /** Null: the cluster has none (loopback). */
   readonly secret: Uint8Array | null;
   /** Ends the client. */
@@ -46,6 +48,8 @@ export interface ClientOptions {
   readonly silenceMs?: number;
   /** For people: what the client waits for. */
   onLooking?(looking: Looking): void;
+  /** Addresses of all masters that are known, the likeliest first, whenever that changes. */
+  onMasters?(addresses: readonly string[]): void;
 }
 
 export interface CallOptions {
@@ -80,7 +84,14 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
 /** As `connectClient`, without waiting for the first leader: calls wait for it. Throws INVALID_ARGUMENT. */
 export function startClient(options: ClientOptions): Client & { connected(options: CallOptions): Promise<void> } {
   const { env } = options;
-  const url = parseMasterUrl(options.masterUrl);
+  const { masterUrl, readFile, openRegistry, onMasters } = options;
+  const places = createPlaces({
+    env,
+    masterUrl,
+    readFile,
+    ...(openRegistry === undefined ? {} : { openRegistry }),
+    ...(onMasters === undefined ? {} : { onKnown: onMasters }),
+  });
   const id = `client-${randomId(env.random, 12)}`;
   const control = new AbortController();
   const closed = new CodedError("CLOSED", "the client was closed");
@@ -110,8 +121,9 @@ export function startClient(options: ClientOptions): Client & { connected(option
 
   const following = followLeader({
     env,
-    masterUrl: options.masterUrl,
-    readFile: options.readFile,
+    masterUrl,
+    readFile,
+    places,
     dial,
     signal: control.signal,
     onLink: slot.fill,
@@ -125,7 +137,7 @@ export function startClient(options: ClientOptions): Client & { connected(option
 
   /** Operations that any master answers do not wait for a leader when there is none. */
   const anyMaster = async (signal: AbortSignal): Promise<Link | null> => {
-    const addresses = await readMasterAddresses(url, options.readFile).catch(() => []);
+    const { addresses } = await places.look();
     const links = await Promise.all(addresses.map((address) => dial(address, signal).catch(() => null)));
     const [first, ...others] = links.filter((link) => link !== null);
     for (const link of others) link.close();
@@ -137,7 +149,7 @@ export function startClient(options: ClientOptions): Client & { connected(option
     connected: async (callOptions) => {
       const deadline = env.clock.now() + callOptions.timeoutMs;
       await slot.take(callOptions.signal, deadline).catch((thrown) => {
-        throw explainLooking(thrown, slot.lastLooking(), options.masterUrl, callOptions.timeoutMs);
+        throw explainLooking(thrown, slot.lastLooking(), masterUrl, callOptions.timeoutMs);
       });
     },
     call: (name, input, callOptions) =>
@@ -145,12 +157,13 @@ export function startClient(options: ClientOptions): Client & { connected(option
         env,
         slot,
         anyMaster,
-        explain: (thrown) => explainLooking(thrown, slot.lastLooking(), options.masterUrl, callOptions.timeoutMs),
+        explain: (thrown) => explainLooking(thrown, slot.lastLooking(), masterUrl, callOptions.timeoutMs),
       }),
     dialWorker: (address, callOptions) => dial(address, callOptions.signal),
     close: async () => {
       close();
       await following;
+      await places.close();
     },
   };
 }

@@ -13,10 +13,8 @@ import { CodedError } from "../base/errors.js";
 import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
 import type { Link } from "./link.js";
-import type { MasterUrl, ReadFile } from "./master-url.js";
-import { parseMasterUrl, readMasterAddresses } from "./master-url.js";
-
-export { parseMasterUrl } from "./master-url.js";
+import { createPlaces, type OpenRegistry, type Places, type Search } from "./master-places.js";
+import type { ReadFile } from "./master-url.js";
 
 export const MIN_LOOK_PAUSE_MS = 5;
 export const MAX_LOOK_PAUSE_MS = 1_000;
@@ -34,6 +32,8 @@ export interface MasterFacts {
   readonly state: "STANDBY" | "RECOVERING" | "ALIVE";
   /** The leader's address, where known. */
   readonly leader: string | null;
+  /** Addresses of all masters that it knows, with commas in between. */
+  readonly masters?: string;
 }
 
 export interface Looking {
@@ -45,6 +45,8 @@ export interface Looking {
   /** The last outcome at each address. */
   readonly tried: readonly { readonly address: string; readonly error: CodedError }[];
   readonly lastError: CodedError | null;
+  /** What is wrong with the file or the ensemble that lists the masters, or what is waited for there. */
+  readonly problem: CodedError | null;
   /** Set when every address refuses for a reason that waiting does not heal (wrong secret, other cluster, other version). */
   readonly permanent: CodedError | null;
 }
@@ -53,10 +55,12 @@ export interface FindOptions {
   readonly env: Env;
   readonly masterUrl: string;
   readonly readFile: ReadFile;
+  /** Asks ZooKeeper; absent: a `zk://` URL is refused. */
+  readonly openRegistry?: OpenRegistry;
+  /** Of that URL, made and closed by the caller. Absent: the finder has its own. */
+  readonly places?: Places;
   /** Dials one address; bounded in time by itself. Its signal aborts when another address won. */
   dial(address: string, signal: AbortSignal): Promise<Link>;
-  /** Addresses that are dialled beside those of the URL. */
-  alsoKnown?(): readonly string[];
   /**
    * Every address, of the URL and otherwise known, refused a connection, each when it was last dialled: no master listened anywhere at `since`, the
    * instant at which the first of those dials began. (A firewall that rejects looks the same; one that drops does not.) Called after each refusal.
@@ -74,20 +78,33 @@ export interface FollowOptions extends FindOptions {
 
 /** A link to the leading master. Rejects with INVALID_ARGUMENT (the URL) or the signal's reason only. */
 export async function findLeader(options: FindOptions): Promise<Link> {
-  const url = parseMasterUrl(options.masterUrl);
   options.signal.throwIfAborted();
-  return createSearch(options, url, 0).run();
+  const places = options.places ?? createPlaces(options);
+  try {
+    return await createSearch(options, places, 0).run();
+  } finally {
+    if (options.places === undefined) await places.close();
+  }
 }
 
 /** Finds, hands on, and finds again when the link ends, until the signal. Resolves at the abort, when its links are closed. */
 export async function followLeader(options: FollowOptions): Promise<void> {
-  const url = parseMasterUrl(options.masterUrl);
+  const places = options.places ?? createPlaces(options);
+  try {
+    await followFrom(options, places);
+  } finally {
+    if (options.places === undefined) await places.close();
+  }
+}
+
+async function followFrom(options: FollowOptions, places: Places): Promise<void> {
   const { env, signal } = options;
   let failures = 0;
   while (!signal.aborted) {
     try {
       if (failures > 0) await sleep(env.clock, pauseMs(env, failures), signal);
-      const link = await createSearch(options, url, failures).run();
+      const link = await createSearch(options, places, failures).run();
+      link.onAnnounced(() => hear(places, link));
       const madeAt = env.clock.now();
       const onAbort = () => link.close();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -102,13 +119,19 @@ export async function followLeader(options: FollowOptions): Promise<void> {
   }
 }
 
+/** A leader knows all masters that are connected to it; a standby may know an old list. */
+function hear(places: Places, link: Link): void {
+  const { masters } = link.peer.facts;
+  if (typeof masters === "string" && masters !== "") places.told(masters.split(","));
+}
+
 function pauseMs(env: Env, failures: number): number {
   const full = Math.min(MAX_LOOK_PAUSE_MS, MIN_LOOK_PAUSE_MS * 2 ** Math.min(failures, 20));
   return full * (0.5 + env.random.fraction() / 2);
 }
 
 /** One search, from the loss of a leader to the next one. */
-function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: number) {
+function createSearch(options: FindOptions, places: Places, failuresBefore: number) {
   const { env, signal } = options;
   const since = env.clock.now();
   const inFlight = new Map<string, AbortController>();
@@ -116,18 +139,19 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
   /** Of the addresses whose last outcome is a refusal: when that dial began. */
   const refusedSince = new Map<string, number>();
   let known: readonly string[] = [];
-  /** What the URL names is known; a file in which no master stands (all took theirs out when they ended) is read too. */
-  let isUrlRead = false;
+  /** What the URL names is known, as of now. */
+  let isComplete = false;
   /** Links to standbys, by their address. */
   const held = new Map<string, { readonly link: Link; readonly since: number }>();
   let attempts = 0;
-  let urlError: CodedError | null = null;
+  let problem: CodedError | null = null;
   let found: Link | null = null;
   let lastError: CodedError | null = null;
   let reportedText = "";
   let reportedAt = since - REPORT_EVERY_MS + SILENT_LOOK_MS;
   /** Ends the pause of the present round early. */
   let wake: () => void = () => {};
+  let search: Search | null = null;
 
   const failed = (address: string, error: CodedError, dialledAt = since) => {
     outcomes.set(address, error);
@@ -138,7 +162,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     }
     refusedSince.set(address, dialledAt);
     const instants = known.map((one) => refusedSince.get(one));
-    if (isUrlRead && instants.length > 0 && instants.every((instant) => instant !== undefined))
+    if (isComplete && instants.length > 0 && instants.every((instant) => instant !== undefined))
       options.onAllRefuse?.(Math.min(...instants));
   };
 
@@ -156,6 +180,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     } else {
       held.delete(address);
       found = link;
+      hear(places, link);
       wake();
     }
   };
@@ -164,12 +189,14 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
     const earlier = held.get(address);
     if (earlier?.link === link) return;
     held.set(address, { link, since: env.clock.now() });
+    search?.held(true);
     earlier?.link.close();
     link.onAnnounced(() => {
       if (held.get(address)?.link === link) judge(address, link);
     });
     void link.ended.then(() => {
       if (held.get(address)?.link === link) held.delete(address);
+      search?.held(held.size > 0);
     });
   };
 
@@ -194,50 +221,36 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
 
   const report = () => {
     const tried = [...outcomes].map(([address, error]) => ({ address, error }));
-    const text = [urlError?.message ?? "", ...tried.map(({ error }) => error.message)].join("\n");
+    const text = [problem?.message ?? "", ...tried.map(({ error }) => error.message)].join("\n");
     const now = env.clock.now();
     if (text === reportedText && now - reportedAt < REPORT_EVERY_MS) return;
     reportedText = text;
     reportedAt = now;
-    const waitedFor =
-      tried.length > 0 && inFlight.size === 0 && urlError === null && tried.every(({ error }) => isPermanent(error));
+    const refusals = [...(problem === null ? [] : [problem]), ...tried.map(({ error }) => error)];
+    const isRefused = refusals.length > 0 && inFlight.size === 0 && refusals.every(isPermanent);
     options.onLooking?.({
       since,
       forMs: now - since,
       attempts,
       tried,
-      lastError: urlError ?? lastError,
-      permanent: waitedFor ? (tried[0]?.error ?? null) : null,
+      lastError: problem ?? lastError,
+      problem,
+      permanent: isRefused ? (refusals[0] ?? null) : null,
     });
   };
 
-  const addresses = async (): Promise<readonly string[]> => {
-    const others = options.alsoKnown?.() ?? [];
-    try {
-      const named = await readMasterAddresses(url, options.readFile);
-      urlError = null;
-      isUrlRead = true;
-      return [...new Set([...named, ...others])];
-    } catch (thrown) {
-      urlError = CodedError.from(thrown);
-      isUrlRead = urlError.code === "NO_MASTER";
-      if (others.length === 0) throw thrown;
-      return others;
-    }
-  };
-
   const round = async () => {
-    try {
-      known = await addresses();
-      // Outcomes of addresses that were only hinted at, or left the file, are forgotten: a new hint is followed again.
-      for (const address of [...outcomes.keys()]) if (!known.includes(address) && !inFlight.has(address)) outcomes.delete(address);
-      for (const address of known) start(address);
-    } catch (thrown) {
-      urlError = CodedError.from(thrown);
-    }
+    const looked = await places.look();
+    problem = looked.problem;
+    known = looked.addresses;
+    isComplete = looked.isComplete;
+    // Outcomes of addresses that were only hinted at, or left the list, are forgotten: a new hint is followed again.
+    for (const address of [...outcomes.keys()]) if (!known.includes(address) && !inFlight.has(address)) outcomes.delete(address);
+    for (const address of known) start(address);
   };
 
   const end = () => {
+    search?.end();
     for (const control of inFlight.values())
       control.abort(new CodedError("ABORTED", "another master was found, or nobody waits any more"));
     for (const { link } of held.values()) link.close();
@@ -249,6 +262,7 @@ function createSearch(options: FindOptions, url: MasterUrl, failuresBefore: numb
 
   return {
     async run(): Promise<Link> {
+      search = places.search(() => wake());
       try {
         for (;;) {
           await round();

@@ -14,11 +14,11 @@
 import { CodedError, hasCode } from "../base/errors.js";
 import { campaign, type Leadership } from "../coordination/leadership.js";
 import { untilAborted } from "../coordination/until-aborted.js";
-import { sleep } from "../env/clock.js";
+import { sleep, type Timer } from "../env/clock.js";
 import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
 import type { MasterSettings } from "../master/settings.js";
-import { type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
+import { type Facts, MAX_FACT_CHARACTERS, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
 import { leaderToStandby } from "../wire/master-messages.js";
 import type { OperationInput, OperationOutput } from "../wire/operations.js";
 import type { MasterState } from "../wire/views.js";
@@ -43,6 +43,8 @@ const DEFAULT_SESSION_TTL_MS = 10_000;
 const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const FINISH_TIMEOUT_MS = 2_000;
+/** Changes of the list of masters are told to everybody at most this often. */
+const ANNOUNCE_AFTER_MS = 1_000;
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
 const NONE_EPOCH_START_WALL_MS = 1_767_225_600_000; // 2026-01-01T00:00:00Z
 
@@ -61,6 +63,8 @@ class Master implements MasterHost {
   readonly #settings: MasterSettings;
   readonly #desk: MasterDesk;
   readonly #links = new Map<number, Link>();
+  /** Those of them that are of masters. */
+  readonly #masterLinks = new Set<Link>();
   readonly #stop = new AbortController();
   #listener: LinkListener | null = null;
   #standby: Standby | null = null;
@@ -79,6 +83,7 @@ class Master implements MasterHost {
   #waitingFor = "";
   /** The store has been opened, or its owner's lock was met: what fails later may pass. */
   #usable = false;
+  #announcing: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
   #settle: (reason: CodedError | null) => void = () => {};
 
@@ -162,6 +167,7 @@ class Master implements MasterHost {
 
   async close(): Promise<void> {
     this.#stop.abort(new CodedError("CLOSED", "the master is closed"));
+    this.#announcing?.cancel();
     await this.#listener?.close();
     await this.#running;
     await this.#standby?.close();
@@ -184,12 +190,27 @@ class Master implements MasterHost {
   }
 
   #facts(): Facts {
-    return { state: this.#certainState(), leader: this.#leaderAddress(), address: this.address, pid: this.#options.pid };
+    return {
+      state: this.#certainState(),
+      leader: this.#leaderAddress(),
+      address: this.address,
+      pid: this.#options.pid,
+      masters: this.#mastersText(),
+    };
   }
 
   /** A leader in doubt tells nobody that it leads. */
   #certainState(): MasterState {
     return this.#leading?.active() === false ? "STANDBY" : this.#state;
+  }
+
+  /** Whoever follows this master finds the next one among these, also when it can't ask ZooKeeper. */
+  #mastersText(): string {
+    const leader = this.#leaderAddress();
+    const standbys = [...this.#masterLinks].map(({ peer }) => String(peer.facts.address ?? ""));
+    const addresses = new Set([...(leader === null ? [] : [leader]), this.address, ...standbys]);
+    addresses.delete("");
+    return joinWithin([...addresses], MAX_FACT_CHARACTERS);
   }
 
   #leaderAddress(): string | null {
@@ -388,9 +409,11 @@ class Master implements MasterHost {
 
   #onLink(link: Link): void {
     this.#links.set(link.id, link);
+    if (link.peer.role === "master") this.#masterLinks.add(link);
     if (this.#leading !== null) this.#introduce(this.#leading, link);
     link.onMessage((message) => this.#desk.take(link, message));
     void link.ended.then(() => {
+      this.#masterLinks.delete(link);
       if (!this.#links.delete(link.id)) return;
       this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
       if (link.peer.role === "master") this.#tellStandbys();
@@ -416,9 +439,32 @@ class Master implements MasterHost {
   }
 
   #tellStandbys(): void {
-    const masters = standbysAmong(this.#links.values());
+    this.#announceMasters();
+    const masters = standbysAmong(this.#masterLinks);
     this.#leading?.post({ kind: "standbys", masters });
   }
+
+  /** Once for all changes of ANNOUNCE_AFTER_MS: a standby that comes and goes costs each link one small frame a second. */
+  #announceMasters(): void {
+    const { clock } = this.#env;
+    if (this.#leading === null || this.#stop.signal.aborted) return;
+    this.#announcing ??= clock.at(clock.now() + ANNOUNCE_AFTER_MS, () => {
+      this.#announcing = null;
+      if (this.#leading === null || this.#stop.signal.aborted) return;
+      const facts = this.#facts();
+      for (const link of this.#links.values()) link.announce(facts);
+    });
+  }
+}
+
+function joinWithin(texts: readonly string[], maxCharacters: number): string {
+  let joined = "";
+  for (const text of texts) {
+    const longer = joined === "" ? text : `${joined},${text}`;
+    if (longer.length > maxCharacters) break;
+    joined = longer;
+  }
+  return joined;
 }
 
 /** A code of its own would be an error that nobody ever sees: a hand-over and the close of the host are ends that were asked for. */

@@ -12,9 +12,11 @@ import type { Leadership } from "../coordination/leadership.js";
 import type { Env } from "../env/env.js";
 import { createMasterCore } from "../master/core.js";
 import type { MasterEffect, MasterEvent } from "../master/effects.js";
+import type { StoredEvents } from "../master/event-history.js";
 import type { Quarantined } from "../master/quarantine.js";
 import type { MasterSettings } from "../master/settings.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
+import { batchOf, EVENTS_PREFIX } from "../wire/event-records.js";
 import {
   APPLICATIONS_PREFIX,
   applicationKey,
@@ -151,7 +153,15 @@ async function readAll(leadership: Leadership, signal: AbortSignal) {
       else removals = decoded.record;
     }
   }
-  return { records: { applications, workers, removals }, quarantined };
+  const events: StoredEvents[] = [];
+  for await (const page of leadership.readRecords({ prefix: EVENTS_PREFIX, signal })) {
+    for (const { key, value } of page) {
+      const batch = batchOf(key);
+      if (batch === null) quarantined.push({ key, reason: "it is no batch of events" });
+      else events.push({ batch, value });
+    }
+  }
+  return { records: { applications, workers, removals, events }, quarantined };
 }
 
 /**

@@ -24,18 +24,20 @@ import { dialLink } from "./link-handshake.js";
 import { keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
 import { followLeader, type Looking } from "./master-finder.js";
+import { createPlaces, type OpenRegistry, type Places } from "./master-places.js";
 import type { ReadFile } from "./master-url.js";
 import { runTurns, type Turns } from "./turns.js";
 import { type ArtifactFiles, type Artifacts, createArtifacts } from "./worker-artifacts.js";
 import { createLeaderLinks, type LeaderLinks } from "./worker-leader.js";
 import { serveLogs, WORKER_REQUESTS } from "./worker-logs.js";
+import { createWorkerMasters, type MastersFile, type WorkerMasters } from "./worker-masters.js";
 
 type EffectOf<K extends WorkerEffect["kind"]> = Extract<WorkerEffect, { readonly kind: K }>;
 
 const DIAL_TIMEOUT_MS = 5_000;
 
 /** What lies on the work directory beside processes; held by one worker at a time. */
-export interface WorkerFiles extends ArtifactFiles {
+export interface WorkerFiles extends ArtifactFiles, MastersFile {
   readonly identity: WorkerIdentity;
   /** JSON of a WorkerIdentity; durable when it resolves. */
   saveIdentity(json: Uint8Array): Promise<void>;
@@ -47,6 +49,8 @@ export interface WorkerHostOptions {
   readonly files: WorkerFiles;
   readonly masterUrl: string;
   readonly readFile: ReadFile;
+  /** Asks ZooKeeper; absent: a `zk://` URL is refused. */
+  readonly openRegistry?: OpenRegistry;
   /** `host:port` of the worker's own listener (logs). */
   readonly listenAddress: string;
   /** An address of this machine that others reach it at, when all are listened on (0.0.0.0). Runners listen on it. */
@@ -70,7 +74,7 @@ export interface WorkerHost {
   close(options: { readonly leave: boolean }): Promise<void>;
 }
 
-/** Resolves when it listens and has read what lies on the work directory; the master may come later. Rejects as `Transport.listen`. */
+/** Resolves when it listens and has read what lies on the work directory; the master may come later. Rejects as `Transport.listen`, INVALID_ARGUMENT. */
 export async function runWorkerHost(options: WorkerHostOptions): Promise<WorkerHost> {
   const host = new RunningWorker(options);
   await host.start();
@@ -84,6 +88,8 @@ class RunningWorker implements WorkerHost {
   readonly #options: WorkerHostOptions;
   readonly #leader: LeaderLinks = createLeaderLinks();
   readonly #artifacts: Artifacts;
+  readonly #masters: WorkerMasters;
+  readonly #places: Places;
   readonly #closing = new AbortController();
   /** Launches that wait for their bundle. */
   readonly #preparing = new Map<string, AbortController>();
@@ -92,8 +98,6 @@ class RunningWorker implements WorkerHost {
   #listener: LinkListener | null = null;
   #following: Promise<void> = Promise.resolve();
   #clusterId: string | null = null;
-  /** Addresses of masters, as the last leader told them: beside those of the URL. */
-  #mastersTold: readonly string[] = [];
   #closed: Promise<void> | null = null;
   /** The core has nothing left to do. */
   #done: () => void = () => {};
@@ -103,6 +107,15 @@ class RunningWorker implements WorkerHost {
     this.#options = options;
     this.workerId = options.files.identity.workerId;
     this.#artifacts = createArtifacts(options.env, options.files, this.#leader);
+    const { env, masterUrl, readFile, openRegistry } = options;
+    this.#masters = createWorkerMasters(masterUrl, options.files, env.log);
+    this.#places = createPlaces({
+      env,
+      masterUrl,
+      readFile,
+      ...(openRegistry === undefined ? {} : { openRegistry }),
+      onKnown: (addresses) => this.#masters.known(addresses),
+    });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -169,6 +182,7 @@ class RunningWorker implements WorkerHost {
       env,
       masterUrl,
       readFile,
+      places: this.#places,
       dial: (address, signal) =>
         dialLink(address, {
           env,
@@ -185,7 +199,6 @@ class RunningWorker implements WorkerHost {
           ...this.#heartbeats(),
         }),
       onLink: (link) => this.#linked(link),
-      alsoKnown: () => this.#mastersTold,
       onAllRefuse: (since) => this.#post({ kind: "masters-refuse", since }),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,
@@ -206,12 +219,11 @@ class RunningWorker implements WorkerHost {
   #linked(link: Link): void {
     this.#clusterId = link.peer.clusterId ?? this.#clusterId;
     this.#leader.set(link);
-    this.#mastersTold = [link.remote];
     this.#post({ kind: "link-up", linkId: link.id, remote: link.remote });
     link.onMessage((message: LinkMessage) => {
       // The link has validated the body by the schema of its kind.
       const { kind, body, epoch, sizeBytes } = message;
-      if (kind === "worker.renewed") this.#mastersTold = (body as { readonly masters: readonly string[] }).masters;
+      if (kind === "worker.renewed") this.#places.told((body as { readonly masters: readonly string[] }).masters);
       const event: WorkerEvent = { kind: "message", linkId: link.id, epoch, message: { kind, body } as FromMaster };
       if (this.#turns?.post(event, { linkId: link.id, sizeBytes }) === false)
         link.fail(new CodedError("LIMIT_EXCEEDED", "more orders wait for this worker than it keeps"));
@@ -316,7 +328,8 @@ class RunningWorker implements WorkerHost {
     }
     if (job === null) throw new CodedError("LAUNCH_FAILED", `application ${application.id} is no job, so it has no ${role}`);
     const artifactPath = await this.#artifacts.path(job.artifact, signal);
-    const { masterUrl } = this.#options;
+    // An executor finds its driver by its address, and needs no master.
+    const masterUrl = role === "driver" ? this.#masters.urlFor(this.#places) : "";
     const place = { workerId: this.workerId, epoch: this.#epoch(), listenHost: hostOf(this.address) };
     const start: RunnerStart = { role, processId, application, applicationKey, driverAddress, masterUrl, artifactPath, ...place };
     return { kind: "runner", role, start: JSON.stringify(start) };
@@ -355,6 +368,7 @@ class RunningWorker implements WorkerHost {
     this.#artifacts.close();
     for (const control of this.#preparing.values()) control.abort(this.#closing.signal.reason);
     await Promise.allSettled([this.#listener?.close(), this.#following]);
+    await Promise.allSettled([this.#places.close(), this.#masters.settled()]);
     await this.#turns?.close();
     await this.#options.launcher.close({ leave });
   }

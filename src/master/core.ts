@@ -22,7 +22,8 @@ import { cancelDeadline, carryOutCancel } from "./cancellation.js";
 import { drainDeadline, moveOff } from "./drain.js";
 import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLinkClosed, registerDriver } from "./drivers.js";
 import type { MasterEffect, MasterEvent } from "./effects.js";
-import { endWait, flushEvents } from "./events.js";
+import { EventHistory } from "./event-history.js";
+import { endWait, flushEvents, writeEvents } from "./events.js";
 import { flushViews } from "./executors.js";
 import { workerLeaving, workerLeft } from "./leaving.js";
 import { sweepLost } from "./lost-workers.js";
@@ -67,7 +68,13 @@ export type MasterCore = Core<MasterEvent, MasterEffect>;
 export function createMasterCore(options: MasterCoreOptions): MasterCore {
   const { epoch, masterId, clusterId, address, pid, mode, settings, contentHash } = options;
   const quarantine = new Quarantine(options.quarantined);
-  const state = createState({ self: { epoch, masterId, clusterId, address, pid }, mode, settings, contentHash, quarantine });
+  const history = new EventHistory({
+    maxEvents: settings.maxEvents,
+    recorded: mode === "store",
+    stored: options.records.events ?? [],
+  });
+  const self = { epoch, masterId, clusterId, address, pid };
+  const state = createState({ self, mode, settings, contentHash, quarantine, history });
   load(state, options.records);
   return {
     step(event: MasterEvent, now: Now, turn: Turn<MasterEffect>): void {
@@ -80,6 +87,7 @@ export function createMasterCore(options: MasterCoreOptions): MasterCore {
       scheduleIfWanted(state, step);
       waitForRoom(state);
       writeMarked(state, step);
+      writeEvents(state, step);
       flushViews(state, step);
       flushStatus(state, step);
       flushEvents(state, step);
@@ -259,6 +267,9 @@ function deadline(state: MasterState, step: Step, what: DeadlineKind): void {
       return;
     case "recovery":
       recoveryDeadline(state, step);
+      return;
+    case "events":
+      state.events.isDue = true;
       return;
     case "pass":
       state.passDueAt = null;

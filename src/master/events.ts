@@ -1,11 +1,11 @@
 /**
- * What happened, for users: a bounded ring of events with (epoch, seq), and the long polls that wait for something new.
+ * What happened, for users: events with (epoch, seq) in a bounded history (event-history.ts), and the long polls that wait for something new.
  *
- * Invariants: `seq` starts at 1 in every epoch and has no holes; a poll is answered exactly once, or its link is gone.
+ * Invariants: `seq` starts at 1 in every epoch and has no holes; a poll is answered exactly once, or its link is gone; with records an event
+ * is durable before anybody sees it. It goes with the next write, and alone only when somebody looks or EVENT_DELAY_MS have passed.
  */
 import { isoTime } from "../base/iso-time.js";
 import type { OperationInput } from "../wire/operations.js";
-import type { EventView } from "../wire/views.js";
 import { log, type MasterState, type Step, type Waiter } from "./state.js";
 
 export const EVENT_KINDS = [
@@ -36,13 +36,35 @@ export const EVENT_KINDS = [
 ] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 
+/** Longest wait of an event for a write that it can go with. */
+export const EVENT_DELAY_MS = 50;
+/** Of one event; what is longer is cut. */
+export const MAX_MESSAGE_CHARACTERS = 2_000;
+
 export function emit(state: MasterState, step: Step, kind: EventKind, subject: string, message: string): void {
   const { events } = state;
-  events.ring.push({ at: isoTime(step.now.wall), epoch: state.self.epoch, seq: events.nextSeq, kind, subject, message });
+  const isLong = message.length > MAX_MESSAGE_CHARACTERS;
+  const text = isLong ? `${message.slice(0, MAX_MESSAGE_CHARACTERS - 1)}…` : message;
+  if (!events.history.hasPending && state.mode === "store")
+    state.deadlines.add(step.now.instant + EVENT_DELAY_MS, { kind: "events" });
+  events.history.emit({
+    at: isoTime(step.now.wall),
+    epoch: state.self.epoch,
+    seq: events.nextSeq,
+    kind,
+    subject,
+    message: text,
+  });
   events.nextSeq += 1;
   events.fresh = true;
-  // Cutting a tenth at a time keeps the cost of a full ring constant per event.
-  if (events.ring.length > state.settings.maxEvents * 1.1) events.ring.splice(0, events.ring.length - state.settings.maxEvents);
+}
+
+/** After the records of the step. */
+export function writeEvents(state: MasterState, step: Step): void {
+  const { events } = state;
+  if (!events.history.hasPending) return;
+  if (step.turn.writes.length > 0 || events.isDue || events.waiters.size > 0) events.history.write(step.turn);
+  events.isDue = false;
 }
 
 const WARNINGS: ReadonlySet<EventKind> = new Set(["worker.lost", "removals.waiting", "removals.held"]);
@@ -53,21 +75,6 @@ export function tell(state: MasterState, step: Step, kind: EventKind, subject: s
   log(state, step, WARNINGS.has(kind) ? "warn" : "info", message, { event: kind, subject });
 }
 
-export function eventsAfter(
-  state: MasterState,
-  after: { readonly epoch: number; readonly seq: number } | null,
-  limit: number,
-): EventView[] {
-  const { ring } = state.events;
-  let low = 0;
-  if (after !== null && after.epoch > state.self.epoch) return [];
-  if (after !== null && after.epoch === state.self.epoch) {
-    const first = ring[0]?.seq ?? 0;
-    low = Math.max(0, after.seq - first + 1);
-  }
-  return ring.slice(low, low + limit);
-}
-
 export function answerEvents(
   state: MasterState,
   step: Step,
@@ -75,7 +82,10 @@ export function answerEvents(
   requestId: number,
   input: OperationInput<"events">,
 ): void {
-  const found = eventsAfter(state, input.after, input.limit);
+  state.events.history.write(step.turn);
+  const found = state.events.history.after(input.after, input.limit);
+  for (const record of state.events.history.takeUnreadable())
+    log(state, step, "warn", `The record ${record} cannot be read: its events are missing from the history.`);
   const what = { kind: "events", after: input.after, limit: input.limit } as const;
   if (found.length === 0 && input.waitMs > 0 && wait(state, step, { linkId, requestId, what, over: false }, input.waitMs)) return;
   step.turn.effects.push({ kind: "reply", linkId, requestId, body: { events: found } });
@@ -111,7 +121,7 @@ export function flushEvents(state: MasterState, step: Step): void {
   state.events.fresh = false;
   for (const waiter of [...state.events.waiters]) {
     if (waiter.what.kind !== "events") continue;
-    const events = eventsAfter(state, waiter.what.after, waiter.what.limit);
+    const events = state.events.history.after(waiter.what.after, waiter.what.limit);
     if (events.length === 0) continue;
     endWait(state, waiter);
     step.turn.effects.push({ kind: "reply", linkId: waiter.linkId, requestId: waiter.requestId, body: { events } });

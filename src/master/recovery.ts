@@ -13,6 +13,7 @@ import type { RemovalsRecord } from "../wire/registrar.js";
 import { addApplication, expectClient, remember } from "./applications.js";
 import { newDriverRun } from "./attempts.js";
 import { settleCancel } from "./cancellation.js";
+import type { StoredEvents } from "./event-history.js";
 import { emit, tell } from "./events.js";
 import { sweepLost } from "./lost-workers.js";
 import { place } from "./processes.js";
@@ -27,6 +28,8 @@ export interface Records {
   readonly workers: readonly WorkerRecord[];
   /** The operator's word about removals; null: none was ever given. */
   readonly removals?: RemovalsRecord | null;
+  /** Batches of events of earlier leaders; absent: none. */
+  readonly events?: readonly StoredEvents[];
 }
 
 export function load(state: MasterState, records: Records): void {

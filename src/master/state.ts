@@ -17,9 +17,10 @@ import type { ExecutorState } from "../wire/driver-messages.js";
 import type { Role } from "../wire/envelope.js";
 import type { Progress } from "../wire/progress.js";
 import type { RemovalsRecord, RemovalsView } from "../wire/registrar.js";
-import type { EventView, masterView, MasterState as Phase } from "../wire/views.js";
+import type { masterView, MasterState as Phase } from "../wire/views.js";
 import { Deadlines } from "./deadlines.js";
 import type { LogFields, LogLevel, MasterEffect } from "./effects.js";
+import type { EventHistory } from "./event-history.js";
 import type { Quarantine } from "./quarantine.js";
 import type { MasterSettings } from "./settings.js";
 
@@ -176,6 +177,8 @@ export type DeadlineKind =
   | { readonly kind: "drain"; readonly id: string }
   /** Of lost workers. */
   | { readonly kind: "sweep" }
+  /** Events have waited long enough for a write. */
+  | { readonly kind: "events" }
   | { readonly kind: "pass" };
 
 export interface Recovery {
@@ -249,7 +252,14 @@ export interface MasterState {
   nextApplication: number;
   nextOrder: number;
   versions: number;
-  readonly events: { readonly ring: EventView[]; nextSeq: number; readonly waiters: Set<Waiter>; fresh: boolean };
+  readonly events: {
+    readonly history: EventHistory;
+    nextSeq: number;
+    readonly waiters: Set<Waiter>;
+    fresh: boolean;
+    /** What waits for a write is to be written by itself. */
+    isDue: boolean;
+  };
   waiting: number;
   readonly marked: {
     readonly applications: Set<Application>;
@@ -346,9 +356,11 @@ export function createState(options: {
   readonly settings: MasterSettings;
   readonly contentHash: (canonicalSpec: string) => string;
   readonly quarantine: Quarantine;
+  readonly history: EventHistory;
 }): MasterState {
+  const { history, ...given } = options;
   return {
-    ...options,
+    ...given,
     phase: "RECOVERING",
     recovery: {
       startedAt: 0,
@@ -381,7 +393,7 @@ export function createState(options: {
     nextApplication: 1,
     nextOrder: 1,
     versions: 0,
-    events: { ring: [], nextSeq: 1, waiters: new Set(), fresh: false },
+    events: { history, nextSeq: 1, waiters: new Set(), fresh: false, isDue: false },
     waiting: 0,
     marked: {
       applications: new Set(),

@@ -3,7 +3,6 @@
  *
  * Boundary: files and defaults; everything else is host/client*.ts.
  */
-import { readFile } from "node:fs/promises";
 import type { CallOptions } from "../host/client.js";
 import { connectClient } from "../host/client.js";
 import type { EventCursor } from "../host/client-follow.js";
@@ -16,6 +15,8 @@ import type { ApplicationView, EventView } from "../wire/views.js";
 import { createNodeEnv } from "./env.js";
 import { createLog } from "./log.js";
 import { readSecretFile } from "./secret-file.js";
+import { readUrlFile } from "./url-file.js";
+import { createZooKeeperRegistry } from "./zookeeper-store/registry.js";
 
 export { CodedError } from "../base/errors.js";
 export type { EventCursor } from "../host/client-follow.js";
@@ -25,7 +26,7 @@ export type { OperationInput, OperationName, OperationOutput } from "../wire/ope
 export type { ApplicationView, ClusterView, EventView, WorkerView } from "../wire/views.js";
 
 export interface ConnectOptions {
-  /** `holdfast://h1:7077,h2:7077`, `file:///path` or `host:port`. */
+  /** `holdfast://h1:7077,h2:7077`, `zk://[user:password@]z1:2181,z2:2181/path`, `file:///path` of one of these, or `host:port`. */
   readonly master: string;
   /** Where the cluster has a secret. */
   readonly secretFile?: string;
@@ -71,10 +72,12 @@ export async function connect(options: ConnectOptions): Promise<ClusterClient> {
   const rest = () => clearInterval(alive);
   forever.addEventListener("abort", rest, { once: true });
   try {
+    const env = createNodeEnv({ log });
     const client = await connectClient({
-      env: createNodeEnv({ log }),
+      env,
       masterUrl: options.master,
-      readFile: (path) => readFile(path, "utf8"),
+      readFile: readUrlFile,
+      openRegistry: (url) => createZooKeeperRegistry(url, { clock: env.clock }),
       secret,
       signal: forever,
       timeoutMs,

@@ -11,6 +11,7 @@ import path from "node:path";
 import type { Readable } from "node:stream";
 import { CodedError, type ErrorShape } from "../base/errors.js";
 import type { JobGraph } from "../dataflow/graph.js";
+import { withoutUrls } from "./process-environment.js";
 import { programPath } from "./programs.js";
 
 export const PLAN_TIMEOUT_MS = 30_000;
@@ -60,6 +61,7 @@ export function openPlanner(): Planner {
   // What user code prints while it is planned is no answer of a command: it goes to standard error.
   const child = spawn(process.execPath, [`--max-old-space-size=${PLAN_MEMORY_MEGABYTES}`, programPath("planner")], {
     stdio: ["pipe", 2, 2, "pipe"],
+    env: withoutUrls(process.env),
   });
   child.stdin?.on("error", () => undefined);
   const answer = answerOf(child);

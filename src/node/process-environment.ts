@@ -13,6 +13,12 @@ export const TOKEN_VARIABLE = "HOLDFAST_LAUNCH";
 
 export type Environment = Readonly<Record<string, string>>;
 
+/** For user code that a command runs as its caller's own: everything but the URL of the masters, which may hold a password. */
+export function withoutUrls(own: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { HOLDFAST_MASTER: _masters, ...others } = own;
+  return others;
+}
+
 export function userEnvironment(
   own: NodeJS.ProcessEnv,
   application: Environment,

@@ -4,6 +4,7 @@
  *   worker.lock   "PID START_TICKS BOOT_ID" of the living worker process
  *   worker.json   the worker's identity, always IDENTITY_BYTES long, overwritten in place (one sector: whole or old, also on a full disk)
  *   artifacts/    job bundles by sha-256
+ *   masters       addresses of masters for drivers, one a line, the likeliest last; no credentials
  *
  * Invariants: one living worker per directory; its id is minted once and never changes; a bundle under its name was verified.
  */
@@ -15,6 +16,7 @@ import { CodedError } from "../base/errors.js";
 import type { WorkerFiles } from "../host/worker-host.js";
 import { makeDirectory } from "./make-directory.js";
 import { bootId, isAlive, readStat } from "./proc.js";
+import { replaceFile } from "./replace-file.js";
 
 const IDENTITY_BYTES = 512;
 
@@ -39,6 +41,8 @@ export async function openWorkDirectory(directory: string): Promise<WorkDirector
       saveIdentity: (json) => saveIdentity(directory, json),
       artifactPath: (sha256) => artifactPath(directory, sha256),
       keepArtifact: (sha256, bytes) => keepArtifact(directory, sha256, bytes),
+      mastersPath: path.resolve(directory, "masters"),
+      saveMasters: (addresses) => saveMasters(directory, addresses),
       close: async () => unlock(directory),
     };
   } catch (thrown) {
@@ -163,6 +167,12 @@ async function keepArtifact(directory: string, sha256: string, bytes: Uint8Array
     rmSync(temporary, { force: true });
     throw diskError(directory, thrown);
   }
+}
+
+/** Readers of a file of addresses take the last line for the newest (host/master-url.ts). */
+function saveMasters(directory: string, addresses: readonly string[]): Promise<void> {
+  const lines = [...addresses].reverse().map((address) => `${address}\n`);
+  return replaceFile(path.join(directory, "masters"), lines.join(""));
 }
 
 function readOrUndefined(file: string): string | undefined {

@@ -115,6 +115,9 @@ export class WorkDirectory {
         this.onDisk(worker, "save identity", () => {
           this.identity = JSON.parse(utf8Decode(json) ?? "") as WorkerIdentity;
         }),
+      // Simulated workers are given a list of addresses, which drivers get as it is.
+      mastersPath: "/masters",
+      saveMasters: async () => {},
       artifactPath: async (sha256) => (this.artifacts.has(sha256) ? `artifacts/${sha256}` : null),
       keepArtifact: (sha256) =>
         this.onDisk(worker, "keep artifact", () => {

@@ -27,13 +27,14 @@ export const MAX_UNAUTHENTICATED_PER_ADDRESS = 100;
 export const MAX_UNAUTHENTICATED = 1_000;
 export const NONCE_BYTES = 16;
 export const MAX_FACTS = 32;
+export const MAX_FACT_CHARACTERS = 1024;
 export const CLUSTER_SCOPE = "cluster";
 const APPLICATION_SCOPE = "application/";
 /** The key where a cluster has no secret (loopback only): the code path is the same. */
 export const NO_SECRET = new Uint8Array(0);
 
 export const factsSchema = z
-  .record(z.string().max(64), z.union([z.string().max(1024), z.number(), z.null()]))
+  .record(z.string().max(64), z.union([z.string().max(MAX_FACT_CHARACTERS), z.number(), z.null()]))
   .refine((facts) => Object.keys(facts).length <= MAX_FACTS, "too many facts");
 export type Facts = Readonly<Record<string, string | number | null>>;
 

@@ -5,7 +5,7 @@
  *   1. A record of an older version is upgraded step by step when it is read (I25); it is written in the new version at its next change.
  *   2. What cannot be decoded (damage, a newer version, another kind) is a value, not an exception: the reader quarantines the record,
  *      keeps its bytes in the store, shows it, and goes on with the rest.
- *   3. Keys: `applications/<id>`, `workers/<id>`, and `registrar/removals` (one record).
+ *   3. Keys: `applications/<id>`, `workers/<id>`, and `registrar/removals` (one record); events are in event-records.ts.
  */
 import type { z } from "zod";
 import { utf8Decode, utf8Encode } from "../base/utf8.js";

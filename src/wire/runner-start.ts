@@ -23,7 +23,10 @@ export const runnerStart = z.object({
   applicationKey: z.string().regex(/^[0-9a-f]{64}$/),
   /** For an executor: where its driver listens. Null for a driver. */
   driverAddress: z.string().max(256).nullable(),
-  /** As given to the worker; a `file:` URL is read by the runner itself. */
+  /**
+   * For a driver: addresses, or a file of them that it reads by itself. It holds no credentials: where the worker's own URL may, it names a file
+   * in the work directory. Empty for an executor.
+   */
   masterUrl: z.string().max(8192),
   /** The job's bundle, verified by the worker. */
   artifactPath: z.string().max(4096),

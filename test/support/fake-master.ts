@@ -19,8 +19,12 @@ export interface FakeMaster {
   readonly calls: { readonly name: string; readonly input: unknown }[];
   state: "STANDBY" | "RECOVERING" | "ALIVE";
   leader: string | null;
+  /** As masters tell of all that they know; "": nothing. */
+  masters: string;
   epoch: number;
   answers: Answers;
+  /** Tells its facts of now on all links. */
+  announce(): void;
   /** As by kill -9: nobody listens, connections break. */
   kill(): Promise<void>;
 }
@@ -31,7 +35,7 @@ export const NO_ANSWER = Symbol("no answer");
 export async function startFakeMaster(
   env: TestEnv,
   address: string,
-  initial: Partial<Pick<FakeMaster, "state" | "leader" | "epoch" | "answers">> = {},
+  initial: Partial<Pick<FakeMaster, "state" | "leader" | "masters" | "epoch" | "answers">> = {},
 ): Promise<FakeMaster> {
   let listener: LinkListener;
   const master: FakeMaster = {
@@ -40,14 +44,23 @@ export async function startFakeMaster(
     calls: [],
     state: "ALIVE",
     leader: null,
+    masters: "",
     epoch: 1,
     answers: {},
     ...initial,
+    announce: () => {
+      for (const link of master.links) link.announce(facts());
+    },
     kill: async () => {
       await listener.close();
       env.transport.breakConnections(address);
     },
   };
+  const facts = () => ({
+    state: master.state,
+    leader: master.leader,
+    ...(master.masters === "" ? {} : { masters: master.masters }),
+  });
   listener = await listenLinks({
     env,
     address,
@@ -61,7 +74,7 @@ export async function startFakeMaster(
     clusterId: () => null,
     keyFor: keysOfCluster(env.digest, testSecret),
     roles: ["client", "worker"],
-    facts: () => ({ state: master.state, leader: master.leader }),
+    facts,
     onLink: (link) => {
       master.links.push(link);
       link.onMessage((message) => {

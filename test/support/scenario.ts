@@ -105,6 +105,10 @@ export class Stage {
   private readonly deadlines: readonly string[];
   /** Set before anything is started: of all masters, workers and clients. */
   secretFile: string | null = null;
+  /** Set before anything is started: where workers and clients look for masters, instead of the file that these advertise in. */
+  masterUrl: string;
+  /** Set before anything is started: of all masters. */
+  recovery: string | null = null;
   private readonly control = new AbortController();
   private opened: Promise<ClusterClient> | null = null;
   private readonly all: ClusterProcess[] = [];
@@ -115,13 +119,15 @@ export class Stage {
   constructor(cluster: ProcessCluster, deadlines: readonly string[]) {
     this.cluster = cluster;
     this.deadlines = deadlines;
+    this.masterUrl = cluster.masterUrl;
     this.signal = this.control.signal;
   }
 
   master(options: Parameters<ProcessCluster["startMaster"]>[1] = {}): ClusterProcess {
     this.count.master += 1;
     const args = [...this.deadlines, ...this.secretWords(), ...(options.args ?? [])];
-    const started = this.cluster.startMaster(`master-${this.count.master}`, { ...options, args });
+    const recovery = this.recovery === null ? {} : { recovery: this.recovery };
+    const started = this.cluster.startMaster(`master-${this.count.master}`, { ...recovery, ...options, args });
     this.all.push(started);
     return started;
   }
@@ -137,7 +143,7 @@ export class Stage {
   worker(options: Parameters<ProcessCluster["startWorker"]>[1] = {}): ClusterProcess {
     this.count.worker += 1;
     const args = [...this.secretWords(), ...(options.args ?? [])];
-    const started = this.cluster.startWorker(`worker-${this.count.worker}`, { ...options, args });
+    const started = this.cluster.startWorker(`worker-${this.count.worker}`, { master: this.masterUrl, ...options, args });
     this.all.push(started);
     return started;
   }
@@ -149,13 +155,12 @@ export class Stage {
   /** A client in this process. */
   client(): Promise<ClusterClient> {
     const secret = this.secretFile === null ? {} : { secretFile: this.secretFile };
-    this.opened ??= openClient(
-      { master: this.cluster.masterUrl, timeout: CLIENT_TIMEOUT, json: true, ...secret },
-      this.signal,
-    ).catch((thrown) => {
-      this.opened = null;
-      throw thrown;
-    });
+    this.opened ??= openClient({ master: this.masterUrl, timeout: CLIENT_TIMEOUT, json: true, ...secret }, this.signal).catch(
+      (thrown) => {
+        this.opened = null;
+        throw thrown;
+      },
+    );
     return this.opened;
   }
 
@@ -191,7 +196,7 @@ export class Stage {
 
   start(args: readonly string[], options: RunOptions = {}): Running {
     const secret = this.secretFile === null ? {} : { HOLDFAST_SECRET_FILE: this.secretFile };
-    const env = { HOLDFAST_MASTER: this.cluster.masterUrl, TMPDIR: this.cluster.file("tmp"), ...secret, ...options.env };
+    const env = { HOLDFAST_MASTER: this.masterUrl, TMPDIR: this.cluster.file("tmp"), ...secret, ...options.env };
     const running = startHoldfast(args, { ...options, env });
     this.commands.push(running);
     return running;

@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { ApplicationView } from "../../wire/views.js";
-import { runClientDriver } from "../client-driver.js";
+import { type KnownMasters, runClientDriver } from "../client-driver.js";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
 import type { HeadStart } from "../head-start.js";
@@ -100,12 +100,15 @@ async function submit(job: string | undefined, options: SubmitOptions, headStart
   const settings = argv === null ? jobSettings(options, deployMode) : null;
   const view = progressView(process.stderr, () => performance.now());
   const refused = new AbortController();
+  const masters: KnownMasters = { addresses: [], onChange: () => {} };
   // The leader is looked for while the job is bundled and planned.
-  const opening = openClient(
-    options,
-    AbortSignal.any([interrupt.signal, refused.signal]),
-    options.json === true ? {} : { onLooking: (text) => view.note(text) },
-  );
+  const opening = openClient(options, AbortSignal.any([interrupt.signal, refused.signal]), {
+    ...(options.json === true ? {} : { onLooking: (text: string) => view.note(text) }),
+    onMasters: (addresses) => {
+      masters.addresses = addresses;
+      masters.onChange(addresses);
+    },
+  });
   opening.catch(() => {});
   let prepared: PreparedJob | null = null;
   try {
@@ -130,6 +133,7 @@ async function submit(job: string | undefined, options: SubmitOptions, headStart
       ...driver,
       driverHost: options.driverHost,
       cluster: options,
+      masters,
       signal: interrupt.signal,
     });
     // The interrupt ended the job, and this client with it: its last state is asked by a new one.

@@ -1,5 +1,4 @@
 /** `holdfast worker`: offers this machine's cores and memory; starts, watches and adopts processes. */
-import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import type { Command } from "commander";
@@ -7,8 +6,10 @@ import { runWorkerHost } from "../../host/worker-host.js";
 import { createProcessLauncher } from "../../node/process-launcher.js";
 import { openWorkDirectory } from "../../node/process-work-directory.js";
 import { programPath } from "../../node/programs.js";
+import { readUrlFile } from "../../node/url-file.js";
 import { DEFAULT_MASTER, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, logLooking, prepareDaemon, withDaemon } from "../daemon.js";
+import { openRegistry, secretsOfMaster } from "../master-option.js";
 import { parseCores, parseCount, parseSizeBytes } from "../parse.js";
 import { untilInterrupted } from "./master.js";
 
@@ -29,11 +30,12 @@ export function command(): Command {
   const base = newCommand("worker", "Run a worker. Restarted on the same --work-dir it adopts what it had started.", [
     "holdfast worker --master 127.0.0.1:7077 --work-dir /var/lib/holdfast-worker",
     "holdfast worker --master file:///etc/holdfast/masters --cores 4 --memory 8g",
+    "holdfast worker --master zk://z1,z2,z3/holdfast",
   ]);
   return withDaemon(base, "127.0.0.1:0")
     .option(
       "--master <url>",
-      "h1:p1,h2:p2 | holdfast://... | file:///path (or HOLDFAST_MASTER)",
+      "h1:p1,h2:p2 | holdfast://... | zk://... | file:///path (or HOLDFAST_MASTER)",
       process.env.HOLDFAST_MASTER || DEFAULT_MASTER,
     )
     .option("--cores <n>", "cores to offer; default: all")
@@ -52,9 +54,10 @@ async function worker(options: WorkerOptions): Promise<void> {
     memoryBytes: options.memory === undefined ? defaultMemoryBytes() : parseSizeBytes("--memory", options.memory),
   };
   const spares = parseCount("--spares", options.spares, { min: 0, max: 64 });
+  const secrets = await secretsOfMaster(options.master);
   const files = await openWorkDirectory(path.resolve(options.workDir));
   try {
-    const { env, secret } = await prepareDaemon("worker", files.identity.workerId, options);
+    const { env, secret } = await prepareDaemon("worker", files.identity.workerId, options, secrets);
     const launcher = createProcessLauncher({
       workDirectory: files.path,
       runnerPath: programPath("runner"),
@@ -70,7 +73,8 @@ async function worker(options: WorkerOptions): Promise<void> {
         launcher,
         files,
         masterUrl: options.master,
-        readFile: (file) => readFile(file, "utf8"),
+        readFile: readUrlFile,
+        openRegistry: openRegistry(env.clock),
         listenAddress: options.listen,
         ...(options.advertiseHost === undefined ? {} : { advertiseHost: options.advertiseHost }),
         secret,

@@ -1,4 +1,5 @@
 /** Figures that the documentation states are those of the code: each sentence is made here from the constants, and has to stand there. */
+
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
@@ -11,6 +12,7 @@ import { MAX_PAYLOAD_BYTES, MAX_VALUE_DEPTH } from "../../../src/executor/run/co
 import { MAX_MASTER_ADDRESSES } from "../../../src/host/master-url.js";
 import { DRIVER_LIMITS } from "../../../src/job/driver-events.js";
 import { LOST_STRATEGY, USER_STRATEGY } from "../../../src/job/restart-strategy.js";
+import { MAX_BATCH_EVENTS, MAX_EVENT_BATCHES } from "../../../src/master/event-history.js";
 import { CANCEL_BY_MESSAGE_SHARE, DEFAULT_MASTER_SETTINGS } from "../../../src/master/settings.js";
 import { MAX_ADVERTISED } from "../../../src/node/advertise-file.js";
 import { PLAN_TIMEOUT_MS } from "../../../src/node/plan-in-child.js";
@@ -77,7 +79,11 @@ const FIGURES: readonly (readonly [document: string, sentence: string])[] = [
   ["operating.md", `within ${restart.windowMs / 60_000} minutes; then the application fails`],
   ["operating.md", `any of these knows who leads; at most ${MAX_MASTER_ADDRESSES} |`],
   ["operating.md", `keeps at most ${MAX_ADVERTISED} lines`],
-  ["operating.md", `(at most ${count(master.maxEvents)} events, not durable)`],
+  ["operating.md", `(the newest ${count(master.maxEvents)} events at most)`],
+  [
+    "operating.md",
+    `The newest ${count(MAX_EVENT_BATCHES)} records of events are kept, each with up to ${MAX_BATCH_EVENTS} events of one moment`,
+  ],
   ["operating.md", `| applications that have not ended | ${count(master.maxActive)}; more are refused |`],
   ["operating.md", `| ended applications that are kept | ${count(master.maxFinished)} (\`--max-finished\`) |`],
   ["operating.md", `${count(master.maxRecordBytes)} bytes |`],

@@ -4,9 +4,15 @@ import { decodeEpoch } from "../../../src/coordination/epoch-records.js";
 import { EPOCH_KEY, RECORDS_PREFIX } from "../../../src/coordination/keys.js";
 import { campaign } from "../../../src/coordination/leadership.js";
 import { createMemoryStore } from "../../../src/coordination/memory-store.js";
+import type { CoordinationStore } from "../../../src/env/coordination-store.js";
 import { createManualClock } from "../../support/manual-clock.js";
 import { LEADERSHIP_CHECKS } from "./leadership-checks.js";
 import { live, openStage, readAll, TTL_MS, write } from "./leadership-stage.js";
+
+function bound<T extends object>(target: T, name: string | symbol): unknown {
+  const value = Reflect.get(target, name) as unknown;
+  return typeof value === "function" ? value.bind(target) : value;
+}
 
 describe("leadership", () => {
   for (const check of LEADERSHIP_CHECKS) test(check.name, () => check.run({}));
@@ -42,6 +48,36 @@ describe("leadership", () => {
     expect(first.active()).toBe(true);
     await stage.clock.advance(500);
     expect(first.active()).toBe(false);
+  });
+
+  test("two candidates that begin together on an empty store: one that read half before the other was elected tries again", async () => {
+    const memory = createMemoryStore();
+    const clock = createManualClock();
+    const common = { candidate: "c", ttlMs: TTL_MS, clock, signal: live.signal };
+    const first = await campaign(memory, common);
+    let stale = true;
+    const half: CoordinationStore = {
+      ...memory,
+      limits: memory.limits,
+      nudge: () => memory.nudge(),
+      close: () => memory.close(),
+      openSession: async (options) => {
+        const session = await memory.openSession(options);
+        const get: typeof session.get = async (key, call) => {
+          if (key !== EPOCH_KEY || !stale) return session.get(key, call);
+          stale = false;
+          return undefined;
+        };
+        return new Proxy(session, { get: (target, name) => (name === "get" ? get : bound(target, name)) });
+      },
+    };
+    const second = campaign(half, common);
+    await clock.advance(1_000);
+    expect(first.active()).toBe(true);
+    await first.resign();
+    await clock.advance(1_000);
+    expect((await second).epoch).toBe(2);
+    await memory.close();
   });
 
   test("a suspicion that comes while a candidate waits makes it take over", async () => {

@@ -113,7 +113,7 @@ describe("job bundles", () => {
       processId: "app-1-1.d1.e1",
       driverAddress: "d:5",
       artifactPath: `/artifacts/${sha256}`,
-      masterUrl: "holdfast://m:1",
+      masterUrl: "",
       listenHost: "w",
       epoch: 1,
     });

@@ -62,6 +62,8 @@ export function fakeFiles(
     saved,
     kept,
     saveIdentity: async (json) => void saved.push(JSON.parse(new TextDecoder().decode(json))),
+    mastersPath: "/work/masters",
+    saveMasters: async () => {},
     artifactPath: async (sha256) => (kept.has(sha256) ? `/artifacts/${sha256}` : null),
     keepArtifact: async (sha256, bytes) => {
       kept.set(sha256, bytes);

@@ -3,10 +3,12 @@ import { createHash } from "node:crypto";
 import type { Turn } from "../../../src/base/core.js";
 import { createMasterCore, type MasterCore } from "../../../src/master/core.js";
 import type { MasterEffect, MasterEvent } from "../../../src/master/effects.js";
+import type { StoredEvents } from "../../../src/master/event-history.js";
 import type { Quarantined } from "../../../src/master/quarantine.js";
 import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../../../src/master/settings.js";
 import type { ApplicationRecord, ApplicationSpec, WorkerRecord } from "../../../src/wire/application.js";
 import { DEFAULT_RESTART_POLICY } from "../../../src/wire/application.js";
+import { batchOf } from "../../../src/wire/event-records.js";
 import type { OperationInput, OperationName, OperationOutput } from "../../../src/wire/operations.js";
 import {
   decodeApplicationRecord,
@@ -86,8 +88,14 @@ export class TestMaster {
     const workers: WorkerRecord[] = [];
     this.quarantined = [];
     const removals = decodeRemovalsRecord(this.store.get(REMOVALS_KEY) ?? new Uint8Array());
+    const events: StoredEvents[] = [];
     for (const [key, bytes] of this.store) {
       if (key === REMOVALS_KEY) continue;
+      const batch = batchOf(key);
+      if (batch !== null) {
+        events.push({ batch, value: bytes });
+        continue;
+      }
       const decoded = key.startsWith("applications/") ? decodeApplicationRecord(bytes) : decodeWorkerRecord(bytes);
       if (!decoded.ok) this.quarantined.push({ key, reason: decoded.reason, submissionKey: submissionKeyIn(decoded.body) });
       else if (key.startsWith("applications/")) applications.push(decoded.record as ApplicationRecord);
@@ -102,7 +110,7 @@ export class TestMaster {
       mode: this.options.mode ?? "store",
       settings: { ...DEFAULT_MASTER_SETTINGS, ...this.options.settings },
       contentHash: sha256,
-      records: { applications, workers, removals: removals.ok ? removals.record : null },
+      records: { applications, workers, removals: removals.ok ? removals.record : null, events },
       quarantined: this.quarantined,
     });
   }
