@@ -62,6 +62,11 @@ export class CallQueue {
     return this.#waitingCalls;
   }
 
+  /** All that it holds, also calls that were given up: for tests of leaks. */
+  get kept(): number {
+    return this.#waiting.length + this.#sent.length;
+  }
+
   /** Why it cannot wait here, or null. */
   add(call: Call): ZooKeeperError | null {
     const { maxWaiting, maxWaitingBytes } = this.#limits;

@@ -68,8 +68,7 @@ async function makeStore({ ensemble, root, newStoreId }: FindStore): Promise<voi
   ]);
 }
 
-/** The id of the store. Throws STORE_FORMAT, STORE_UNUSABLE. */
-export function readFormat(data: Uint8Array, path: string): string {
+function readFormat(data: Uint8Array, path: string): string {
   let fields: { readonly format?: unknown; readonly store?: unknown };
   try {
     fields = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data)) ?? {};

@@ -1,5 +1,5 @@
 /** The calls of the ZooKeeper client on a real server. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   ANY_VERSION,
   askFourLetterWord,
@@ -9,6 +9,7 @@ import {
   OPEN_ACL,
   readMonitor,
 } from "../../../src/zookeeper/index.js";
+import { WatchRegistry } from "../../../src/zookeeper/watches.js";
 import { startTcpProxy } from "../../support/tcp-proxy.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 import { bytes, clientsOf, failureOf, listening, nothing, text } from "./clients.js";
@@ -284,6 +285,21 @@ describe("watches", () => {
       expect(stays.events.filter(({ type }) => type === "changed")).toHaveLength(3);
     },
   );
+});
+
+test("planted: a client that asks this server for a one-shot watch beside a persistent one of the same node goes deaf", async () => {
+  const spy = vi.spyOn(WatchRegistry.prototype, "ask").mockReturnValue(true);
+  try {
+    const { zk } = await clients.connect();
+    await zk.create("/deaf", nothing);
+    const stays = listening();
+    await zk.addWatch("/deaf", "persistent", stays.hear);
+    await zk.getData("/deaf", { watch: () => {} });
+    for (let version = 0; version < 3; version++) await zk.setData("/deaf", nothing, version);
+    expect(stays.events).toHaveLength(1);
+  } finally {
+    spy.mockRestore();
+  }
 });
 
 describe("reaching the server", () => {
