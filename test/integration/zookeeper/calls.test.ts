@@ -12,7 +12,7 @@ import {
 import { WatchRegistry } from "../../../src/zookeeper/watches.js";
 import { startTcpProxy } from "../../support/tcp-proxy.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
-import { bytes, clientsOf, failureOf, listening, nothing, text } from "./clients.js";
+import { bytes, clientsOf, failureOf, listening, nothing, PATIENT_SESSION_MS, text } from "./clients.js";
 import { takeOverDuringWrites } from "./fence.js";
 
 let ensemble: ZooKeeperServers;
@@ -336,7 +336,7 @@ describe("reaching the server", () => {
     await observer.zk.exists("/mine-until", { watch: hear });
     const session = zk.session();
     if (session === undefined) throw new Error("there is no session");
-    const guardian = connectZooKeeper({ servers: ensemble.connectString, sessionTimeoutMs: 3_000, session });
+    const guardian = connectZooKeeper({ servers: ensemble.connectString, sessionTimeoutMs: PATIENT_SESSION_MS, session });
     await guardian.close();
     await heard("deleted", "/mine-until");
     expect(await zk.ended).toMatchObject({ code: "SESSION_EXPIRED" });

@@ -20,6 +20,10 @@ export interface TestClient {
   readonly id: string;
 }
 
+/** A machine that is slow for a while breaks no connection; tests of silence ask for shorter sessions. */
+export const PATIENT_SESSION_MS = 60_000;
+export const PATIENT_MS = 60_000;
+
 export function clientsOf(servers: () => string) {
   const open: ZooKeeper[] = [];
   /** For tests that take away first what clients are connected through. */
@@ -28,7 +32,7 @@ export function clientsOf(servers: () => string) {
   };
   afterEach(closeAll);
   const create = (options: Partial<ZooKeeperOptions> = {}): { readonly zk: ZooKeeper; readonly states: StateEvent[] } => {
-    const zk = connectZooKeeper({ servers: servers(), sessionTimeoutMs: 3_000, ...options });
+    const zk = connectZooKeeper({ servers: servers(), sessionTimeoutMs: PATIENT_SESSION_MS, ...options });
     const states: StateEvent[] = [];
     zk.onState((event) => states.push(event));
     open.push(zk);
@@ -39,7 +43,7 @@ export function clientsOf(servers: () => string) {
     closeAll,
     connect: async (options: Partial<ZooKeeperOptions> = {}): Promise<TestClient> => {
       const { zk, states } = create(options);
-      await zk.connected(AbortSignal.timeout(30_000));
+      await zk.connected(AbortSignal.timeout(PATIENT_MS));
       return { zk, states, id: zk.session()?.id ?? "none" };
     },
   };

@@ -2,7 +2,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connectZooKeeper } from "../../../src/zookeeper/index.js";
 import { startZooKeeper, type ZooKeeperServer, type ZooKeeperServers } from "../../support/zookeeper.js";
-import { bytes, clientsOf, failureOf, listening, nothing, type TestClient, text } from "./clients.js";
+import {
+  bytes,
+  clientsOf,
+  failureOf,
+  listening,
+  nothing,
+  PATIENT_MS,
+  PATIENT_SESSION_MS,
+  type TestClient,
+  text,
+} from "./clients.js";
 import { takeOverDuringWrites } from "./fence.js";
 
 let ensemble: ZooKeeperServers;
@@ -25,14 +35,14 @@ const onlyOf = ({ states, id }: TestClient): boolean =>
 
 describe("an ensemble", () => {
   test("keeps a session whose server dies: another one serves it, with its ephemeral nodes and watches", async () => {
-    const client = await clients.connect({ sessionTimeoutMs: 30_000 });
+    const client = await clients.connect();
     const first = serverOf(client);
     const { hear, heard } = listening();
     await client.zk.create("/moves", bytes("0"), { mode: "ephemeral" });
     await client.zk.getData("/moves", { watch: hear });
     await first.kill();
     try {
-      await client.zk.connected(AbortSignal.timeout(30_000));
+      await client.zk.connected(AbortSignal.timeout(PATIENT_MS));
       // Made while there may be no leader: it waits for one.
       await expectEventually(() => client.zk.setData("/moves", bytes("1"), 0));
       expect(serverOf(client).id).not.toBe(first.id);
@@ -46,7 +56,7 @@ describe("an ensemble", () => {
   });
 
   test("that loses its quorum and gets it back keeps the sessions; what was asked meanwhile is done or was not, and reading tells", async () => {
-    const client = await clients.connect({ sessionTimeoutMs: 60_000 });
+    const client = await clients.connect();
     const [one, two] = ensemble.servers;
     if (one === undefined || two === undefined) throw new Error("there are no servers");
     await client.zk.create("/quorum", nothing, { mode: "ephemeral" });
@@ -59,7 +69,7 @@ describe("an ensemble", () => {
     two.start();
     await Promise.all([one.serving(), two.serving()]);
     const outcome = await doubtful;
-    await client.zk.connected(AbortSignal.timeout(30_000));
+    await client.zk.connected(AbortSignal.timeout(PATIENT_MS));
     await expectEventually(() => client.zk.sync("/"));
     const there = (await client.zk.exists("/doubtful")) !== null;
     if (outcome === "done") expect(there).toBe(true);
@@ -71,12 +81,12 @@ describe("an ensemble", () => {
   test("lets a session move, and refuses what its old connection still asks", async () => {
     const [one, two] = ensemble.servers;
     if (one === undefined || two === undefined) throw new Error("there are no servers");
-    const old = await clients.connect({ servers: one.address, sessionTimeoutMs: 30_000 });
+    const old = await clients.connect({ servers: one.address });
     await old.zk.create("/moved", nothing, { mode: "ephemeral" });
     const session = old.zk.session();
     if (session === undefined) throw new Error("there is no session");
-    const mover = connectZooKeeper({ servers: two.address, sessionTimeoutMs: 30_000, session });
-    await mover.connected(AbortSignal.timeout(30_000));
+    const mover = connectZooKeeper({ servers: two.address, sessionTimeoutMs: PATIENT_SESSION_MS, session });
+    await mover.connected(AbortSignal.timeout(PATIENT_MS));
     await mover.setData("/moved", nothing, 0);
     // The old server does not know yet, and passes the change on. The leader does: the server is told, and closes the connection without an answer.
     expect(old.states.filter(({ state }) => state === "connecting")).toEqual([]);
@@ -94,7 +104,7 @@ describe("an ensemble", () => {
 
   test("applies an exact prefix of 3,000 pipelined fenced writes when the epoch is taken through another server", async () => {
     const [one, two] = ensemble.servers;
-    const leader = await clients.connect({ servers: one?.address ?? "", maxInFlight: 256, sessionTimeoutMs: 30_000 });
+    const leader = await clients.connect({ servers: one?.address ?? "", maxInFlight: 256 });
     const other = await clients.connect({ servers: two?.address ?? "" });
     const result = await takeOverDuringWrites(leader.zk, other.zk, "/fence");
     expect(result.rejected).toBeGreaterThan(0);
@@ -119,7 +129,7 @@ describe("an ensemble", () => {
 
 /** Until a connection holds: an election may break it more than once. Only for calls that may be made again. */
 async function expectEventually(call: () => Promise<unknown>): Promise<void> {
-  const until = performance.now() + 30_000;
+  const until = performance.now() + PATIENT_MS;
   for (;;) {
     try {
       await call();

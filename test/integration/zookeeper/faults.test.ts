@@ -7,7 +7,7 @@ import { CREATOR_ALL_ACL, type ZooKeeperOptions } from "../../../src/zookeeper/i
 import { startTcpProxy, type TcpProxy } from "../../support/tcp-proxy.js";
 import { waitFor } from "../../support/wait-for.js";
 import { startZooKeeper, type ZooKeeperServer, type ZooKeeperServers } from "../../support/zookeeper.js";
-import { bytes, clientsOf, failureOf, listening, nothing, pause, type TestClient, text, turns } from "./clients.js";
+import { bytes, clientsOf, failureOf, listening, nothing, PATIENT_MS, pause, type TestClient, text, turns } from "./clients.js";
 
 const SESSION_MS = 3_000;
 /** When silence has to have been noticed, and a little for timers that count whole milliseconds. */
@@ -37,21 +37,21 @@ const direct = (options: Partial<ZooKeeperOptions> = {}) => clients.connect({ se
 
 /** The same session again, or its end; never another one. */
 async function sameOrOver({ zk, id, states }: TestClient): Promise<void> {
-  await Promise.race([zk.connected(AbortSignal.timeout(30_000)), zk.ended]).catch(() => {});
+  await Promise.race([zk.connected(AbortSignal.timeout(PATIENT_MS)), zk.ended]).catch(() => {});
   if (zk.state() === "ended") expect(await zk.ended).toMatchObject({ code: "SESSION_EXPIRED" });
   else expect(zk.session()?.id).toBe(id);
   for (const event of states) if (event.state === "connected") expect(event.sessionId).toBe(id);
 }
 
 async function reconnected({ zk, id }: TestClient): Promise<void> {
-  await zk.connected(AbortSignal.timeout(30_000));
+  await zk.connected(AbortSignal.timeout(PATIENT_MS));
   expect(zk.session()?.id).toBe(id);
 }
 
 describe("a server that does not answer", () => {
   test("because it is stopped is noticed within two thirds of the session, idle or busy", async () => {
-    const idle = await direct();
-    const busy = await direct();
+    const idle = await direct({ sessionTimeoutMs: SESSION_MS });
+    const busy = await direct({ sessionTimeoutMs: SESSION_MS });
     const lost = failureOf(
       (async () => {
         for (let index = 0; ; index++) await busy.zk.create(`/busy-${index}`, nothing, { mode: "ephemeral" });
@@ -75,7 +75,7 @@ describe("a server that does not answer", () => {
   test.each(["both", "up", "down"] as const)(
     "because bytes vanish (%s) is noticed though events come, and the session is kept or over",
     async (way) => {
-      const client = await clients.connect();
+      const client = await clients.connect({ sessionTimeoutMs: SESSION_MS });
       const other = await direct();
       const root = `/hole-${way}`;
       await other.zk.create(root, nothing);
@@ -91,7 +91,7 @@ describe("a server that does not answer", () => {
       await pause(NOTICED_MS);
       await turns();
       expect(client.zk.state()).toBe("connecting");
-      if (way === "up") expect(events.length).toBeGreaterThan(3);
+      if (way === "up") expect(events.length).toBeGreaterThan(0);
       await chatter;
       proxy.heal();
       await sameOrOver(client);
@@ -122,7 +122,7 @@ describe("a server that does not answer", () => {
 
 describe("a connection that breaks", () => {
   test.each([1, 3, 5, 17, 40])("by a reset after %d bytes of an answer leaves nothing behind for the next one", async (offset) => {
-    const client = await clients.connect({ sessionTimeoutMs: 20_000 });
+    const client = await clients.connect();
     await client.zk.create(`/half-${offset}`, bytes("whole"), { mode: "ephemeral" });
     proxy.cutAfter("down", offset, "rst");
     expect(await failureOf(client.zk.getData(`/half-${offset}`))).toMatchObject({ code: "CONNECTION_LOST", outcome: "none" });
@@ -133,7 +133,7 @@ describe("a connection that breaks", () => {
   test.each(["fin", "rst"] as const)(
     "(%s) before or after a change was applied leaves its outcome unknown, and reading tells",
     async (ending) => {
-      const client = await clients.connect({ sessionTimeoutMs: 20_000 });
+      const client = await clients.connect();
       for (const when of ["before-request", "before-response"] as const) {
         const path = `/${ending}-${when}`;
         const cut = proxy.cutNextRequest(when, ending);
@@ -148,7 +148,7 @@ describe("a connection that breaks", () => {
 
   test("keeps the session and its ephemeral nodes; calls made meanwhile wait, with the credentials before them", async () => {
     const auth = [{ scheme: "digest", auth: "bob:builder" }] as const;
-    const client = await clients.connect({ sessionTimeoutMs: 20_000, auth });
+    const client = await clients.connect({ auth });
     await client.zk.create("/kept", bytes("mine"), { mode: "ephemeral", acl: CREATOR_ALL_ACL });
     proxy.refuse(true);
     proxy.cutAll("rst");
@@ -161,7 +161,7 @@ describe("a connection that breaks", () => {
   });
 
   test("because the server was killed and started again keeps the session, too", async () => {
-    const client = await clients.connect({ sessionTimeoutMs: 40_000 });
+    const client = await clients.connect();
     await client.zk.create("/survivor", nothing, { mode: "ephemeral" });
     await server.restart();
     await reconnected(client);
@@ -169,7 +169,7 @@ describe("a connection that breaks", () => {
   });
 
   test("restores more than a megabyte of watches, and tells of what happened meanwhile", async () => {
-    const client = await clients.connect({ sessionTimeoutMs: 20_000 });
+    const client = await clients.connect();
     const other = await direct();
     const { events, hear, heard } = listening();
     await other.zk.create("/many", nothing);
@@ -199,7 +199,7 @@ describe("a connection that breaks", () => {
   });
 
   test("again and again does not make a storm", async () => {
-    const client = await clients.connect({ sessionTimeoutMs: 20_000 });
+    const client = await clients.connect();
     let links = 0;
     let counted = 0;
     const heal = proxy.onBytes((_chunk, direction, link) => {
