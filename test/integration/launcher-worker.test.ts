@@ -108,7 +108,7 @@ async function startMaster(): Promise<Master> {
       link.onMessage(({ kind, body }) => {
         heard.push({ kind, body: body as Record<string, unknown> });
         if (kind === "worker.register")
-          link.send("worker.registered", { clusterId: "c", deadlineMs: 10_000, leaseMs: 6_000, heartbeatMs: 1_000 });
+          link.send("worker.registered", { clusterId: "c", deadlineMs: 60_000, leaseMs: 60_000, heartbeatMs: 1_000 });
         if (kind === "worker.renew")
           link.send("worker.renewed", { sequence: (body as { readonly sequence: number }).sequence, masters: [] });
       });

