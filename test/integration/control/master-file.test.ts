@@ -20,7 +20,8 @@ scenario(
     writeFileSync(file, `# our masters\n${address}\n`);
     const worker = stage.worker({ cores: 4, master: `file://${file}` });
     await stage.valid(1, 1);
-    const words = jobWords({ params: { count: 60_000, rate: 2_000, output: stage.cluster.file("out") } });
+    const [output, hold] = [stage.cluster.file("out"), stage.cluster.file("never")];
+    const words = jobWords({ params: { count: 60_000, rate: 2_000, hold, output } });
     const submitted = await stage.command(["submit", jobFile("buckets"), "--id", "job", ...words, "--master", `file://${file}`]);
     expect(submitted).toMatchObject({ exitCode: 0 });
     await stage.reads("job");
