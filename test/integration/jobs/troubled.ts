@@ -14,6 +14,8 @@ function act(trouble: string, blockMs: number): void {
   if (trouble === "throw") throw new TypeError("500 is not a number that I like");
   if (trouble === "throw-text") throw "just a text";
   if (trouble === "exit") process.exit(7);
+  // As a native module does that writes where it should not.
+  if (trouble === "crash") process.kill(process.pid, "SIGSEGV");
   if (trouble === "uncaught") setTimeout(() => lateFailure(), 0);
   if (trouble === "unhandled") void Promise.reject(new RangeError("nobody waits for me"));
   if (trouble === "memory") {

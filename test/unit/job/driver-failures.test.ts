@@ -195,28 +195,51 @@ describe("an executor that dies", () => {
     });
   });
 
-  test("an executor that dies again and again by memory ends the job, and the reason says so", () => {
-    const world = new World().running();
-    for (let round = 1; ; round++) {
-      const dying = round === 1 ? 1 : 10 + round;
-      world.post({
-        kind: "master.executors",
-        epoch: 1,
-        executors: [
-          { processId: `app-1-1.d1.e${dying}`, workerId: "w", pid: 1, state: "ended", reason: "out of memory (limit 256 MiB)" },
-        ],
-      });
-      stopped(world, [2]);
-      if (round === 3) break;
-      nextTry(world);
-      world.executor(11 + round);
-    }
-    world.post({ kind: "executor.unlinked", link: 2 });
-    world.post({ kind: "cleaned" });
-    const finished = world.requests("driver.finished")[0]?.body;
-    expect(finished).toMatchObject({ outcome: "failed", restart: false, reason: { code: "RESTARTS_EXHAUSTED" } });
-    expect(JSON.stringify(finished)).toContain("OUT_OF_MEMORY");
-  });
+  test.each([
+    ["out of memory (limit 256 MiB)", "OUT_OF_MEMORY"],
+    ["ended by SIGSEGV", "EXECUTOR_CRASHED"],
+    ["ended by SIGABRT", "EXECUTOR_CRASHED"],
+    ["ended with exit code 134", "EXECUTOR_CRASHED"],
+  ])(
+    "an executor that dies again and again by itself (%s) ends the job after three tries, and the reason says so",
+    (reason, code) => {
+      const world = new World().running();
+      for (let round = 1; ; round++) {
+        const dying = round === 1 ? 1 : 10 + round;
+        world.post({
+          kind: "master.executors",
+          epoch: 1,
+          executors: [{ processId: `app-1-1.d1.e${dying}`, workerId: "w", pid: 1, state: "ended", reason }],
+        });
+        stopped(world, [2]);
+        if (round === 3) break;
+        nextTry(world);
+        world.executor(11 + round);
+      }
+      world.post({ kind: "executor.unlinked", link: 2 });
+      world.post({ kind: "cleaned" });
+      const finished = world.requests("driver.finished")[0]?.body;
+      expect(finished).toMatchObject({ outcome: "failed", restart: false, reason: { code: "RESTARTS_EXHAUSTED" } });
+      expect(JSON.stringify(finished)).toContain(code);
+    },
+  );
+
+  test.each(["ended by SIGKILL", "ended by SIGTERM", "ended with exit code 0", "ended with exit code 1"])(
+    "an executor that something else ended (%s) is followed by another one, however often it happens",
+    (reason) => {
+      const world = new World().running();
+      for (let round = 1; round <= 10; round++) {
+        const dying = round === 1 ? 1 : 10 + round;
+        const view = { processId: `app-1-1.d1.e${dying}`, workerId: "w", pid: 1, state: "ended", reason } as const;
+        world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+        stopped(world, [2]);
+        nextTry(world);
+        world.executor(11 + round);
+      }
+      expect(world.view.phase).toBe("running");
+      expect(world.requests("driver.finished")).toEqual([]);
+    },
+  );
 
   test("a broken connection alone is no death: the executor comes back, and goes on with the same try", () => {
     const world = new World().running();
