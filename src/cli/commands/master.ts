@@ -87,8 +87,7 @@ async function master(options: MasterOptions): Promise<void> {
       await host.close();
     }
   } finally {
-    rehearsal?.stop();
-    await rehearsal?.ended;
+    await rehearsal?.close();
     await recovery.close();
   }
 }
