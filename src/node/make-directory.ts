@@ -15,7 +15,7 @@ export async function makeDirectory(directory: string, mode = 0o777): Promise<vo
   for (const at of missing) {
     await mkdir(at, { mode }).catch((thrown) => {
       // Another process was faster.
-      if (!statSync(at, { throwIfNoEntry: false })?.isDirectory()) throw thrown;
+      if (!existsSync(at) || !statSync(at).isDirectory()) throw thrown;
     });
   }
 }
