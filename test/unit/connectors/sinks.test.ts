@@ -284,6 +284,11 @@ describe("output that exists", () => {
       code: "SINK_FAILED",
       message: expect.stringContaining("not a directory"),
     });
+    // Nothing can be made there, though the directory above is there.
+    await expect(refused({ kind: "text", path: "/proc/no-such-place/out.txt" }, 1)).rejects.toMatchObject({
+      code: "SINK_FAILED",
+      message: expect.stringContaining("no such file or directory"),
+    });
   });
 });
 
