@@ -34,7 +34,7 @@ describe("help and wrong usage", () => {
     for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${name} `, "m"));
   });
 
-  test.each(COMMANDS)("holdfast %s --help has a summary and examples, within 80 columns", async (name) => {
+  test.concurrent.each(COMMANDS)("holdfast %s --help has a summary and examples, within 80 columns", async (name) => {
     const { exitCode, stdout } = await holdfast([name, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(new RegExp(`Examples:\\n {2}\\$ holdfast ${name}`));
@@ -42,7 +42,7 @@ describe("help and wrong usage", () => {
     expect((await holdfast(["help", name])).stdout).toBe(stdout);
   });
 
-  test.each([
+  test.concurrent.each([
     [["sumbit"], "UNKNOWN_COMMAND", "submit"],
     [["list", "--jsno"], "INVALID_ARGUMENT", "--json"],
     [["status"], "INVALID_ARGUMENT", "app"],
