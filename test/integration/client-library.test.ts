@@ -45,12 +45,12 @@ describe("the client library", () => {
     const masters = path.join(folder, "masters");
     const first = await master("ALIVE");
     await writeFile(masters, `${first.address} # m1\n`);
-    const client = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 20_000 });
+    const client = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 60_000 });
     expect(await client.call("list", {})).toEqual({ applications: [] });
     await first.close();
     const second = await master("ALIVE");
     await writeFile(masters, `${second.address} # m1\n`);
-    const other = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 20_000 });
+    const other = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 60_000 });
     expect(await other.call("list", {})).toEqual({ applications: [] });
     await client.close();
     await other.close();

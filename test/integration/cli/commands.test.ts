@@ -77,7 +77,7 @@ describe("help and wrong usage", () => {
 describe("a cluster through the command line", () => {
   let cluster: ProcessCluster;
   let directory = "";
-  const ask = (args: readonly string[], timeoutMs = 60_000) =>
+  const ask = (args: readonly string[], timeoutMs = 180_000) =>
     holdfast([args[0] ?? "", "--master", cluster.masterUrl, ...args.slice(1)], { timeoutMs });
   const json = async <T extends z.ZodType>(schema: T, args: readonly string[]): Promise<z.infer<T>> => {
     const { exitCode, stdout, stderr } = await ask([...args, "--json"]);
