@@ -16,7 +16,7 @@ async function openPair(options: TcpTransportOptions = {}) {
   const transport = createTcpTransport(options);
   const accepted: Connection[] = [];
   const listener = await transport.listen("127.0.0.1:0", (connection) => accepted.push(connection));
-  const near = await transport.connect(listener.address, { signal: never, timeoutMs: 5_000 });
+  const near = await transport.connect(listener.address, { signal: never, timeoutMs: 60_000 });
   await waitFor(() => accepted.length === 1);
   const far = accepted[0] as Connection;
   closers.push(

@@ -37,7 +37,7 @@ scenario(
     await until(
       "the driver to say that the file is missing",
       () => /looking for a leading master.*ENOENT|ENOENT.*looking for a leading master/.test(readFileSync(driver, "utf8")),
-      15_000,
+      60_000,
     );
     expect(readFileSync(driver, "utf8")).toMatch(/"forMs":[0-9]{2,}/);
     await until("the client too", () => /Looking for a leading master for [0-9.]+ s/.test(client.stderr()));
