@@ -74,6 +74,27 @@ describe("help and wrong usage", () => {
   });
 });
 
+test("run prints what the job prints before its result; with --json standard output holds the answer alone", async () => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-run-"));
+  try {
+    const file = path.join(directory, "talks.ts");
+    await writeFile(
+      file,
+      `import { defineJob, sinks, sources } from "holdfast";
+       export default defineJob({ id: "talks", build(job) {
+         job.from("n", sources.numbers({ to: 1 })).map((n) => { console.log("word of the job"); return n; }).to("r", sinks.collect());
+       } });`,
+    );
+    const plain = await holdfast(["run", file, "--parallelism", "1"]);
+    expect(plain).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^word of the job$[\s\S]*"r": \[/m) });
+    const json = await holdfast(["run", file, "--parallelism", "1", "--json"]);
+    expect(json.stderr).toContain("word of the job");
+    expect(JSON.parse(json.stdout)).toMatchObject({ state: "finished", result: { r: [0] } });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
 describe("a cluster through the command line", () => {
   let cluster: ProcessCluster;
   let directory = "";
