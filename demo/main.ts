@@ -189,6 +189,7 @@ const program = new Command("demo")
   .option("--no-faults", "kill nothing")
   .option("--seed <n>", "chooses the victims", "1")
   .option("--json", "one JSON object")
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .action(async (options: DemoOptions) => {
     process.exitCode = await demo(options);
   });
@@ -196,6 +197,8 @@ try {
   await program.parseAsync();
 } catch (thrown) {
   // Ctrl-C ends here after everything was taken down; anything else is a broken promise, told in one sentence.
-  process.stderr.write(`The demo ended: ${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
+  const said = thrown instanceof Error ? thrown.message : String(thrown);
+  const why = interrupted ? "it was interrupted; nothing of it is left." : said;
+  process.stderr.write(`The demo ended: ${why}\n`);
   process.exitCode = interrupted ? 130 : 1;
 }

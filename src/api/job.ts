@@ -125,7 +125,7 @@ export class JobBuilder {
 /** The definition must at least look like a job; a plain JavaScript file may hold anything. */
 export function checkJob(job: unknown): asserts job is Job {
   if (!isJob(job)) {
-    throw new CodedError("INVALID_JOB", "This is not a job: its default export was not made by defineJob.", {
+    throw new CodedError("INVALID_JOB", "The default export is not a job: it was not made by defineJob.", {
       hint: "Write `export default defineJob({ id, params, build })`.",
     });
   }

@@ -68,6 +68,7 @@ export const ERROR_CODES = {
   SINK_FAILED: facts("no", 1),
   BAD_RECORD: facts("no", 1),
   OUT_OF_MEMORY: facts("no", 1),
+  EXECUTOR_CRASHED: facts("no", 1),
   EXECUTOR_LOST: facts("no", 1),
   RESTARTS_EXHAUSTED: facts("no", 1),
   APPLICATION_FAILED: facts("no", 1),

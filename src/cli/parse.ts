@@ -67,7 +67,7 @@ export function parseParams(option: string, pairs: readonly string[] = []): Reco
   const params: Record<string, JsonValue> = Object.create(null) as Record<string, JsonValue>;
   for (const pair of pairs) {
     const at = pair.indexOf("=");
-    if (at <= 0) refuse(option, pair, 'of the form "name=value"');
+    if (at <= 0) refuse(option, pair, '"name=value"');
     const name = pair.slice(0, at);
     if (name === "__proto__") refuse(option, pair, "a name that a parameter may have");
     if (name in params)
@@ -92,7 +92,7 @@ export function parseEnvironment(option: string, pairs: readonly string[] = []):
   const env: Record<string, string> = {};
   for (const pair of pairs) {
     const match = /^([A-Za-z_][A-Za-z0-9_]*)=([\s\S]*)$/.exec(pair);
-    if (match === null) refuse(option, pair, 'of the form "NAME=value"');
+    if (match === null) refuse(option, pair, '"NAME=value"');
     env[match[1] ?? ""] = match[2] ?? "";
   }
   return env;

@@ -7,6 +7,7 @@ import { readFileSync, writeSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { planJob } from "../api/plan.js";
 import { CodedError, type ErrorShape } from "../base/errors.js";
+import { thrownAt } from "../executor/run/user-errors.js";
 import { withDisturbedWorld } from "../testing/disturbed-world.js";
 
 const ANSWER = 3;
@@ -30,7 +31,7 @@ async function plan({ file, fileName, params }: Request): Promise<unknown> {
     const { graph, settings } = await planJob(module.default, params, { sha256Hex, disturb: withDisturbedWorld });
     return { graph, params: params ?? {}, settings };
   } catch (thrown) {
-    throw CodedError.from(thrown, "PLAN_FAILED");
+    throw withPlace(CodedError.from(thrown, "PLAN_FAILED"));
   }
 }
 
@@ -40,8 +41,19 @@ async function load(file: string, fileName: string): Promise<{ readonly default?
   } catch (thrown) {
     const stack = thrown instanceof Error ? (thrown.stack ?? null) : null;
     const { message } = CodedError.from(thrown);
-    throw new CodedError("PLAN_FAILED", `${fileName} could not be loaded: ${message}`, { cause: thrown, details: { stack } });
+    throw new CodedError("PLAN_FAILED", `${fileName} could not be loaded: ${message}`, {
+      ...thrownAt(thrown),
+      cause: thrown,
+      details: { stack },
+    });
   }
+}
+
+/** With the line of the job file that threw, when the error says nothing else of what to do. */
+function withPlace(error: CodedError): CodedError {
+  if (error.hint !== null || !(error.cause instanceof Error)) return error;
+  const { code, message, details, cause } = error;
+  return new CodedError(code, message, { ...thrownAt(cause), ...(details === undefined ? {} : { details }), cause });
 }
 
 function answer(value: { readonly plan: unknown } | { readonly error: ErrorShape }): void {
@@ -49,6 +61,7 @@ function answer(value: { readonly plan: unknown } | { readonly error: ErrorShape
   for (let at = 0; at < bytes.length; ) at += writeSync(ANSWER, bytes, at);
 }
 
+process.setSourceMapsEnabled(true);
 try {
   answer({ plan: await plan(JSON.parse(readFileSync(0, "utf8")) as Request) });
 } catch (thrown) {

@@ -62,9 +62,9 @@ function prepare(command: Command): void {
 }
 
 /** Commander's own refusals (unknown command or option, missing argument) as our error, with exit code 2. */
-function fromCommander(error: CommanderError): CodedError {
+function fromCommander(error: CommanderError, command: string | undefined): CodedError {
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
-  const hint = rest.join(" ").trim() || 'Run "holdfast --help" or "holdfast COMMAND --help".';
+  const hint = rest.join(" ").trim() || `Run: holdfast ${command === undefined ? "" : `${command} `}--help`;
   return new CodedError(
     error.code === "commander.unknownCommand" ? "UNKNOWN_COMMAND" : "INVALID_ARGUMENT",
     `${first}.`.replace(/\.\.$/, "."),
@@ -91,10 +91,8 @@ async function main(given: readonly string[]): Promise<number> {
 }
 
 async function runCommand(argv: readonly string[], headStart: HeadStart | null): Promise<number> {
-  const program = await programFor(
-    argv.slice(2).find((word) => !word.startsWith("-")),
-    headStart,
-  );
+  const name = argv.slice(2).find((word) => !word.startsWith("-"));
+  const program = await programFor(name, headStart);
   prepare(program);
   const json = argv.includes("--json") && !(argv.includes("--") && argv.indexOf("--") < argv.indexOf("--json"));
   try {
@@ -107,7 +105,7 @@ async function runCommand(argv: readonly string[], headStart: HeadStart | null):
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
       if (thrown.exitCode === 0) return 0;
-      return showError(fromCommander(thrown), json);
+      return showError(fromCommander(thrown, name !== undefined && Object.hasOwn(COMMANDS, name) ? name : undefined), json);
     }
     return showError(thrown, json);
   }

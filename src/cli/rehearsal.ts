@@ -19,7 +19,7 @@ import { type MasterHost, runMasterHost } from "../host/master-host.js";
 import { createNodeEnv } from "../node/env.js";
 import { createLevelStore } from "../node/level-store.js";
 import { createLog } from "../node/log.js";
-import { makeTemporaryDirectory } from "../node/temporary-directory.js";
+import { makeTemporaryDirectory, sweepTemporaryDirectories } from "../node/temporary-directory.js";
 import type { ApplicationSpec } from "../wire/application.js";
 import { CLUSTER_SCOPE, NO_SECRET } from "../wire/handshake.js";
 import { type LaunchOrder, masterToWorker } from "../wire/worker-messages.js";
@@ -34,20 +34,25 @@ const RESOURCES = { cores: 1, memoryBytes: 1024 ** 3 };
 export interface StandbyRehearsal {
   /** This master leads, or ends: it is not rehearsed any more. */
   stop(): void;
-  /** Resolves when nothing of it runs. */
-  readonly ended: Promise<void>;
+  /** Resolves when nothing of it runs, and nothing is left of those of masters that were killed meanwhile. */
+  close(): Promise<void>;
 }
 
 /** Begins when this master has stood by for a moment: the first leader of a cluster never waits. */
 export function rehearseOnStandby(env: Env): StandbyRehearsal {
   const stopped = new AbortController();
-  const pause = sleep(env.clock, REHEARSE_AFTER_MS, stopped.signal);
+  const stop = () => stopped.abort(new CodedError("ABORTED", "no rehearsal is needed any more"));
+  const rehearsed = sleep(env.clock, REHEARSE_AFTER_MS, stopped.signal).then(
+    () => rehearseTakeOver(env, stopped.signal),
+    () => {},
+  );
   return {
-    stop: () => stopped.abort(new CodedError("ABORTED", "no rehearsal is needed any more")),
-    ended: pause.then(
-      () => rehearseTakeOver(env, stopped.signal),
-      () => {},
-    ),
+    stop,
+    close: async () => {
+      stop();
+      await rehearsed;
+      sweepTemporaryDirectories("rehearsal");
+    },
   };
 }
 

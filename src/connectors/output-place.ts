@@ -7,7 +7,7 @@
  * Staging is on the file system of the output, so that a rename moves it, and is named after application and attempt, so that attempts
  * never meet and what a dead one left is known as such.
  */
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import type { CleanUpOptions } from "../dataflow/connector.js";
@@ -23,6 +23,7 @@ export interface OutputPlace {
 
 /** Where `begin` notes which directories it had to make, to take them away again when nothing came into them. */
 const CREATED_NOTE = "created";
+const MAX_MAKE_ROUNDS = 5;
 
 export function placeOf(absolutePath: string, extensions: readonly string[], single: boolean): OutputPlace {
   const named = extensions.includes(path.extname(absolutePath).toLowerCase());
@@ -51,12 +52,58 @@ export function attemptDir(place: OutputPlace, applicationId: string, attempt: s
 export async function makeAttemptDir(place: OutputPlace, applicationId: string, attempt: string): Promise<string> {
   const dir = attemptDir(place, applicationId, attempt);
   try {
-    const created = await mkdir(place.dir, { recursive: true });
-    await mkdir(dir, { recursive: true });
+    const created = await makeMissing(place.dir);
+    await makeMissing(dir);
     if (created !== undefined) await writeFile(path.join(stagingOf(place, applicationId), CREATED_NOTE), created);
     return dir;
   } catch (thrown) {
     throw sinkFailed(place.path, thrown);
+  }
+}
+
+/**
+ * Makes a directory with all that is missing above it; the answer is the highest that it made. Node's `recursive` is not used: where the
+ * system says ENOENT though the directory above is there (below /proc, for one) it tries again for ever.
+ */
+async function makeMissing(dir: string): Promise<string | undefined> {
+  for (let round = 1; ; round++) {
+    try {
+      return await makeEach(await missingOf(dir));
+    } catch (thrown) {
+      // The end of an earlier attempt may have removed a directory that was empty.
+      if (errnoOf(thrown) !== "ENOENT" || round === MAX_MAKE_ROUNDS) throw thrown;
+    }
+  }
+}
+
+/** From the highest to the lowest. */
+async function missingOf(dir: string): Promise<readonly string[]> {
+  const missing: string[] = [];
+  for (let at = dir; !(await isThere(at)); at = path.dirname(at)) missing.unshift(at);
+  return missing;
+}
+
+async function makeEach(missing: readonly string[]): Promise<string | undefined> {
+  let highest: string | undefined;
+  for (const dir of missing) {
+    try {
+      await mkdir(dir);
+      highest ??= dir;
+    } catch (thrown) {
+      // Another subtask was faster.
+      if (errnoOf(thrown) !== "EEXIST") throw thrown;
+    }
+  }
+  return highest;
+}
+
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await stat(file);
+    return true;
+  } catch (thrown) {
+    if (errnoOf(thrown) === "ENOENT") return false;
+    throw thrown;
   }
 }
 

@@ -5,6 +5,7 @@
  * only a symptom: a cause that becomes known before the next try is decided takes its place.
  */
 import type { ErrorCode, ErrorShape } from "../base/errors.js";
+import { parseProcessId } from "../wire/ids.js";
 
 /** moved: stopped in order, to go on elsewhere; no failure of anything. */
 export type FailureKind = "lost" | "user" | "fatal" | "moved";
@@ -50,16 +51,30 @@ export function moved(processId: string): Failure {
   return { kind: "moved", error: { code: "WORKER_LOST", message, hint: null }, processId, symptom: false, explained: true };
 }
 
+/**
+ * What a process does to itself: signals of a fault or an abort, and exit codes that no executor of ours ends with (they are 0 and 1).
+ * SIGKILL comes from outside: a person, a machine that is short of memory, a test.
+ */
+const CRASHED = /^ended (by SIG(SEGV|ABRT|BUS|ILL|FPE|TRAP|SYS)|with exit code (?![01]$)[0-9]+)$/;
+
 export function executorGone(processId: string, reason: string | null, explained: boolean): Failure {
-  const outOfMemory = reason !== null && /out of memory/i.test(reason);
-  const error: ErrorShape = outOfMemory
-    ? {
-        code: "OUT_OF_MEMORY",
-        message: `Executor ${processId} ended: ${reason}.`,
-        hint: "Give executors more memory (resources.memoryBytes of the job), or raise the parallelism so that each holds less.",
-      }
-    : { code: "EXECUTOR_LOST", message: `Executor ${processId} was lost${reason === null ? "" : `: ${reason}`}.`, hint: null };
-  return { kind: outOfMemory ? "user" : "lost", error, processId, symptom: false, explained };
+  const of = (kind: FailureKind, error: ErrorShape): Failure => ({ kind, error, processId, symptom: false, explained });
+  if (reason !== null && /out of memory/i.test(reason)) {
+    return of("user", {
+      code: "OUT_OF_MEMORY",
+      message: `Executor ${processId} ended: ${reason}.`,
+      hint: "Give executors more memory (resources.memoryBytes of the job), or raise the parallelism so that each holds less.",
+    });
+  }
+  if (reason !== null && CRASHED.test(reason)) {
+    return of("user", {
+      code: "EXECUTOR_CRASHED",
+      message: `Executor ${processId} crashed: it ${reason}.`,
+      hint: `Its last words: holdfast logs ${parseProcessId(processId)?.application ?? "APP"} --process ${processId} --stream stderr`,
+    });
+  }
+  const why = reason === null ? "" : `: ${reason}`;
+  return of("lost", { code: "EXECUTOR_LOST", message: `Executor ${processId} was lost${why}.`, hint: null });
 }
 
 /** Whether this says how a process ended by itself; one that was given back is stopped, which says nothing. */

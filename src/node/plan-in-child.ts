@@ -5,14 +5,14 @@
  * A planner takes as long to start as esbuild to bundle a job, so `openPlanner` may be called before there is a bundle.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { CodedError, type ErrorShape } from "../base/errors.js";
 import type { JobGraph } from "../dataflow/graph.js";
 import { withoutUrls } from "./process-environment.js";
 import { programPath } from "./programs.js";
+import { makeTemporaryDirectory } from "./temporary-directory.js";
 
 export const PLAN_TIMEOUT_MS = 30_000;
 const PLAN_MEMORY_MEGABYTES = 512;
@@ -85,7 +85,7 @@ export async function planInChild(request: PlanRequest): Promise<Plan> {
 async function planWith(child: ChildProcess, answer: Promise<Answer>, request: PlanRequest): Promise<Plan> {
   const { signal, timeoutMs = PLAN_TIMEOUT_MS } = request;
   signal.throwIfAborted();
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-plan-"));
+  const folder = makeTemporaryDirectory("plan");
   let stop: () => void = () => undefined;
   const stopped = new Promise<never>((_, reject) => {
     const onAbort = () => reject(signal.reason);
@@ -97,7 +97,7 @@ async function planWith(child: ChildProcess, answer: Promise<Answer>, request: P
     };
   });
   try {
-    const file = path.join(folder, "job.mjs");
+    const file = path.join(folder.path, "job.mjs");
     writeFileSync(file, request.bundle);
     const fileName = request.fileName ?? "the job file";
     child.stdin?.end(`${JSON.stringify({ file, fileName, params: request.params })}\n`);
@@ -107,7 +107,7 @@ async function planWith(child: ChildProcess, answer: Promise<Answer>, request: P
   } finally {
     stop();
     child.kill("SIGKILL");
-    rmSync(folder, { recursive: true, force: true });
+    await folder.remove();
   }
 }
 

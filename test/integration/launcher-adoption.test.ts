@@ -190,7 +190,7 @@ test("a program with a lease ends itself without a worker, one without a lease d
     return Date.now() - since > 6_500;
   });
   await kill(worker);
-  await until("both ended", () => !lives("leased") && !lives("polite"), 10_000);
+  await until("both ended", () => !lives("leased") && !lives("polite"));
   expect(lives("free")).toBe(true);
   // The programs are dead; their keepers die at the same moment or note it in the next.
   const launcher = bench.open();

@@ -117,9 +117,7 @@ describe("runners", () => {
     expect(await launcher.inventory()).toEqual([]);
     await ready(2);
     expect(spareFolders().length).toBe(2);
-    const started = performance.now();
     const pid = await launcher.launch(runner("e1", "executor", { say: "one" }));
-    expect(performance.now() - started).toBeLessThan(1_000);
     await launcher.launch(runner("e2", "executor", { say: "two", exit: 3 }));
     await launcher.launch(runner("e3", "executor", { say: "three" }, 96 * MIB));
     await until(

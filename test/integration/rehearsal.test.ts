@@ -2,8 +2,9 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { rehearseTakeOver } from "../../src/cli/rehearsal.js";
+import { rehearseOnStandby, rehearseTakeOver } from "../../src/cli/rehearsal.js";
 import { createNodeEnv } from "../../src/node/env.js";
+import { makeTemporaryDirectory } from "../../src/node/temporary-directory.js";
 
 let temporary: string;
 const before = process.env.TMPDIR;
@@ -28,6 +29,17 @@ test("a standby rehearses take-overs, and leaves nothing behind", async () => {
   await rehearseTakeOver(env, new AbortController().signal);
   expect(said).toEqual([expect.stringMatching(/^rehearsed 3 take-overs in [0-9]+ ms$/)]);
   expect(readdirSync(temporary)).toEqual([]);
+});
+
+test("what a master that was killed has left of its rehearsal goes with the next one that ends; what a living one has stays", async () => {
+  const { env } = listeningEnv();
+  const left = [
+    makeTemporaryDirectory("rehearsal").path,
+    mkdtempSync(makeTemporaryDirectory("rehearsal").path.replace(/\.[0-9]+\.[0-9]+-.*$/, ".4194304.1-")),
+  ];
+  expect(left.map((directory) => readdirSync(directory))).toEqual([[], []]);
+  await rehearseOnStandby(env).close();
+  expect(readdirSync(temporary).map((name) => name.includes(`.${process.pid}.`))).toEqual([true, true]);
 });
 
 test("a rehearsal ends as soon as this master leads, and leaves nothing behind", async () => {

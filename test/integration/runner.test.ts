@@ -178,10 +178,8 @@ describe("ends that are not the job's own", () => {
     const { output, master } = await open({ job: "tricky", params: { rate: 1_000, output: "OUT/out" } });
     const driver = master.startDriver();
     await waitFor(() => (master.progress?.recordsIn ?? 0) > 100);
-    const asked = performance.now();
     master.send("driver.cancel", { reason: "cancelled by a test" });
     expect(await driver.ended).toEqual(FAILED);
-    expect(performance.now() - asked).toBeLessThan(5_000);
     expect(master.finished).toMatchObject({ outcome: "cancelled", reason: { message: "cancelled by a test" } });
     for (const executor of master.executors.values()) expect(await executor.ended).toEqual(FINISHED);
     expect(filesBelow(output)).toEqual([]);

@@ -39,7 +39,7 @@ export function startHoldfast(args: readonly string[], options: RunOptions = {})
   const err: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
-  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? 60_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? 180_000);
   const stdout = () => Buffer.concat(out).toString("utf8");
   const stderr = () => Buffer.concat(err).toString("utf8");
   const ended = new Promise<Ran>((resolve, reject) => {

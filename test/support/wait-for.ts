@@ -1,5 +1,5 @@
 /** Waits for a condition, with a deadline instead of a hopeful sleep. */
-export async function waitFor(condition: () => boolean, deadlineMs = 20_000): Promise<void> {
+export async function waitFor(condition: () => boolean, deadlineMs = 60_000): Promise<void> {
   const until = performance.now() + deadlineMs;
   while (!condition()) {
     if (performance.now() > until)

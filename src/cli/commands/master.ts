@@ -141,8 +141,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       await host.close();
     }
   } finally {
-    rehearsal?.stop();
-    await rehearsal?.ended;
+    await rehearsal?.close();
     await recovery.close();
   }
 }

@@ -116,9 +116,8 @@ async function follow(
     streams: ["stdout"],
     follow: true,
     over: ending.catch(() => null),
-    // What user code prints (console sinks, console.log) belongs to the command's own output.
-    wanted: () => options.json !== true,
-    onChunk: ({ bytes }) => void process.stdout.write(bytes),
+    // What user code prints (console sinks, console.log) belongs to the command's own output; with --json that holds only the answer.
+    onChunk: ({ bytes }) => void (options.json === true ? process.stderr : process.stdout).write(bytes),
   });
   const application = await ending;
   view.end();

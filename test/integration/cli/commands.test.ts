@@ -35,7 +35,7 @@ describe("help and wrong usage", () => {
     for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${name} `, "m"));
   });
 
-  test.each(COMMANDS)("holdfast %s --help has a summary and examples, within 80 columns", async (name) => {
+  test.concurrent.each(COMMANDS)("holdfast %s --help has a summary and examples, within 80 columns", async (name) => {
     const { exitCode, stdout } = await holdfast([name, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(new RegExp(`Examples:\\n {2}\\$ holdfast ${name}`));
@@ -43,7 +43,7 @@ describe("help and wrong usage", () => {
     expect((await holdfast(["help", name])).stdout).toBe(stdout);
   });
 
-  test.each([
+  test.concurrent.each([
     [["sumbit"], "UNKNOWN_COMMAND", "submit"],
     [["list", "--jsno"], "INVALID_ARGUMENT", "--json"],
     [["status"], "INVALID_ARGUMENT", "app"],
@@ -75,10 +75,31 @@ describe("help and wrong usage", () => {
   });
 });
 
+test("run prints what the job prints before its result; with --json standard output holds the answer alone", async () => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-run-"));
+  try {
+    const file = path.join(directory, "talks.ts");
+    await writeFile(
+      file,
+      `import { defineJob, sinks, sources } from "holdfast";
+       export default defineJob({ id: "talks", build(job) {
+         job.from("n", sources.numbers({ to: 1 })).map((n) => { console.log("word of the job"); return n; }).to("r", sinks.collect());
+       } });`,
+    );
+    const plain = await holdfast(["run", file, "--parallelism", "1"]);
+    expect(plain).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^word of the job$[\s\S]*"r": \[/m) });
+    const json = await holdfast(["run", file, "--parallelism", "1", "--json"]);
+    expect(json.stderr).toContain("word of the job");
+    expect(JSON.parse(json.stdout)).toMatchObject({ state: "finished", result: { r: [0] } });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
 describe("a cluster through the command line", () => {
   let cluster: ProcessCluster;
   let directory = "";
-  const ask = (args: readonly string[], timeoutMs = 60_000) =>
+  const ask = (args: readonly string[], timeoutMs = 180_000) =>
     holdfast([args[0] ?? "", "--master", cluster.masterUrl, ...args.slice(1)], { timeoutMs });
   const json = async <T extends z.ZodType>(schema: T, args: readonly string[]): Promise<z.infer<T>> => {
     const { exitCode, stdout, stderr } = await ask([...args, "--json"]);

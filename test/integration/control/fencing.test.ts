@@ -22,7 +22,7 @@ scenario(
     stage.workers(2, { cores: 2 });
     await stage.valid(1, 2);
     const output = stage.cluster.file("out");
-    const job = await stage.slowJob("out", 40_000, 4_000);
+    const job = await stage.slowJob("out", 6_000, 2_000);
     stage.workers(2, { cores: 4 });
     await stage.valid(1, 4);
     const pidOf = new Map((await stage.workerViews()).map(({ id, pid }) => [id, pid]));
@@ -53,7 +53,7 @@ scenario(
     await until("its driver and executors to end by themselves", () => ![home.driver ?? 0, ...all].some(isAlive));
     await until("the next attempt", async () => (await stage.status(job)).attempt === 2);
     expect(await stage.ended(job, 60_000)).toMatchObject({ state: "finished", attempt: 2 });
-    expectBuckets(output, 40_000);
+    expectBuckets(output, 6_000);
 
     for (const worker of frozen) worker.signal("SIGCONT");
     await stage.valid(1, 4);

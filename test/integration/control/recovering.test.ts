@@ -6,7 +6,7 @@ import { expectBuckets, jobFile, jobWords, kill, scenario } from "../../support/
 scenario(
   "a recovering master takes submissions and runs them on the workers that are back; what ran on a dead one waits for its deadline",
   async (stage) => {
-    const slow = ["--worker-deadline", "8s", "--recovery-deadline", "60s"];
+    const slow = ["--worker-deadline", "15s", "--recovery-deadline", "60s"];
     const first = stage.master({ args: slow });
     const workers = stage.workers(2, { cores: 1 });
     await stage.valid(1, 2);

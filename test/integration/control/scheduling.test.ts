@@ -80,7 +80,11 @@ scenario(
     await stage.valid(1, 1);
     const restart = { maxRestarts: 2, windowMs: 1_500, minBackoffMs: 100, maxBackoffMs: 400 };
     const slow = await stage.program(["sh", "-c", "sleep 1; exit 1"], { supervise: true, restart, ...cores(1) });
-    const fast = await stage.program(["sh", "-c", "exit 9"], { supervise: true, restart, ...cores(1) });
+    const fast = await stage.program(["sh", "-c", "exit 9"], {
+      supervise: true,
+      restart: { ...restart, windowMs: 60_000 },
+      ...cores(1),
+    });
     const givenUp = await stage.ended(fast);
     expect(givenUp).toMatchObject({
       state: "failed",

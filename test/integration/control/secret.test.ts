@@ -52,7 +52,7 @@ scenario(
         "job",
         "--wait",
         "--json",
-        ...jobWords({ params: { count: 6_000, rate: 2_000, output } }),
+        ...jobWords({ params: { count: 6_000, rate: 2_000, hold: stage.cluster.file("gate"), output } }),
       ],
       { env },
     );
@@ -76,6 +76,7 @@ scenario(
     const logs = await stage.command(["logs", "env"], { env });
     expect(logs).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("HOLDFAST_APPLICATION=") });
     expect(logs.stdout).not.toContain(secret);
+    stage.openGate();
     expect(await job.ended).toMatchObject({ exitCode: 0 });
     expectBuckets(output, 6_000);
 

@@ -23,7 +23,7 @@ import { PROGRAM, ROOT, until } from "../../support/holdfast.js";
 import { at, type Block } from "./markdown.js";
 
 const COMMAND_TIMEOUT_MS = 120_000;
-const LOG_TIMEOUT_MS = 30_000;
+const LOG_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 15_000;
 const PORTS = ["7077", "7078", "7079"];
 

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { openClient } from "../../../src/cli/cluster-client.js";
 import { EXCHANGE_CREDITS } from "../../../src/executor/run/exchange/exchange-network.js";
 import { BATCH_RECORDS, CREDITS_PER_CHANNEL } from "../../../src/executor/run/network.js";
 import { holdfast, PROGRAM, until } from "../../support/holdfast.js";
@@ -24,14 +25,6 @@ afterAll(async () => {
   expect(cluster.leftovers()).toEqual([]);
 });
 
-interface View {
-  readonly records: { readonly in: number; readonly out: number } | null;
-  readonly executors: readonly { readonly pid: number; readonly state: string }[];
-}
-
-const view = async (): Promise<View> =>
-  JSON.parse((await holdfast(["status", "slow", "--json", "--master", cluster.masterUrl])).stdout) as View;
-
 const rssMegabytes = (pid: number): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
@@ -39,14 +32,20 @@ test("a slow sink and a source without end", async () => {
   const submitted = await holdfast(["submit", JOB, "--id", "slow", "--master", cluster.masterUrl]);
   expect(submitted).toMatchObject({ exitCode: 0 });
   const samples: { rss: number; waiting: number }[] = [];
-  await until("the sink to have taken as much as may wait", async () => {
-    const { records, executors } = await view();
-    if (records === null || records.out === 0) return false;
-    const living = executors.filter(({ state }) => state === "running");
-    expect(living).toHaveLength(EXECUTORS);
-    samples.push({ waiting: records.in - records.out, rss: Math.max(...living.map(({ pid }) => rssMegabytes(pid))) });
-    return records.out > MAX_WAITING_RECORDS;
-  });
+  await using client = await openClient({ master: cluster.masterUrl, timeout: "30s" }, new AbortController().signal);
+  await until(
+    "the sink to have taken as much as may wait",
+    async () => {
+      const { application } = await client.call("status", { application: "slow", after: null, waitMs: 0 });
+      const { records, executors } = application;
+      if (records === null || records.out === 0) return false;
+      const living = executors.filter(({ state }) => state === "running");
+      expect(living).toHaveLength(EXECUTORS);
+      samples.push({ waiting: records.in - records.out, rss: Math.max(...living.map(({ pid }) => rssMegabytes(pid ?? 0))) });
+      return records.out > MAX_WAITING_RECORDS;
+    },
+    90_000,
+  );
   expect(samples.length).toBeGreaterThan(5);
   expect(Math.max(...samples.map(({ waiting }) => waiting))).toBeLessThan(MAX_WAITING_RECORDS);
   expect(Math.max(...samples.map(({ rss }) => rss))).toBeLessThan(MAX_RSS_MEGABYTES);

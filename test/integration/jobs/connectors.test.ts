@@ -127,8 +127,21 @@ describe("one job reads and writes everything, by paths relative to where it was
     const commits = await lines(out("letters.txt.commits"));
     expect(commits).toHaveLength(1);
     expect(commits[0]?.split("+").length).toBe(3);
-    const logs = (await holdfast(["logs", "write", "--all", "--master", cluster.masterUrl])).stdout;
-    expect(logs).toMatch(/^\S+\.e\d > "?hello/m);
+    const logs = async (...words: string[]) => (await holdfast(["logs", "write", ...words, "--master", cluster.masterUrl])).stdout;
+    expect(await logs()).toMatch(/^\S+\.e\d > "?hello/m);
+    // The driver says what it does, and no line of an executor stands among its own.
+    const ofDriver = (await logs("--driver", "--stream", "both")).trim().split("\n");
+    expect(ofDriver.map((line) => (JSON.parse(line) as { role: string }).role)).toEqual(ofDriver.map(() => "driver"));
+    const said = (await logs("--json", "--stream", "both"))
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(said).toContainEqual({
+      process: expect.stringMatching(/\.e\d$/),
+      stream: "stdout",
+      line: expect.stringContaining("hello"),
+    });
+    expect(said).toContainEqual({ process: expect.stringMatching(/\.d1$/), stream: "stderr", line: ofDriver[0] });
     // Nothing that was staged is left.
     const left = (await readdir(out(), { recursive: true })).filter((name) => /staging|holdfast|\.tmp|\.new/.test(name));
     expect(left).toEqual([]);

@@ -76,6 +76,7 @@ describe("a function that fails", () => {
     ],
     ["unhandled", "OPERATOR_FAILED", "Unhandled rejection in the executor: nobody waits for me", /troubled\.ts:\d+:\d+/],
     ["memory", "OUT_OF_MEMORY", "out of memory", null],
+    ["crash", "EXECUTOR_CRASHED", "crashed: it ended by SIGSEGV", null],
   ])(
     "by %s ends a job that is never restarted with its own error and line, and without output",
     async (trouble, code, message, line) => {
@@ -116,7 +117,14 @@ describe("a function that fails", () => {
     expect(await status(id)).toMatch(/try 2 +Operator 'map-1' failed/);
   });
 
-  test.each(["throw", "exit", "uncaught", "memory"])(
+  test("that crashes the process is not tried for ever, without a strategy of the job's own", async () => {
+    const { id, exitCode, stderr } = await troubled("default", { trouble: "crash" });
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/The job failed [3-5] times; the last time: Executor \S+ crashed: it ended by SIGSEGV/);
+    expect((await view(id)).reason).toMatchObject({ code: "RESTARTS_EXHAUSTED", details: { cause: { code: "EXECUTOR_CRASHED" } } });
+  });
+
+  test.each(["throw", "exit", "uncaught", "memory", "crash"])(
     "once, by %s, is followed by a whole result, without a trace of the first try",
     async (trouble) => {
       const flag = path.join(directory, `${trouble}.flag`);

@@ -2,21 +2,17 @@
  * Numbers to a file sink, and beside it a sink of the job's own that waits: in `prepare` until GATES/prepare exists, in `commit` until
  * GATES/commit does. So a test can act between the end of the input, the decision and the commit.
  */
-import { appendFileSync, existsSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { defineJob, type SinkConnector, sinks, sources } from "holdfast";
 import { z } from "zod";
-
-async function passes(gate: string): Promise<void> {
-  while (!existsSync(gate)) await sleep(20);
-}
+import { appearance } from "./appearance.js";
 
 const gatedSink = (gates: string): SinkConnector<unknown> => ({
   open: async () => ({
     write: () => undefined,
     prepare: async () => {
-      await passes(path.join(gates, "prepare"));
+      await appearance(path.join(gates, "prepare"));
       return "prepared";
     },
     abort: async () => undefined,
@@ -24,7 +20,7 @@ const gatedSink = (gates: string): SinkConnector<unknown> => ({
   }),
   commit: async () => {
     appendFileSync(path.join(gates, "committing"), "+");
-    await passes(path.join(gates, "commit"));
+    await appearance(path.join(gates, "commit"));
     appendFileSync(path.join(gates, "committed"), "+");
   },
   cleanUp: async () => undefined,

@@ -2,6 +2,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { defineJob, sinks, sources } from "holdfast";
 import { z } from "zod";
+import { appearance } from "./appearance.js";
 
 export default defineJob({
   id: "tricky",
@@ -13,14 +14,16 @@ export default defineJob({
     trouble: z.enum(["none", "throw", "throw-once", "uncaught", "out-of-memory", "collect"]).default("none"),
     /** For `throw-once`: exists when it has happened. */
     flag: z.string().optional(),
+    /** The last record goes on when this file exists: until then the job runs. */
+    hold: z.string().optional(),
   }),
-  build(job, { count, rate, output, trouble, flag }) {
+  build(job, { count, rate, output, trouble, flag, hold }) {
     const numbers = job
       .from("numbers", sources.numbers({ ...(count === undefined ? {} : { to: count }), ...(rate === undefined ? {} : { rate }) }))
       .map((n, context) => {
         if (n === 1_000) makeTrouble(trouble, flag);
         if (n === 0) context.log.info("the first number", { n });
-        return { n };
+        return hold !== undefined && n + 1 === count ? appearance(hold).then(() => ({ n })) : { n };
       });
     if (trouble === "collect") numbers.filter(({ n }) => n < 5).to("few", sinks.collect());
     numbers.to("out", sinks.ndjson(output));

@@ -14,6 +14,7 @@ function act(trouble: string, blockMs: number): void {
   if (trouble === "throw") throw new TypeError("500 is not a number that I like");
   if (trouble === "throw-text") throw "just a text";
   if (trouble === "exit") process.exit(7);
+  if (trouble === "crash") crash();
   if (trouble === "uncaught") setTimeout(() => lateFailure(), 0);
   if (trouble === "unhandled") void Promise.reject(new RangeError("nobody waits for me"));
   if (trouble === "memory") {
@@ -21,6 +22,12 @@ function act(trouble: string, blockMs: number): void {
     for (;;) hoard.push(new Array(10_000).fill(hoard.length));
   }
   if (trouble === "block") block(blockMs);
+}
+
+/** As a native module does that writes where it should not. The signal may come to another thread: this one goes no further. */
+function crash(): never {
+  process.kill(process.pid, "SIGSEGV");
+  for (;;);
 }
 
 function lateFailure(): never {

@@ -5,9 +5,10 @@ import { expectBuckets, jobFile, jobWords, PATIENT, type Stage, scenario } from 
 
 const GONE_WITHIN_MS = 10_000;
 
+/** Reads with `rate` records a second, and ends when the gate is open. */
 async function clientJob(stage: Stage, count: number, rate: number) {
   const words = jobWords({
-    params: { count, rate, output: stage.cluster.file("out") },
+    params: { count, rate, hold: stage.cluster.file("gate"), output: stage.cluster.file("out") },
     args: ["--id", "here", "--deploy-mode", "client"],
   });
   const command = stage.start(["submit", jobFile("buckets"), ...words]);
@@ -24,6 +25,7 @@ scenario(
     await stage.valid(2, 2);
     const command = await clientJob(stage, 4_000, 1_000);
     await stage.killLeader();
+    stage.openGate();
     expect(await command.ended).toMatchObject({ exitCode: 0 });
     expect(await stage.status("here")).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
     expectBuckets(stage.cluster.file("out"), 4_000);

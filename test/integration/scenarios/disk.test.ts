@@ -24,6 +24,10 @@ scenario("a directory that cannot be: master, worker and sink each say which and
   const worker = stage.worker({ workDirectory: below });
   expect(await worker.exited).toBe(4);
   expect(worker.log()).toMatch(/a-file\/below.*\[DISK_FAILED\]/);
+  // Nothing can be made below /proc, and the kernel's answer is ENOENT.
+  const nowhere = [stage.master({ recovery: "file:/proc/no-such-place" }), stage.worker({ workDirectory: "/proc/no-such-place" })];
+  expect(await Promise.all(nowhere.map((process) => process.exited))).toEqual([4, 4]);
+  for (const process of nowhere) expect(process.log()).toMatch(/no-such-place.*\[DISK_FAILED\]/);
 
   stage.master();
   stage.worker();

@@ -5,7 +5,7 @@ import { until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
 import { expectBuckets, isAlive, kill, PATIENT, readRows, scenario, stagedRecords } from "../../support/scenario.js";
 
-const JOB_COUNT = 6_000;
+const JOB_COUNT = 3_000;
 
 scenario(
   "what ends while no master lives is known to the next one, at another port: result, exit code, the waiting client's too",
@@ -14,7 +14,8 @@ scenario(
     stage.worker({ cores: 4 });
     await stage.valid(2, 1);
     const output = stage.cluster.file("out");
-    const job = await stage.job({ name: "tricky", params: { count: JOB_COUNT, rate: 1_000, trouble: "collect", output } });
+    const hold = stage.cluster.file("gate");
+    const job = await stage.job({ name: "tricky", params: { count: JOB_COUNT, rate: 1_000, trouble: "collect", hold, output } });
     await stage.reads(job);
     const program = await stage.program(stage.gated(7));
     const waiting = stage.start([
@@ -121,7 +122,7 @@ scenario(
   async (stage) => {
     stage.masters(2);
     stage.workers(2);
-    const [program, job] = await Promise.all([stage.ticker(), stage.slowJob("through", 22_000, 1_000)]);
+    const [program, job] = await Promise.all([stage.ticker(), stage.slowJob("through", 16_000, 1_000)]);
     const [ofProgram, ofJob] = await Promise.all([stage.footprint(program), stage.footprint(job)]);
     const { masters } = await stage.valid(2, 2);
     const standby = stage.process(masters.find((master) => master.state === "STANDBY")?.pid);
@@ -162,7 +163,7 @@ scenario(
     expect(await stage.status("once")).toMatchObject({ state: "finished", attempt: 1 });
     expect(stage.text("once")).toBe("ran\n");
     expect(await stage.ended(job)).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
-    expectBuckets(stage.cluster.file("through"), 22_000);
+    expectBuckets(stage.cluster.file("through"), 16_000);
   },
   { deadlines: PATIENT, timeoutMs: 150_000 },
 );
@@ -174,7 +175,9 @@ scenario(
     stage.worker({ cores: 4 });
     await stage.valid(2, 1);
     const lines = 40;
-    const script = `i=0; while [ $i -lt ${lines} ]; do i=$((i+1)); echo line $i; sleep 0.1; done`;
+    const gate = stage.cluster.file("gate");
+    // Says half of its lines, and the others when the next leader is there.
+    const script = `i=0; while [ $i -lt ${lines} ]; do i=$((i+1)); echo line $i; sleep 0.05; [ $i -ne 20 ] || while [ ! -e '${gate}' ]; do sleep 0.05; done; done`;
     const program = await stage.program(["sh", "-c", script]);
     await stage.runs(program);
     const logs = stage.start(["logs", program, "-f", "--timeout", "30s"]);
@@ -182,6 +185,8 @@ scenario(
     await until("logs and events to come", () => /line 1\n/.test(logs.stdout()) && /leader.elected/.test(events.stdout()));
     await stage.killLeader();
     stage.master();
+    await stage.runs(program);
+    stage.openGate();
     expect(await stage.ended(program)).toMatchObject({ state: "finished", attempt: 1 });
     const followed = await logs.ended;
     expect(followed, followed.stderr).toMatchObject({ exitCode: 0 });
@@ -203,7 +208,7 @@ scenario(
 scenario(
   "while RECOVERING submissions are taken, durable, and started on the workers that are back; nobody waits for a dead one",
   async (stage) => {
-    const patient = ["--worker-deadline", "8s", "--recovery-deadline", "10s"];
+    const patient = ["--worker-deadline", "15s", "--recovery-deadline", "20s"];
     for (let count = 0; count < 2; count++) stage.master({ args: patient });
     const dead = stage.worker();
     stage.worker();
