@@ -119,7 +119,8 @@ function replayEntry(
   }
 }
 
-const recordOf = (entry: LogEntry, key: string): StoredRecord | undefined => entry.states.find((state) => state.key === key)?.record;
+const recordOf = (entry: LogEntry, key: string): StoredRecord | undefined =>
+  entry.states.find((state) => state.key === key)?.record;
 
 function replayEpoch(replay: Replay, entry: LogEntry, taken: TakenEpoch, blame: (what: string) => void): void {
   const before = replay.epochs.at(-1)?.epoch ?? 0;
@@ -146,12 +147,7 @@ function replayCommit(replay: Replay, entry: LogEntry, blame: (what: string) => 
   replay.last = last;
 }
 
-function replayApplication(
-  replay: Replay,
-  id: string,
-  stored: StoredRecord | undefined,
-  blame: (what: string) => void,
-): void {
+function replayApplication(replay: Replay, id: string, stored: StoredRecord | undefined, blame: (what: string) => void): void {
   const known = replay.applications.get(id);
   if (stored === undefined) {
     if (known === undefined) blame(`${id} was deleted before it was there`);
@@ -160,7 +156,10 @@ function replayApplication(
     return;
   }
   const decoded = decodeApplicationRecord(stored.value);
-  if (!decoded.ok) return blame(`the record of ${id} is ${decoded.reason}`);
+  if (!decoded.ok) {
+    blame(`the record of ${id} is ${decoded.reason}`);
+    return;
+  }
   const { submissionKey: key, state, attempt } = decoded.record;
   if (known === undefined) {
     const other = replay.byKey.get(key);

@@ -12,7 +12,7 @@ import { createSecretFile } from "../../../src/node/secret-file.js";
 import type { ApplicationView, ClusterView } from "../../../src/wire/views.js";
 import { PROGRAM, type Ran, ROOT, type RunOptions, startHoldfast, until } from "../holdfast.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../process-cluster.js";
-import { startZooKeeper, type ZooKeeperServers, zooKeeperMissing } from "../zookeeper.js";
+import { startZooKeeper, type ZooKeeperServer, type ZooKeeperServers, zooKeeperMissing } from "../zookeeper.js";
 import { committedOrder, type LoggedTransaction, readServerLog } from "../zookeeper-log.js";
 import { type RemoteClient, startRemoteClient } from "./remote-client.js";
 import { createVirtualNetwork, directoryPrefix, run, type VirtualNetwork, virtualNetworkMissing } from "./virtual-network.js";
@@ -26,6 +26,8 @@ export const ROOT_PATH = "/holdfast/chaos";
 export const TICK_MS = 200;
 export const SESSION_MS = 2_000;
 const MASTER_PORT = 7077;
+/** Until `--master zk://` is there. */
+const MASTERS_IN_A_FILE = true;
 const CALL_TIMEOUT = "30s";
 const ASK_TIMEOUT_S = 2;
 
@@ -100,7 +102,7 @@ export class Machines {
 
   /** Of `--master`. */
   get masterUrl(): string {
-    return this.parts.zookeeper === null || process.env.HOLDFAST_CHAOS_MASTER === "file"
+    return this.parts.zookeeper === null || MASTERS_IN_A_FILE
       ? this.cluster.masterUrl
       : `zk://${this.zookeeper.connectString}${ROOT_PATH}`;
   }
@@ -113,9 +115,8 @@ export class Machines {
       prefix: host.prefix,
       args: [
         ...["--storage", `file:${this.cluster.file("blobs")}`, "--secret-file", this.secretFile, "--plaintext"],
-        ...["--worker-deadline", "3s", "--driver-deadline", "3s", "--recovery-deadline", "4s", "--stop-grace", "1s"],
+        ...["--worker-deadline", "5s", "--driver-deadline", "5s", "--recovery-deadline", "6s", "--stop-grace", "1s"],
         ...["--max-finished", "100000", "--log-level", "debug"],
-        ...(this.parts.zookeeper === null ? [] : ["--session-timeout", `${SESSION_MS}ms`]),
         ...(this.parts.options.masterArgs ?? []),
         ...args,
       ],
@@ -224,10 +225,18 @@ export class Machines {
     return view ?? this.view();
   }
 
+  /** The ZooKeeper server that leads, of those that answer now; null: none does. */
+  async zookeeperLeader(): Promise<ZooKeeperServer | null> {
+    const { servers } = this.zookeeper;
+    const running = servers.filter((server) => server.pid() !== undefined);
+    const answers = await Promise.all(running.map((server) => server.ask("srvr").catch(() => "")));
+    return running.find((_, index) => /^Mode: leader$/m.test(answers[index] ?? "")) ?? null;
+  }
+
   /** The transactions that ZooKeeper committed. Exact while all servers serve. */
   async transactions(): Promise<readonly LoggedTransaction[]> {
     const { servers } = this.zookeeper;
-    const leader = await this.zookeeper.leader().catch(() => null);
+    const leader = await this.zookeeperLeader();
     const logs = servers.map((server) => readServerLog(path.join(server.directory, "data")));
     return committedOrder(logs, leader === null ? null : servers.indexOf(leader));
   }
@@ -284,6 +293,7 @@ function startServers(network: VirtualNetwork, directory: string): Promise<ZooKe
     hosts: hosts.map(({ address }) => address),
     prefix: (index) => hosts[index]?.prefix ?? [],
     tickTimeMs: TICK_MS,
+    maxSessionTimeoutMs: SESSION_MS,
     directory,
     // Asked on the server's own machine, which no cut comes between.
     ask: (host, port, word) => {

@@ -23,8 +23,11 @@ export interface Life {
 const EVERY_SECONDS = 0.2;
 
 /** Starts no process of its own but the shell; `after`: what it does when it has ticked so often, e.g. `exit 3`. */
-export function tickingProgram(file: string, after: { readonly ticks: number; readonly then: string } | null = null): readonly string[] {
-  const end = after === null ? "" : `n=$((n+1)); [ "$n" -ge ${after.ticks} ] && { ${after.then}; };`;
+export function tickingProgram(
+  file: string,
+  after: { readonly ticks: number; readonly do: string } | null = null,
+): readonly string[] {
+  const end = after === null ? "" : `n=$((n+1)); [ "$n" -ge ${after.ticks} ] && { ${after.do}; };`;
   // A pipe that nobody writes to is what a shell can wait for without a child.
   const script = `exec 9<> <(:); n=0; while :; do echo "$HOLDFAST_PROCESS $$ $EPOCHREALTIME" >>'${file}'; ${end} read -t ${EVERY_SECONDS} -u 9; done`;
   return ["bash", "-c", script];

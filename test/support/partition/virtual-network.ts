@@ -167,9 +167,7 @@ class NamespaceNetwork implements VirtualNetwork {
       .catch(() => {})
       .then(async () => {
         await Promise.all(
-          receivers.map((name) =>
-            run([...this.host(name).prefix, "iptables-restore"], filterTable(this.#rules.get(name) ?? [])),
-          ),
+          receivers.map((name) => run([...this.host(name).prefix, "iptables-restore"], filterTable(this.#rules.get(name) ?? []))),
         );
       });
     this.#lane = applied;
