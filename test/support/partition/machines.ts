@@ -159,6 +159,7 @@ export class Machines {
       secretFile: this.secretFile,
       timeout: CALL_TIMEOUT,
       cwd: this.cluster.directory,
+      zookeeper: this.parts.zookeeper?.connectString ?? "",
     });
     return this.opened;
   }

@@ -4,7 +4,14 @@ import { createInterface } from "node:readline";
 import { CodedError, type ErrorCode } from "../../../src/base/errors.js";
 import type { OperationInput, OperationName, OperationOutput } from "../../../src/wire/operations.js";
 
+/** What an operator does by hand; `tree` and `deleteTree` answer the znode and all below it, parents first. */
+export interface ZnodeCall {
+  readonly op: "tree" | "delete" | "deleteTree";
+  readonly path: string;
+}
+
 export interface RemoteClient {
+  znode(call: ZnodeCall): Promise<readonly { readonly path: string; readonly base64: string }[]>;
   call<N extends OperationName>(name: N, input: OperationInput<N>): Promise<OperationOutput<N>>;
   close(): Promise<void>;
 }
@@ -19,6 +26,8 @@ export interface RemoteClientOptions {
   /** How long each call looks for a leader. */
   readonly timeout: string;
   readonly cwd: string;
+  /** `host:port,host:port`. */
+  readonly zookeeper: string;
 }
 
 type Answer =
@@ -32,8 +41,8 @@ interface Waiting {
 }
 
 export async function startRemoteClient(options: RemoteClientOptions): Promise<RemoteClient> {
-  const { prefix, program, master, secretFile, timeout, cwd } = options;
-  const argv = [...prefix, "setpriv", "--pdeathsig", "KILL", process.execPath, program, master, secretFile, timeout];
+  const { prefix, program, master, secretFile, timeout, cwd, zookeeper } = options;
+  const argv = [...prefix, "setpriv", "--pdeathsig", "KILL", process.execPath, program, master, secretFile, timeout, zookeeper];
   const child = spawn(argv[0] ?? "", argv.slice(1), { stdio: ["pipe", "pipe", "pipe"], cwd });
   const waiting = new Map<number, Waiting>();
   let errors = "";
@@ -64,16 +73,18 @@ export async function startRemoteClient(options: RemoteClientOptions): Promise<R
 
 function remoteClient(child: ChildProcess, waiting: Map<number, Waiting>, exited: Promise<void>): RemoteClient {
   let nextId = 1;
+  const ask = (name: string, input: object): Promise<never> => {
+    const id = nextId++;
+    return new Promise((resolve, reject) => {
+      if (child.exitCode !== null || child.signalCode !== null)
+        return reject(new CodedError("CONNECTION_LOST", "the client has ended"));
+      waiting.set(id, { resolve, reject });
+      child.stdin?.write(`${JSON.stringify({ id, name, input })}\n`);
+    });
+  };
   return {
-    call: (name, input) => {
-      const id = nextId++;
-      return new Promise((resolve, reject) => {
-        if (child.exitCode !== null || child.signalCode !== null)
-          return reject(new CodedError("CONNECTION_LOST", "the client has ended"));
-        waiting.set(id, { resolve, reject });
-        child.stdin?.write(`${JSON.stringify({ id, name, input })}\n`);
-      });
-    },
+    znode: (call) => ask("znode", call),
+    call: (name, input) => ask(name, input),
     close: async () => {
       child.stdin?.end();
       await exited;
