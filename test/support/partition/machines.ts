@@ -15,6 +15,7 @@ import { type ClusterProcess, type ProcessCluster, processCluster } from "../pro
 import { startZooKeeper, type ZooKeeperServer, type ZooKeeperServers, zooKeeperMissing } from "../zookeeper.js";
 import { committedOrder, type LoggedTransaction, readServerLog } from "../zookeeper-log.js";
 import { type RemoteClient, startRemoteClient } from "./remote-client.js";
+import { type SlowLink, startSlowLink } from "./slow-link.js";
 import { createVirtualNetwork, directoryPrefix, run, type VirtualNetwork, virtualNetworkMissing } from "./virtual-network.js";
 
 export const ZOOKEEPERS = ["z1", "z2", "z3"] as const;
@@ -48,9 +49,10 @@ export async function startMachines(options: MachinesOptions = {}): Promise<Mach
   try {
     const secretFile = cluster.file("secret");
     await createSecretFile(secretFile);
-    const clientProgram = await bundleClient(cluster.file("client.mjs"));
+    const clientProgram = await bundle("client-program", cluster.file("client.mjs"));
+    const slowLinkProgram = await bundle("slow-link-program", cluster.file("slow-link.mjs"));
     if (options.zookeeper !== false) zookeeper = await startServers(network, cluster.file("zookeeper"));
-    const machines = new Machines({ network, cluster, zookeeper, secretFile, clientProgram, options });
+    const machines = new Machines({ network, cluster, zookeeper, secretFile, clientProgram, slowLinkProgram, options });
     for (const name of MASTERS) machines.startMaster(name);
     for (const name of WORKERS) machines.startWorker(name);
     await machines.openClient();
@@ -69,6 +71,7 @@ interface Parts {
   readonly zookeeper: ZooKeeperServers | null;
   readonly secretFile: string;
   readonly clientProgram: string;
+  readonly slowLinkProgram: string;
   readonly options: MachinesOptions;
 }
 
@@ -149,6 +152,13 @@ export class Machines {
   private nextName(name: string): string {
     this.starts += 1;
     return `${name}-${this.starts}`;
+  }
+
+  /** Everything that others say to the master or the ZooKeeper server of a machine, and hear from it, is late, each time by another while. */
+  slowDown(name: string, maxDelayMs: number): Promise<SlowLink> {
+    const host = this.network.host(name);
+    const server = this.parts.zookeeper?.servers.find((one) => one.host === host.address);
+    return startSlowLink({ host, port: server?.port ?? MASTER_PORT, maxDelayMs, program: this.parts.slowLinkProgram });
   }
 
   async openClient(): Promise<RemoteClient> {
@@ -305,9 +315,9 @@ function startServers(network: VirtualNetwork, directory: string): Promise<ZooKe
   });
 }
 
-async function bundleClient(outfile: string): Promise<string> {
+async function bundle(program: string, outfile: string): Promise<string> {
   await build({
-    entryPoints: [path.join(ROOT, "test/support/partition/client-program.ts")],
+    entryPoints: [path.join(ROOT, "test/support/partition", `${program}.ts`)],
     ...{ outfile, bundle: true, platform: "node", format: "esm", target: "node20", logLevel: "error" },
     banner: {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
