@@ -182,7 +182,8 @@ export class Candidacy {
       },
       { put: LAST_COMMIT_KEY, value: encodeLastCommit({ epoch, sequence: 0 }) },
       { put: leaderKey(epoch), value: encodeCandidate(this.session.id, note), ephemeral: true },
-      ...scene.leaders.map((key) => ({ delete: key })),
+      // The epoch and the leaders are read one after the other: one that was elected in between has this epoch, and the guard refuses it.
+      ...scene.leaders.filter((key) => key !== leaderKey(epoch)).map((key) => ({ delete: key })),
     ];
     if (registered === undefined) writes.push({ put: place.key, value: place.value, ephemeral: true });
     if (clusterId !== undefined && scene.clusterId === undefined) {

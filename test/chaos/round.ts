@@ -64,11 +64,13 @@ export async function playRound(arena: Arena, options: RoundOptions): Promise<Pl
   }
   await machines.quiet(QUIET_WITHIN_MS);
   await job;
-  const reach = options.faults.every(({ fault }) => fault.reach === "control") ? "control" : "work";
-  const problems = await check(arena, reach === "control" ? steady : null);
+  const problems = await check(arena, leavesWorkAlone(options) ? steady : null);
   const taken = (await storeHistory(machines)).epochs.find((one) => one.epoch > epoch);
   return { problems, before: scene, newLeaderAfterMs: taken === undefined ? null : taken.at - beganAt };
 }
+
+const leavesWorkAlone = ({ faults }: RoundOptions): boolean =>
+  faults.every(({ fault }) => fault.reach === "control" || (fault.reach === "leader" && faults.length === 1));
 
 /** `steady`: what must still run, and nothing beside it. */
 async function check({ machines, workload, ledger }: Arena, steady: readonly string[] | null): Promise<readonly string[]> {

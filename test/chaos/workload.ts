@@ -5,11 +5,11 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { CodedError } from "../../src/base/errors.js";
 import type { ApplicationSpec } from "../../src/wire/application.js";
-import { ROOT } from "../support/holdfast.js";
+import { ROOT, until } from "../support/holdfast.js";
 import { program } from "../support/partition/applications.js";
 import type { Acknowledged } from "../support/partition/ground-truth.js";
 import type { Machines } from "../support/partition/machines.js";
-import { tickingProgram } from "../support/partition/ticks.js";
+import { readTicks, tickingProgram } from "../support/partition/ticks.js";
 
 export interface Submitted extends Acknowledged {
   readonly kind: "short" | "supervised" | "single" | "steady" | "job";
@@ -38,10 +38,11 @@ export class Workload {
     for (const name of ["marks", "history"]) mkdirSync(machines.cluster.file(name), { recursive: true });
   }
 
-  /** Begins, and resolves when what runs for ever has been accepted. */
+  /** Begins, and resolves when what runs for ever does run. */
   async begin(): Promise<void> {
     await this.submit("steady", { supervise: true, onPartition: "continue" });
     await this.submit("single", { supervise: true, onPartition: "stop" });
+    await until("the programs that run for ever", () => this.acknowledged.every(({ file }) => readTicks(file).length > 0));
     for (let lane = 0; lane < LANES; lane++) void this.submitAllTheTime();
   }
 

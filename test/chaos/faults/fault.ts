@@ -2,8 +2,11 @@
 import type { Machines } from "../../support/partition/machines.js";
 import type { Chance } from "../chance.js";
 
-/** `control`: masters and ZooKeeper only, so nothing that runs may notice. `work`: workers too, whose processes may be lost. */
-export type Reach = "control" | "work";
+/**
+ * `control`: masters and ZooKeeper only, so nothing that runs may notice. `leader`: the same while somebody else can lead instead; with another fault at the
+ * same time the leader may stay cut off from all workers, and lose them. `work`: workers too, whose processes may be lost.
+ */
+export type Reach = "control" | "leader" | "work";
 
 export interface Scene {
   readonly machines: Machines;

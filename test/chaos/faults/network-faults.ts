@@ -43,10 +43,10 @@ function oneWayFault(name: string, reach: Reach, from: Group, to: Group): Fault 
 export const leaderFromZooKeeper = cutFault("leader-from-zookeeper", "control", theLeader, zookeepers);
 export const leaderFromWorkers = cutFault("leader-from-workers", "work", theLeader, workers);
 export const leaderFromMasters = cutFault("leader-from-masters", "control", theLeader, otherMasters);
-export const leaderFromEverything = cutFault("leader-from-everything", "control", theLeader, everybodyElse, "drop");
+export const leaderFromEverything = cutFault("leader-from-everything", "leader", theLeader, everybodyElse, "drop");
 /** Everybody still hears the leader, and it hears nobody. */
-export const leaderDeaf = oneWayFault("leader-deaf", "control", everybodyElse, theLeader);
-export const leaderMute = oneWayFault("leader-mute", "control", theLeader, everybodyElse);
+export const leaderDeaf = oneWayFault("leader-deaf", "leader", everybodyElse, theLeader);
+export const leaderMute = oneWayFault("leader-mute", "leader", theLeader, everybodyElse);
 export const leaderDeafToZooKeeper = oneWayFault("leader-deaf-to-zookeeper", "control", zookeepers, theLeader);
 export const leaderMuteToZooKeeper = oneWayFault("leader-mute-to-zookeeper", "control", theLeader, zookeepers);
 

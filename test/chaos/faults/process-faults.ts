@@ -56,7 +56,7 @@ export const zookeeperLeaderStopped: Fault = {
 
 export const leaderStopped: Fault = {
   name: "leader-stopped",
-  reach: "control",
+  reach: "leader",
   begin: async ({ machines, leader }) => {
     const master = machines.process(leader);
     master.signal("SIGSTOP");

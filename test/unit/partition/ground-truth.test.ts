@@ -40,7 +40,7 @@ class Story {
   }
 
   takes(session: string, epoch: number): this {
-    const states = [put("epoch", encodeEpoch({ epoch, session, candidate: "m:1" })), last(epoch, 0)];
+    const states = [put("epoch", encodeEpoch({ epoch, session, candidate: "m:1", binding: "" })), last(epoch, 0)];
     return this.entry(session, states);
   }
 
