@@ -41,9 +41,10 @@ const pause = (durationMs: number) => new Promise((resolve) => setTimeout(resolv
 export async function playRound(arena: Arena, options: RoundOptions): Promise<Played> {
   const { machines, workload, chance, say } = arena;
   const steady = livesOfSteady(workload);
-  const { epoch } = await machines.view();
-  const leader = await machines.leader();
-  const scene: Scene = { machines, chance, leader, standbys: MASTERS.filter((name) => name !== leader) };
+  const { epoch, leader: leading, masters } = await machines.view();
+  const leader = machines.machineAt(leading?.address ?? "");
+  const masterPids = new Map(masters.map(({ address, pid }) => [machines.machineAt(address), pid]));
+  const scene: Scene = { machines, chance, leader, standbys: MASTERS.filter((name) => name !== leader), masterPids };
   const job = options.withJob ? workload.job() : null;
   const begun: Begun[] = [];
   let beganAt = 0;

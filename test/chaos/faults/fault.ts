@@ -14,6 +14,8 @@ export interface Scene {
   /** The machine of the present leader, and the machines of the others. */
   readonly leader: string;
   readonly standbys: readonly string[];
+  /** The pid of each machine's master as the master tells it: a parent that only guards it is not meant. */
+  readonly masterPids: ReadonlyMap<string, number>;
 }
 
 /** A fault in force. */

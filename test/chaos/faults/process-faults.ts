@@ -57,30 +57,50 @@ export const zookeeperLeaderStopped: Fault = {
 export const leaderStopped: Fault = {
   name: "leader-stopped",
   reach: "leader",
-  begin: async ({ machines, leader }) => {
-    const master = machines.process(leader);
-    master.signal("SIGSTOP");
-    return { what: `stopped the master on ${leader}`, end: async () => master.signal("SIGCONT") };
+  begin: async ({ leader, masterPids }) => {
+    const pid = masterPids.get(leader);
+    signal(pid, "SIGSTOP");
+    return { what: `stopped the master on ${leader} (pid ${pid})`, end: async () => signal(pid, "SIGCONT") };
   },
 };
 
-function killFault(name: string, role: "Master" | "Worker", choose: (scene: Scene) => string): Fault {
+/** Another fault, or its parent, may have ended it meanwhile. */
+function signal(pid: number | undefined, name: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(pid, name);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
+  }
+}
+
+/** The machine's master with whatever guards it; another one is started there at the end. */
+function masterKilled(name: string, choose: (scene: Scene) => string): Fault {
   return {
     name,
-    // A worker that stays away past its deadline is lost, and so is what ran there.
-    reach: role === "Master" ? "control" : "work",
+    reach: "control",
     begin: async (scene) => {
       const { machines } = scene;
       const victim = choose(scene);
-      const process = machines.process(victim);
-      process.signal("SIGKILL");
-      await process.exited;
-      return { what: `killed ${process.name}`, end: async () => void machines[`start${role}`](victim) };
+      for (const pid of await machines.network.pids(victim)) signal(pid, "SIGKILL");
+      await machines.process(victim).exited;
+      return { what: `killed ${machines.process(victim).name}`, end: async () => void machines.startMaster(victim) };
     },
   };
 }
 
-export const leaderKilled = killFault("leader-killed", "Master", ({ leader }) => leader);
-export const standbyKilled = killFault("standby-killed", "Master", ({ standbys, chance }) => chance.pick(standbys));
-/** Its process only: what it had started runs on, and the next one adopts it. */
-export const workerKilled = killFault("worker-killed", "Worker", ({ chance }) => chance.pick(WORKERS));
+export const leaderKilled = masterKilled("leader-killed", ({ leader }) => leader);
+export const standbyKilled = masterKilled("standby-killed", ({ standbys, chance }) => chance.pick(standbys));
+
+/** Its process only: what it had started runs on, and the next one adopts it. One that stays away past its deadline is lost with what ran there. */
+export const workerKilled: Fault = {
+  name: "worker-killed",
+  reach: "work",
+  begin: async ({ machines, chance }) => {
+    const victim = chance.pick(WORKERS);
+    const worker = machines.process(victim);
+    worker.signal("SIGKILL");
+    await worker.exited;
+    return { what: `killed ${worker.name}`, end: async () => void machines.startWorker(victim) };
+  },
+};

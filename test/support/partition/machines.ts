@@ -201,12 +201,6 @@ export class Machines {
     return (await this.client.call("status", { application, after: null, waitMs: 0 })).application;
   }
 
-  /** The machine of the leader. */
-  async leader(): Promise<string> {
-    const { leader } = await this.view();
-    return this.machineAt(leader?.address ?? "");
-  }
-
   machineAt(address: string): string {
     const found = ALL.find((name) => address.startsWith(`${this.network.host(name).address}:`));
     if (found === undefined) throw new Error(`no machine has the address ${address}`);
