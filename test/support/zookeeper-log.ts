@@ -64,26 +64,30 @@ export function readLogFile(bytes: Buffer): readonly LoggedTransaction[] {
 }
 
 /**
- * What the ensemble committed, from the logs of all its servers. The leader has everything that it did not get as a snapshot; what it lacks
- * is committed when two servers have it: a proposal that only one server ever logged was given up.
+ * What the ensemble committed, from the logs of all its servers. What two servers logged was committed. What one alone has may have been too: a server
+ * that is brought up to date by a snapshot does not log what that holds. Or it was given up: a server that was cut off keeps in its log what nobody else ever
+ * heard of, below the snapshot that it got later. Then a later transaction sets a znode to a version that it should have had already.
  */
-export function committedOrder(
-  logs: readonly (readonly LoggedTransaction[])[],
-  leader: number | null,
-): readonly LoggedTransaction[] {
-  const seen = new Map<bigint, { readonly transaction: LoggedTransaction; readonly servers: Set<number> }>();
-  for (const [server, log] of logs.entries()) {
-    for (const transaction of log) {
-      const entry = seen.get(transaction.zxid) ?? { transaction, servers: new Set<number>() };
-      entry.servers.add(server);
+export function committedOrder(logs: readonly (readonly LoggedTransaction[])[]): readonly LoggedTransaction[] {
+  const seen = new Map<bigint, { readonly transaction: LoggedTransaction; servers: number }>();
+  for (const log of logs) {
+    // A server may have a transaction twice in its files.
+    for (const transaction of new Map(log.map((one) => [one.zxid, one])).values()) {
+      const entry = seen.get(transaction.zxid) ?? { transaction, servers: 0 };
+      entry.servers += 1;
       seen.set(transaction.zxid, entry);
     }
   }
   const quorum = Math.floor(logs.length / 2) + 1;
-  return [...seen.values()]
-    .filter(({ servers }) => servers.size >= quorum || (leader !== null && servers.has(leader)))
-    .map(({ transaction }) => transaction)
-    .sort((a, b) => (a.zxid < b.zxid ? -1 : 1));
+  const versions = new Map<string, number>();
+  const order: LoggedTransaction[] = [];
+  for (const { transaction, servers } of [...seen.values()].sort((a, b) => (a.transaction.zxid < b.transaction.zxid ? 1 : -1))) {
+    const sets = transaction.operations.filter((operation) => operation.op === "set");
+    if (servers < quorum && sets.some(({ path, version }) => version >= (versions.get(path) ?? Number.POSITIVE_INFINITY))) continue;
+    for (const { path, version } of sets) versions.set(path, version);
+    order.push(transaction);
+  }
+  return order.reverse();
 }
 
 function readTransaction(record: Buffer): LoggedTransaction {
