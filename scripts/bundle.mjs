@@ -18,6 +18,7 @@ const PROGRAMS = {
   sim: { file: "src/cli/sim.ts" },
   demo: { file: "demo/main.ts" },
   bench: { file: "bench/main.ts" },
+  chaos: { file: "test/chaos/main.ts" },
 };
 
 const wanted = process.argv.slice(2);

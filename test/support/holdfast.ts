@@ -15,6 +15,8 @@ export interface Ran {
 export interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Words before the command, e.g. `ip netns exec c`. */
+  readonly prefix?: readonly string[];
   /** Killed after it, which fails the test by its exit code. */
   readonly timeoutMs?: number;
 }
@@ -30,7 +32,8 @@ export interface Running {
 }
 
 export function startHoldfast(args: readonly string[], options: RunOptions = {}): Running {
-  const child = spawn(process.execPath, [PROGRAM, ...args], {
+  const [command = "", ...words] = [...(options.prefix ?? []), process.execPath, PROGRAM, ...args];
+  const child = spawn(command, words, {
     cwd: options.cwd ?? ROOT,
     env: { ...process.env, HOLDFAST_MASTER: "", NO_COLOR: "1", ...options.env },
     stdio: ["ignore", "pipe", "pipe"],

@@ -33,6 +33,8 @@ export interface StartOptions {
   /** Further words of the command line. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Words before the command, e.g. `ip netns exec m1`. They must end in an exec, so that the pid is the process's own. */
+  readonly prefix?: readonly string[];
 }
 
 export interface WorkerStart extends StartOptions {
@@ -67,8 +69,12 @@ export interface ProcessCluster {
   close(): Promise<readonly string[]>;
 }
 
-export async function processCluster(program: string): Promise<ProcessCluster> {
-  const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-cluster-"));
+/** `directoryPrefix`: of its directory's path; random characters follow. */
+export async function processCluster(
+  program: string,
+  directoryPrefix = path.join(os.tmpdir(), "holdfast-cluster-"),
+): Promise<ProcessCluster> {
+  const directory = await mkdtemp(directoryPrefix);
   await mkdir(path.join(directory, "logs"));
   const temporary = path.join(directory, "tmp");
   await mkdir(temporary);
@@ -76,12 +82,13 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
   let count = 0;
   const living = new Map<number, { readonly process: ClusterProcess; readonly child: ChildProcess }>();
 
-  const start = (name: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): ClusterProcess => {
+  const start = (name: string, argv: readonly string[], { env = {}, prefix = [] }: StartOptions): ClusterProcess => {
     const file = path.join(directory, "logs", `${name}.log`);
     const mark = `${directory}#${++count}`;
     const isMaster = argv[0] === "master";
     const log = openSync(file, "a");
-    const child = spawn(process.execPath, [program, ...argv], {
+    const [command = "", ...words] = [...prefix, process.execPath, program, ...argv];
+    const child = spawn(command, words, {
       stdio: ["ignore", log, log],
       cwd: directory,
       env: { ...process.env, TMPDIR: temporary, [MARK]: mark, ...env },
@@ -140,7 +147,7 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
       return start(
         name,
         ["master", "--listen", listen, "--recovery", recovery, "--advertise-file", masters, ...(options.args ?? [])],
-        options.env,
+        options,
       );
     },
     startWorker: (name, options = {}) => {
@@ -152,7 +159,7 @@ export async function processCluster(program: string): Promise<ProcessCluster> {
         options.workDirectory ?? path.join(directory, name),
       ];
       const listen = options.listen === undefined ? [] : ["--listen", options.listen];
-      return start(name, ["worker", ...place, ...resources, ...listen, ...(options.args ?? [])], options.env);
+      return start(name, ["worker", ...place, ...resources, ...listen, ...(options.args ?? [])], options);
     },
     processes: () => [...living.values()].map((entry) => entry.process),
     leftovers: () => processesOf(directory),

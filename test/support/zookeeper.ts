@@ -48,6 +48,8 @@ export interface ZooKeeperServersOptions {
   readonly hosts?: readonly string[];
   /** Words before the command of server `index`, e.g. ["ip", "netns", "exec", "z1"]. They must end in an exec, so that the pid is Java's. */
   readonly prefix?: (index: number) => readonly string[];
+  /** How a four-letter word gets to a server that this process cannot reach. */
+  readonly ask?: (host: string, port: number, word: string) => Promise<string>;
   /** The servers' first directory; default: a temporary one, which `close` removes. */
   readonly directory?: string;
 }
@@ -244,7 +246,7 @@ function createZooKeeperServer(place: Place, options: ZooKeeperServersOptions, p
   let exited: Promise<unknown> = Promise.resolve();
   const running = () => child !== null && child.exitCode === null && child.signalCode === null;
   const log = () => (existsSync(logFile) ? readFileSync(logFile, "utf8") : "");
-  const ask = (word: string) => askFourLetterWord(host, port, word);
+  const ask = (word: string) => (options.ask ?? askFourLetterWord)(host, port, word);
   const server: ZooKeeperServer = {
     id: place.id,
     host,

@@ -9,6 +9,11 @@ import { connectZooKeeper, hasZooKeeperCode, type WriteOperation, type ZooKeeper
 import type { Ensemble, MultiResult, Znode, ZnodeOperation } from "./ensemble.js";
 
 const EMPTY = new Uint8Array(0);
+/**
+ * A session that no server has taken back for so many of its timeouts is given up. Servers that lost their data (or were replaced by others) refuse
+ * it for ever without saying that it is over, because it has seen more than they have; only a new session can look at what is there.
+ */
+const GIVE_UP_TIMEOUTS = 5;
 
 const REASONS = { NO_NODE: "missing", NODE_EXISTS: "exists", BAD_VERSION: "version", NOT_EMPTY: "not-empty" } as const;
 
@@ -23,14 +28,36 @@ class ZooKeeperEnsemble implements Ensemble {
   private readonly url: ZooKeeperUrl;
   private readonly client: ZooKeeper;
   private lastTrouble = "there was no answer yet";
+  private givenUp: CodedError | undefined;
+  private giveUpTimer: NodeJS.Timeout | undefined;
 
   constructor(url: ZooKeeperUrl, client: ZooKeeper) {
     this.url = url;
     this.client = client;
     this.ended = client.ended.then((reason) => this.explain(reason));
     client.onState((event) => {
-      if (event.state === "connecting") this.lastTrouble = event.reason.message;
+      if (event.state === "connecting") {
+        this.lastTrouble = event.reason.message;
+        this.giveUpLater();
+      } else {
+        clearTimeout(this.giveUpTimer);
+        this.giveUpTimer = undefined;
+      }
     });
+  }
+
+  /** Only a session that exists: before the first one there is nothing to give up, and the caller decides how long it waits. */
+  private giveUpLater(): void {
+    const session = this.client.session();
+    if (session === undefined || this.giveUpTimer !== undefined) return;
+    const afterMs = session.timeoutMs * GIVE_UP_TIMEOUTS;
+    this.giveUpTimer = setTimeout(() => {
+      this.givenUp = new CodedError(
+        "SESSION_ENDED",
+        `no ZooKeeper server has taken the session back for ${afterMs / 1_000} s (${this.lastTrouble})`,
+      );
+      void this.client.close();
+    }, afterMs);
   }
 
   get sessionId(): string {
@@ -128,6 +155,7 @@ class ZooKeeperEnsemble implements Ensemble {
   }
 
   private explain(thrown: unknown): CodedError {
+    if (this.givenUp !== undefined) return this.givenUp;
     if (!(thrown instanceof ZooKeeperError)) return CodedError.from(thrown);
     switch (thrown.code) {
       case "SESSION_EXPIRED":
