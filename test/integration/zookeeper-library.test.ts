@@ -121,6 +121,9 @@ describe("a cluster found through ZooKeeper", () => {
     const host = await master(url, "m1");
     await until("a leader", () => host.state() === "ALIVE");
     expect(await list(url)).toMatchObject({ exitCode: 0, stderr: "" });
+    const workers = await holdfast(["workers"], { env: { HOLDFAST_MASTER: url } });
+    expect(workers.stdout).toMatch(/^No workers\. .*--master zk:\/\/127/);
+    expect(workers.stdout + workers.stderr).not.toContain(PASSWORD);
     const other = await list(url.replace(PASSWORD, "wr0ng-password"));
     expect(other).toMatchObject({
       exitCode: 4,

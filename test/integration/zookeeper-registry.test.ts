@@ -94,9 +94,11 @@ describe("the detector on a real ZooKeeper", () => {
       () => kinds().some((kind) => kind === "reconnected") || kinds().filter((kind) => kind === "connected").length > 1,
     );
     // A stopped server takes connections and says nothing: only its own clock tells the detector.
+    const expiries = kinds().filter((kind) => kind === "expired").length;
+    await until("the leader again", () => detector.view().leader !== null);
     await server?.stop();
     try {
-      await sees("expired");
+      await sees("expired", expiries + 1);
       expect(detector.view().leader).toBeNull();
       expect(detector.view().problem).toMatchObject({ code: "CONNECTION_LOST" });
     } finally {

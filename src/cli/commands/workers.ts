@@ -1,5 +1,6 @@
 /** `holdfast workers`: every worker with its state and what is used of it. */
 import type { Command } from "commander";
+import { showMasterUrl } from "../../host/master-url.js";
 import type { WorkerView } from "../../wire/views.js";
 import { openClient } from "../cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
@@ -30,7 +31,7 @@ async function list(options: WorkersOptions): Promise<void> {
   const { workers } = await client.call("workers", states.length === 0 ? {} : { states });
   if (options.json === true) return printJson({ workers });
   if (workers.length === 0 && states.length > 0) return print(`No worker is ${states.join(" or ")}.`);
-  if (workers.length === 0) return print(`No workers. Start one with: holdfast worker --master ${options.master}`);
+  if (workers.length === 0) return print(`No workers. Start one with: holdfast worker --master ${showMasterUrl(options.master)}`);
   const style = styleFor(process.stdout);
   print(
     table(

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect } from "vitest";
 import { openClient } from "../../../src/cli/cluster-client.js";
 import type { EventView } from "../../../src/wire/views.js";
 import { until } from "../../support/holdfast.js";
-import { expectBuckets, jobFile, jobWords, kill, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, jobFile, jobWords, kill, PATIENT, type Stage, scenario } from "../../support/scenario.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 
 const PASSWORD = "s3cret-0f-zookeeper";
@@ -66,7 +66,9 @@ scenario(
 
 scenario("a driver whose worker is dead follows to a master that neither of them had heard of when it began", async (stage) => {
   throughZooKeeper(stage);
-  const first = stage.master(storage(stage));
+  // The worker is away for the whole scenario, and must not be declared lost for it.
+  const patient = { args: [...storage(stage).args, "--worker-deadline", "2m", "--driver-deadline", "2m"] };
+  const first = stage.master(patient);
   const worker = stage.worker({ cores: 4 });
   await stage.valid(1, 1);
   const id = await stage.slowJob("out", 20_000, 1_000);
@@ -78,7 +80,7 @@ scenario("a driver whose worker is dead follows to a master that neither of them
     masters = addresses;
   };
   await using _witness = await openClient({ master: stage.masterUrl, timeout: "20s", json: true }, stage.signal, { onMasters });
-  stage.master(storage(stage));
+  stage.master(patient);
   await until("the newcomer to be told of", () => masters.length === 2);
   await kill(first);
   await until("the driver to be known to it", async () => {
@@ -146,6 +148,7 @@ scenario(
     expect(new Set(seen.map((event) => event.epoch)).size).toBe(3);
     void following;
   },
+  { deadlines: PATIENT },
 );
 
 scenario(
@@ -179,7 +182,7 @@ scenario(
     await stage.command(["cancel", id]);
     await stage.ended(id);
   },
-  { timeoutMs: 120_000 },
+  { timeoutMs: 120_000, deadlines: PATIENT },
 );
 
 scenario("bad URLs: what is wrong is said, with the exit code of its kind, and without the password", async (stage) => {

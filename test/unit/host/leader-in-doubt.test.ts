@@ -20,6 +20,8 @@ const ASKED: Partial<Record<OperationName, unknown>> = {
   cancel: { application: "known" },
   workers: {},
   drain: { worker: "w1" },
+  gone: { worker: "w1" },
+  removals: { decision: null },
   handover: { epoch: 1, to: null },
   events: { after: null, limit: 10, waitMs: 0 },
   "logs.locate": { application: "known" },

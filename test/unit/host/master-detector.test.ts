@@ -36,7 +36,7 @@ describe("the detector", () => {
     const detector = start();
     await env.clock.advance(1);
     expect(told()).toEqual(["connected", "leader.created a:1", "masters"]);
-    expect(detector.view()).toEqual({ ...leads("a:1", 3), problem: null });
+    expect(detector.view()).toEqual({ ...leads("a:1", 3), problem: null, isFresh: true });
     fake.set(leads("b:1", 4));
     await env.clock.advance(READ_SPREAD_MS);
     expect(told()).toEqual(["leader.changed b:1", "masters"]);

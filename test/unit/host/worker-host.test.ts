@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { dialLink } from "../../../src/host/link-handshake.js";
 import type { WorkerHost } from "../../../src/host/worker-host.js";
 import { runnerStart } from "../../../src/wire/runner-start.js";
+import { createFakeRegistry } from "../../support/fake-registry.js";
 import { application, order } from "../worker/worker-bench.js";
 import { createTestEnv, fakeFiles, fakeLauncher, fakeMaster, SECRET, settle, startWorker } from "./worker-stage.js";
 
@@ -253,5 +254,51 @@ describe("close", () => {
     await master.order("worker.launch", order("p"));
     await closing.close({ leave: true });
     expect(launcher.calls).toEqual(["close leave"]);
+  });
+});
+
+describe("where drivers look for masters", () => {
+  const PASSWORD = "s3cret";
+  const URL = `zk://me:${PASSWORD}@z:2181/x`;
+
+  /** The start files of a driver and an executor, and the lists that were kept for drivers. */
+  async function starts(masterUrl: string, file = "") {
+    const env = createTestEnv();
+    const master = await fakeMaster(env, "m:1", new Map([[sha256, bundle]]));
+    const registry = createFakeRegistry(env);
+    registry.set({ leader: { address: "m:1", epoch: 1 }, candidates: ["m:1", "n:1"] });
+    const launcher = fakeLauncher();
+    const saved: (readonly string[])[] = [];
+    worker = await startWorker(env, {
+      launcher,
+      masterUrl,
+      readFile: async () => file,
+      openRegistry: () => registry.registry,
+      files: { ...fakeFiles(), saveMasters: async (addresses) => void saved.push(addresses) },
+    });
+    await env.clock.advance(100);
+    await master.order("worker.launch", jobOrder("app-1-1.d1", "driver"));
+    await master.order("worker.launch", jobOrder("app-1-1.d1.e1", "executor"));
+    await settle();
+    const texts = launcher.launched.map(({ command }) => (command.kind === "runner" ? command.start : ""));
+    expect(texts).toHaveLength(2);
+    expect(texts.join()).not.toContain(PASSWORD);
+    expect(JSON.stringify(launcher.launched)).not.toContain("zk:");
+    return { urls: texts.map((text) => runnerStart.parse(JSON.parse(text)).masterUrl), saved };
+  }
+
+  test("is a file of addresses in the work directory when the worker's own URL may hold a password; executors need none", async () => {
+    for (const given of [() => starts(URL), () => starts("file:///etc/masters", URL)]) {
+      const { urls, saved } = await given();
+      expect(urls).toEqual(["file:///work/masters", ""]);
+      expect(saved.at(-1)).toEqual(["m:1", "n:1"]);
+      await worker?.close({ leave: true });
+    }
+  });
+
+  test("is what the worker was given when that is a list, or a file of addresses", async () => {
+    expect((await starts("holdfast://m:1,k:1")).urls).toEqual(["holdfast://m:1,k:1", ""]);
+    await worker?.close({ leave: true });
+    expect((await starts("file:///etc/masters", "m:1\n")).urls).toEqual(["file:///etc/masters", ""]);
   });
 });
