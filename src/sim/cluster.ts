@@ -17,7 +17,7 @@ import { simDigest } from "./digest.js";
 import { outside } from "./marshal.js";
 import type { Mutant } from "./mutants/mutant.js";
 import { createNetwork, type Network } from "./network.js";
-import type { Observer, RecordSeen } from "./observe.js";
+import type { LaunchedSeen, Observer, RecordSeen } from "./observe.js";
 import type { SimOptions } from "./options.js";
 import { readRecords } from "./record-reading.js";
 import { startJobProcess, startProgram } from "./runners.js";
@@ -65,11 +65,12 @@ export class Cluster {
   readonly secret: Uint8Array | null;
   readonly downMachines = new Set<string>();
   readonly blobs = new Map<string, Uint8Array>();
+  /** Everything that was ever launched on workers, in order. */
+  readonly launches: LaunchedSeen[] = [];
   /** How long the supervisor takes to start what has died. */
   restartDelayMs: () => number = () => 1_000;
   private readonly observers: Observer[] = [];
   readonly mutant: Mutant;
-  private readonly byName = new Map<string, SimProcess>();
   private generation = 0;
 
   constructor(world: World, options: SimOptions, mutant: Mutant) {
@@ -184,7 +185,7 @@ export class Cluster {
   private async runMaster(slot: MasterSlot, process: SimProcess): Promise<void> {
     const { options } = this;
     const store = this.watched(this.store.forMaster(process), process);
-    const hostOptions: MasterHostOptions = this.mutant.master({
+    const healthy: MasterHostOptions = {
       env: this.env(process),
       masterId: `${slot.name}-${slot.starts}`,
       pid: slot.starts,
@@ -196,7 +197,8 @@ export class Cluster {
       settings: options.settings,
       sessionTtlMs: options.sessionTtlMs,
       onState: (state, epoch) => this.changeState(slot, process, state, epoch),
-    });
+    };
+    const hostOptions = this.mutant.master(healthy, process);
     try {
       const host = await runMasterHost(hostOptions);
       slot.host = host;
@@ -267,7 +269,7 @@ export class Cluster {
       random: this.world.random.fork(`${name} disk`),
       start: (process, spec, exit) => this.startLaunched(process, spec.command, exit),
       launched: (seen) => {
-        this.byName.set(seen.processId, seen.process);
+        this.launches.push(seen);
         this.tell((observer) => observer.launched?.(seen));
       },
       stopAsked: (seen, askedBy, reason) => this.tell((observer) => observer.stopAsked?.(seen, askedBy, reason)),

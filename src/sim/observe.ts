@@ -34,6 +34,8 @@ export interface LogSeen {
 export interface LaunchedSeen {
   readonly processId: string;
   readonly applicationId: string;
+  /** As its user has named it. */
+  readonly applicationName: string;
   readonly attempt: number;
   readonly role: "driver" | "executor" | "program";
   readonly workerId: string;
