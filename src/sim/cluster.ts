@@ -64,6 +64,8 @@ export class Cluster {
   readonly masterUrl: string;
   readonly secret: Uint8Array | null;
   readonly downMachines = new Set<string>();
+  /** Masters that nobody starts again for now. */
+  readonly keptDown = new Set<string>();
   readonly blobs = new Map<string, Uint8Array>();
   /** Everything that was ever launched on workers, in order. */
   readonly launches: LaunchedSeen[] = [];
@@ -121,6 +123,12 @@ export class Cluster {
     for (const slot of this.workers) this.startWorker(slot);
   }
 
+  /** With masters, workers and clients on them. */
+  machines(): readonly string[] {
+    const clients = Array.from({ length: this.options.clients }, (_, index) => `c${index + 1}`);
+    return [...new Set([...[...this.masters, ...this.workers].map(({ machine }) => machine), ...clients])];
+  }
+
   leader(): MasterSlot | null {
     return this.masters.find(({ process, state }) => process !== null && state !== "STANDBY") ?? null;
   }
@@ -169,7 +177,7 @@ export class Cluster {
   }
 
   private startMaster(slot: MasterSlot): void {
-    if (slot.process !== null || this.downMachines.has(slot.machine)) return;
+    if (slot.process !== null || this.downMachines.has(slot.machine) || this.keptDown.has(slot.name)) return;
     const process = this.spawn(slot.name, slot.machine);
     slot.process = process;
     slot.starts += 1;
@@ -215,7 +223,7 @@ export class Cluster {
       this.tell((observer) => observer.commitBegun?.(process, transaction));
       try {
         const result = await real(transaction);
-        this.tell((observer) => observer.commitEnded?.(process, transaction, null));
+        this.tell((observer) => observer.commitEnded?.(process, transaction, result.ok ? null : "refused"));
         return result;
       } catch (thrown) {
         const { code } = CodedError.from(thrown);

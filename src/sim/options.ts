@@ -80,6 +80,8 @@ export interface SimOptions {
   /** After the last fault everything is finished within this. */
   readonly livenessMs: number;
   readonly onlyFollowerFaults: boolean;
+  /** After the last fault a core of the cluster has to finish everything before the rest heals. */
+  readonly freezesRest: boolean;
   readonly faults: readonly FaultKind[];
   readonly meanFaultGapMs: number;
   /** Applications that each client submits. */
@@ -139,6 +141,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     cancelShare: random.pick([0, 0.15, 0.4]) ?? 0.15,
     clientModeShare: random.chance(0.3) ? 0.3 : 0,
     drainShare: random.chance(0.2) ? 0.2 : 0,
+    freezesRest: !isFollowersOnly && random.chance(0.5),
   };
 }
 

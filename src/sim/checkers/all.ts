@@ -6,6 +6,7 @@ import { checkLeadership } from "./leadership.js";
 import { checkOutput } from "./output.js";
 import { checkReads } from "./reads.js";
 import { checkResources } from "./resources.js";
+import { checkSpecs } from "./specs.js";
 import { checkStability } from "./stability.js";
 import { checkStates } from "./states.js";
 import { checkSubmissions } from "./submissions.js";
@@ -22,4 +23,5 @@ export const CHECKERS: readonly Checker[] = [
   checkReads,
   checkCancels,
   checkStability,
+  checkSpecs,
 ];

@@ -97,8 +97,7 @@ export class CrashPoints {
       limits: store.limits,
       nudge: () => store.nudge(),
       close: () => this.call(process, "close of the store", () => store.close()),
-      openSession: async (open) =>
-        this.session(await this.call(process, "open", () => store.openSession(open)), process),
+      openSession: async (open) => this.session(await this.call(process, "open", () => store.openSession(open)), process),
     };
   }
 

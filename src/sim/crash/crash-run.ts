@@ -66,7 +66,7 @@ export async function runCrashes(situation: Situation, crashes: readonly Crash[]
     for (const client of clients) client.start();
     await world.runUntil(options.safetyMs);
     settled = settledState(assembly);
-    cluster.tell((observer) => observer.calm?.());
+    cluster.tell((observer) => observer.calm?.([]));
     const isDone = await world.runUntil(options.safetyMs + options.livenessMs, () => isFinished(assembly));
     if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(assembly)}`);
     await inspect(cluster);

@@ -13,7 +13,11 @@ export type RunState = readonly string[];
 export function settledState(assembly: Assembly): RunState {
   const { cluster, options } = assembly;
   const living = cluster.workers.flatMap(({ disk }) => disk.living()).filter((seen) => isSteady(seen.applicationName));
-  if (options.mode === "none") return living.filter(isOlder).map((seen) => `still runs: ${nameOf(seen)}`).sort();
+  if (options.mode === "none")
+    return living
+      .filter(isOlder)
+      .map((seen) => `still runs: ${nameOf(seen)}`)
+      .sort();
   const running = living.map((seen) => `runs: ${nameOf(seen)}`);
   const launched = cluster.launches.map((seen) => `launched: ${nameOf(seen)}`);
   return [...recordFacts(assembly, isSteady), ...running, ...launched].sort();

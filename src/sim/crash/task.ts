@@ -1,6 +1,6 @@
 /** Crash points as work for several processes: a task is plain data, its outcome too, and each process finds out by itself how nobody dies. */
 import type { RareState } from "../coverage.js";
-import { HEALTHY, type Mutant } from "../mutants/mutant.js";
+import { HEALTHY } from "../mutants/mutant.js";
 import { seededRandom } from "../seed.js";
 import type { Crash } from "./crash-points.js";
 import { type CrashRun, type CrashRunOptions, runCrashes } from "./crash-run.js";
@@ -31,7 +31,8 @@ export interface CrashProblem {
 
 export function situationNamed(name: string): Situation {
   const situation = SITUATIONS.find((one) => situationName(one) === name);
-  if (situation === undefined) throw new Error(`there is no situation ${name}; there are ${SITUATIONS.map(situationName).join(", ")}`);
+  if (situation === undefined)
+    throw new Error(`there is no situation ${name}; there are ${SITUATIONS.map(situationName).join(", ")}`);
   return situation;
 }
 
