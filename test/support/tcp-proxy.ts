@@ -20,7 +20,7 @@ export interface ProxyLink {
 }
 
 /** What happens to a chunk: forward it; swallow it; forward the first `forward` bytes of it, then end the link. */
-export type Verdict = "forward" | "swallow" | { readonly forward: number; readonly then: Ending };
+export type Verdict = "forward" | "swallow" | { readonly forward: number; readonly ending: Ending };
 
 export interface TcpProxy {
   readonly port: number;
@@ -29,9 +29,9 @@ export interface TcpProxy {
   links(): readonly ProxyLink[];
   /** Asked for every chunk before it goes on; the first word that is not "forward" counts. Returns what takes the question back. */
   onBytes(judge: (chunk: Buffer, direction: Direction, link: ProxyLink) => Verdict): () => void;
-  /** Swallows everything in this direction, on all links, also new ones; the connections stay open. */
+  /** Swallows everything in this direction, on all links, also new ones: connections are accepted and stay open, and their bytes are lost. */
   blackHole(direction: Direction | "both"): void;
-  /** Also connections are accepted but lead nowhere while anything is swallowed `up`. Bytes that were swallowed are lost. */
+  /** Ends `blackHole`. A link that lost bytes is of no more use to a protocol; its ends find that out by themselves. */
   heal(): void;
   /** Each chunk waits that long; order is kept. */
   delay(durationMs: number): void;
@@ -109,7 +109,7 @@ class ProxyState {
         return "forward";
       }
       stop();
-      return { forward: left, then: ending };
+      return { forward: left, ending };
     });
   }
 
@@ -124,7 +124,7 @@ class ProxyState {
         if (direction === "down" && (when === "before-request" || asked !== link)) return "forward";
         stop();
         resolve();
-        return { forward: 0, then: ending };
+        return { forward: 0, ending };
       });
     });
   }
@@ -214,11 +214,8 @@ class Link implements ProxyLink {
     let order: Promise<void> = Promise.resolve();
     const later = (run: () => void): void => {
       const delayMs = this.#rules.delayMs();
-      if (delayMs === 0) void (order = order.then(run));
-      else {
-        const due = new Promise<void>((resolve) => setTimeout(resolve, delayMs));
-        order = order.then(() => due).then(run);
-      }
+      const due = delayMs === 0 ? undefined : new Promise<void>((resolve) => setTimeout(resolve, delayMs));
+      order = order.then(() => due).then(run);
     };
     from.on("data", (chunk: Buffer) => {
       this.#seen[direction] += chunk.length;
@@ -228,7 +225,7 @@ class Link implements ProxyLink {
       later(() => {
         if (this.#open && part.length > 0) to.write(part);
         // What was forwarded is on its way before the end: write comes before it in the kernel's order, except that a reset overtakes.
-        if (verdict !== "forward") this.#finish(verdict.then, direction);
+        if (verdict !== "forward") this.#finish(verdict.ending, direction);
       });
     });
     from.on("end", () => later(() => this.#open && !this.#rules.swallows(direction) && this.cut("fin")));
