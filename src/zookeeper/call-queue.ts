@@ -35,6 +35,8 @@ export interface QueueLimits {
   readonly maxWaitingBytes: number;
 }
 
+/** Abandoned calls that are kept before the queue is swept. */
+const SLACK = 64;
 const MAX_XID = 2 ** 31 - 1;
 
 export class CallQueue {
@@ -45,6 +47,8 @@ export class CallQueue {
   #waitingBytes = 0;
   #sentBytes = 0;
   #xid = 0;
+  /** Its answer will not come, though it is no longer in the queue. */
+  #lostAnswer: Call | null = null;
 
   constructor(limits: QueueLimits) {
     this.#limits = limits;
@@ -84,6 +88,8 @@ export class CallQueue {
     const wasSent = call.state === "sent";
     if (call.state === "waiting") this.#left(call);
     call.state = "settled";
+    // Without a connection nothing leaves the queue by itself, so callers who give up must not fill it.
+    if (!wasSent && this.#waiting.length > 2 * this.#waitingCalls + SLACK) this.#waiting.retain(({ state }) => state === "waiting");
     return wasSent;
   }
 
@@ -116,9 +122,6 @@ export class CallQueue {
     }
     return call;
   }
-
-  /** Its answer will not come, though it is no longer in the queue. */
-  #lostAnswer: Call | null = null;
 
   /** Empties the queue: the calls whose answers are lost, and those that were never sent. */
   breakOff(): { readonly sent: readonly Call[]; readonly waiting: readonly Call[] } {

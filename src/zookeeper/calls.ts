@@ -132,8 +132,9 @@ class Calls implements ZooKeeper {
     // From this call on, so that a one-shot watch that is asked for after it does not take its place on the server.
     watches.addPersistent(serverPath, mode, heard);
     const frame = () => requests.addWatchRequest(serverPath, mode === "persistent-recursive");
+    const read = () => watches.confirm(serverPath, heard);
     try {
-      await this.#call({ name: "addWatch", path, changes: false, frame, read: () => undefined }, options);
+      await this.#call({ name: "addWatch", path, changes: false, frame, read }, options);
     } catch (thrown) {
       close();
       throw thrown;

@@ -15,7 +15,7 @@ import { addressText } from "./connect-string.js";
 import { Connection, lostCall } from "./connection.js";
 import type { Dial } from "./dial.js";
 import { ZooKeeperError } from "./errors.js";
-import type { JuteReader } from "./jute.js";
+import { JuteError, type JuteReader } from "./jute.js";
 import { authRequest, closeSessionRequest, setWatchesRequest, XID } from "./requests.js";
 import type { Notification, ReplyHeader } from "./responses.js";
 import type { ServerRing } from "./server-ring.js";
@@ -54,6 +54,11 @@ interface Credential extends DigestAuth {
   readonly waiting: Set<(error: ZooKeeperError | null) => void>;
 }
 
+interface StateListener {
+  readonly listener: (event: StateEvent) => void;
+  listens: boolean;
+}
+
 const MAX_CLOSE_MS = 5_000;
 
 export class Client {
@@ -63,7 +68,7 @@ export class Client {
   readonly #settings: ClientSettings;
   readonly #queue: CallQueue;
   readonly #credentials: Credential[];
-  readonly #listeners = new Set<(event: StateEvent) => void>();
+  readonly #listeners = new Set<StateListener>();
   readonly #aborts: AbortListeners<{ abort(reason: unknown): void }>;
   #resolveEnded: (reason: ZooKeeperError) => void = () => {};
   #connection: Connection | null = null;
@@ -94,8 +99,12 @@ export class Client {
   }
 
   onState(listener: (event: StateEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    const entry = { listener, listens: true };
+    this.#listeners.add(entry);
+    return () => {
+      entry.listens = false;
+      this.#listeners.delete(entry);
+    };
   }
 
   connected(signal?: AbortSignal): Promise<void> {
@@ -240,6 +249,7 @@ export class Client {
 
   #ownAnswer({ xid, errorNumber }: ReplyHeader): void {
     if (xid === XID.auth) this.#authAnswered(errorNumber);
+    else if (errorNumber !== 0) throw new JuteError(`watches are not restored (ZooKeeper's error ${errorNumber})`);
     else if (this.#unansweredWatches > 0 && --this.#unansweredWatches === 0) {
       for (const { heard, path } of this.watches.persistentListeners()) heard("restored", path);
     }
@@ -309,7 +319,7 @@ export class Client {
   }
 
   #tell(event: StateEvent): void {
-    for (const listener of [...this.#listeners]) queueMicrotask(() => listener(event));
+    for (const entry of this.#listeners) queueMicrotask(() => entry.listens && entry.listener(event));
   }
 
   close(): Promise<void> {

@@ -2,7 +2,7 @@
  * One connection to one server as a stream of bytes, plain or TLS.
  *
  * Boundary: the only file, with four-letter.ts, that touches sockets. Contract of a wire: the listener hears `opened` at most once, then `received`,
- * then `ended` at most once; nothing after `destroy`, and never from within a call.
+ * then `ended` (perhaps twice); nothing after `destroy`, and never from within a call.
  */
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
@@ -12,8 +12,6 @@ export interface Wire {
   write(bytes: Uint8Array): void;
   /** At once; what was written and not sent is thrown away. */
   destroy(): void;
-  /** After what was written has been sent. */
-  end(): void;
 }
 
 export interface WireListener {
@@ -70,10 +68,11 @@ export const dialWith =
     socket.on("error", (thrown) => {
       error = thrown;
     });
+    // The server has said its last word, whatever of ours is still to be sent.
+    socket.on("end", () => listener.ended("the server closed the connection"));
     socket.on("close", () => listener.ended(error === null ? "the server closed the connection" : reasonOf(error)));
     return {
       write: (bytes) => void socket.write(bytes),
-      end: () => void socket.end(),
       destroy: () => {
         socket.removeAllListeners();
         // What a socket still has to say after its end interests nobody.

@@ -26,6 +26,11 @@ export class Fifo<T> {
     return item;
   }
 
+  /** Drops the others. */
+  retain(wanted: (item: T) => boolean): void {
+    this.#items = this.take().filter(wanted);
+  }
+
   /** All, and empties it. */
   take(): readonly T[] {
     const items = this.#items.slice(this.#head) as T[];

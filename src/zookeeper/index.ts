@@ -13,6 +13,13 @@ export {
   type ZooKeeperErrorCode,
 } from "./errors.js";
 export {
+  askFourLetterWord,
+  type FourLetterOptions,
+  type FourLetterWord,
+  readMonitor,
+  type ServerMonitor,
+} from "./four-letter.js";
+export {
   ANY_VERSION,
   type CreateMode,
   type CreateOperation,

@@ -26,7 +26,8 @@ const KINDS_OF: Readonly<Record<ChangeType, readonly OneShotKind[]>> = {
 
 interface PersistentPath {
   readonly mode: WatchMode;
-  readonly listeners: Set<Heard>;
+  /** Each with whether the server has confirmed it; only those are restored. */
+  readonly listeners: Map<Heard, boolean>;
 }
 
 export class WatchRegistry {
@@ -71,8 +72,13 @@ export class WatchRegistry {
   addPersistent(path: string, mode: WatchMode, heard: Heard): void {
     const present = this.#persistent.get(path);
     this.#lingering.delete(path);
-    if (present === undefined) this.#persistent.set(path, { mode, listeners: new Set([heard]) });
-    else present.listeners.add(heard);
+    if (present === undefined) this.#persistent.set(path, { mode, listeners: new Map([[heard, false]]) });
+    else present.listeners.set(heard, false);
+  }
+
+  confirm(path: string, heard: Heard): void {
+    const present = this.#persistent.get(path);
+    if (present?.listeners.has(heard) === true) present.listeners.set(heard, true);
   }
 
   /** Whether the server can be told that nobody listens there any more. */
@@ -95,11 +101,11 @@ export class WatchRegistry {
       this.#oneShots[kind].delete(path);
     }
     const own = this.#persistent.get(path);
-    if (own !== undefined && (own.mode === "persistent" || type !== "children")) heard.push(...own.listeners);
+    if (own !== undefined && (own.mode === "persistent" || type !== "children")) heard.push(...own.listeners.keys());
     if (type !== "children") {
       for (const ancestor of ancestorsOf(path)) {
         const above = this.#persistent.get(ancestor);
-        if (above?.mode === "persistent-recursive") heard.push(...above.listeners);
+        if (above?.mode === "persistent-recursive") heard.push(...above.listeners.keys());
       }
     }
     return heard;
@@ -107,12 +113,16 @@ export class WatchRegistry {
 
   /** All persistent watches, with their paths: after a reconnection they may have missed something. */
   persistentListeners(): readonly { readonly path: string; readonly heard: Heard }[] {
-    return [...this.#persistent].flatMap(([path, { listeners }]) => [...listeners].map((heard) => ({ path, heard })));
+    return [...this.#persistent].flatMap(([path, { listeners }]) =>
+      [...listeners].flatMap(([heard, confirmed]) => (confirmed ? [{ path, heard }] : [])),
+    );
   }
 
   /** What a new connection has to be told. */
   paths(): WatchPaths {
-    const persistent = (mode: WatchMode) => [...this.#persistent].filter(([, entry]) => entry.mode === mode).map(([path]) => path);
+    const isSet = ({ listeners }: PersistentPath) => [...listeners.values()].includes(true);
+    const persistent = (mode: WatchMode) =>
+      [...this.#persistent].filter(([, entry]) => entry.mode === mode && isSet(entry)).map(([path]) => path);
     return {
       data: [...this.#oneShots.data.keys()],
       exists: [...this.#oneShots.exists.keys()],
