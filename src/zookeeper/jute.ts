@@ -59,7 +59,9 @@ export class JuteWriter {
     return this;
   }
 
+  /** Refuses other lists of numbers, and texts, which would be sent as something else than they are. */
   buffer(value: Uint8Array): this {
+    if (!(value instanceof Uint8Array)) throw new TypeError("data has to be a Uint8Array");
     const at = this.#grow(4 + value.length);
     this.#bytes.writeInt32BE(value.length, at);
     this.#bytes.set(value, at + 4);
