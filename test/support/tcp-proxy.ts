@@ -24,7 +24,7 @@ export type Verdict = "forward" | "swallow" | { readonly forward: number; readon
 
 export interface TcpProxy {
   readonly port: number;
-  /** `127.0.0.1:port`. */
+  /** `host:port`. */
   readonly address: string;
   links(): readonly ProxyLink[];
   /** Asked for every chunk before it goes on; the first word that is not "forward" counts. Returns what takes the question back. */
@@ -48,10 +48,10 @@ export interface TcpProxy {
   close(): Promise<void>;
 }
 
-export async function startTcpProxy(targetPort: number, targetHost = "127.0.0.1"): Promise<TcpProxy> {
+export async function startTcpProxy(targetPort: number, targetHost = "127.0.0.1", listenHost = "127.0.0.1"): Promise<TcpProxy> {
   const state = new ProxyState(targetPort, targetHost);
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => state.accept(client));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(0, listenHost, resolve));
   return state.proxy(server);
 }
 
@@ -137,7 +137,7 @@ class ProxyState {
     };
     return {
       port: address.port,
-      address: `127.0.0.1:${address.port}`,
+      address: address.address.includes(":") ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`,
       links: () => [...this.#links],
       onBytes: (judge) => this.#onBytes(judge),
       blackHole: (direction) => {
