@@ -26,6 +26,8 @@ export const PROJECTS = {
     kind: "neutral",
     uses: ["base", "wire", "env", "coordination", "scheduler", "dataflow", "master", "worker", "job", "executor/core", "host"],
   },
+  // Useful by itself: exported as holdfast/zookeeper, and imports nothing from the rest.
+  zookeeper: { kind: "node", uses: [] },
   conformance: { kind: "node", uses: ["base", "env"] },
   connectors: { kind: "node", uses: ["base", "dataflow", "env", "api"] },
   node: { kind: "node", uses: ["base", "wire", "env", "coordination", "dataflow", "host"] },
