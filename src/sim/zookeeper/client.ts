@@ -120,12 +120,13 @@ export class FakeZooKeeperClient {
 
   // ------------------------------------------------------------------------------------------------------------------- calls
 
-  create(
+  async create(
     path: string,
     data: Uint8Array,
     options: { readonly mode?: CreateMode; readonly acl?: readonly Acl[] } = {},
   ): Promise<{ readonly path: string; readonly stat: Stat }> {
-    return this.write({ op: "create", path, data, ...options }) as Promise<{ readonly path: string; readonly stat: Stat }>;
+    const result = await this.write({ op: "create", path, data, ...options });
+    return { path: result.op === "create" ? result.path : path, stat: statIn(result) };
   }
 
   async delete(path: string, version: number): Promise<void> {
@@ -141,7 +142,8 @@ export class FakeZooKeeperClient {
   }
 
   async check(path: string, version: number): Promise<void> {
-    await this.write({ op: "check", path, version });
+    // There is no such request: it is a multi of one.
+    await this.order([{ op: "check", path, version }]);
   }
 
   multi(operations: readonly WriteOperation[]): Promise<{ readonly zxid: bigint; readonly results: readonly WriteResult[] }> {
@@ -187,10 +189,9 @@ export class FakeZooKeeperClient {
   async close(): Promise<void> {
     if (this.end !== null || this.options.process.state === "dead") return;
     if (this.connection !== null)
-      await this.call<void>(false, 0, (_connection, give) => {
-        this.options.ensemble.endSession(this.sessionOf);
-        give(undefined);
-      }).catch(() => {});
+      await this.call<void>(false, 0, (connection, give) =>
+        this.options.ensemble.closeSession(connection, () => give(undefined)),
+      ).catch(() => {});
     this.finish("CLOSED");
   }
 
@@ -398,10 +399,11 @@ export class FakeZooKeeperClient {
       repliesAt: 0,
       waitingAtServer: [],
       isServing: false,
+      asker: () => this.asker(),
       isOpen: () => !connection.isBroken,
       deliver: (listeners: readonly Heard[], change: Change) =>
         this.reply(connection, () => {
-          for (const heard of listeners) heard(change);
+          for (const heard of listeners) heard({ type: change.type, path: change.path });
         }),
     };
     return connection;
@@ -412,7 +414,10 @@ export class FakeZooKeeperClient {
     const { tree } = connection.server;
     for (const { kind, path } of this.watches.oneShotPaths()) {
       const type = missed(kind, tree.exists(path), this.lastZxid);
-      if (type !== null) connection.deliver(this.watches.heardBy({ type, path }), { type, path });
+      if (type === null) continue;
+      const change: Change = { type, path, acl: [] };
+      this.watches.fires(change);
+      connection.deliver(this.watches.heardBy(change), change);
     }
     for (const { path, heard } of this.watches.persistentListeners())
       this.reply(connection, () => heard({ type: "restored", path }));

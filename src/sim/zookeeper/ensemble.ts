@@ -13,7 +13,7 @@ import type { Timer } from "../../env/clock.js";
 import type { SeededRandom } from "../seed.js";
 import type { World } from "../world.js";
 import type { AnyWrite, Change, FakeCode } from "./operations.js";
-import { type Applied, type Asker, ZnodeTree } from "./tree.js";
+import { type Applied, type Asker, allows, ZnodeTree } from "./tree.js";
 import type { Heard, WatchTable } from "./watch-table.js";
 
 export interface EnsembleOptions {
@@ -34,6 +34,7 @@ export interface Attachment {
   readonly session: Session;
   readonly server: Server;
   readonly watches: WatchTable;
+  asker(): Asker;
   isOpen(): boolean;
   /** In order with all other events and answers of the connection. */
   deliver(listeners: readonly Heard[], change: Change): void;
@@ -112,16 +113,21 @@ export class FakeEnsemble {
     session.expiry = world.schedule(expiresAt, "zk session expires", () => this.endSession(session));
   }
 
+  /** By its client, which still hears of its own ephemeral nodes' ends before the answer. */
+  closeSession({ session, server }: Attachment, answer: () => void): void {
+    this.endSession(session);
+    this.whenApplied(server, this.zxid, answer);
+  }
+
   /** By expiry, or by its client. */
-  endSession(session: Session): bigint | null {
-    if (session.isOver) return null;
+  endSession(session: Session): void {
+    if (session.isOver) return;
     session.isOver = true;
     session.expiry?.cancel();
     this.zxid += 1n;
     const zxid = this.zxid;
     this.leaderTree.endSession(session.id, zxid);
     this.replicate({ zxid, apply: (tree) => tree.endSession(session.id, zxid) });
-    return zxid;
   }
 
   /** Ordered after a while, and answered when the connection's own server has applied it. */
@@ -175,6 +181,7 @@ export class FakeEnsemble {
   private tell(server: Server, change: Change): void {
     for (const attachment of this.attachments) {
       if (attachment.server !== server || !attachment.isOpen()) continue;
+      if (!attachment.watches.fires(change) || !allows(change.acl, "read", attachment.asker())) continue;
       const listeners = attachment.watches.heardBy(change);
       if (listeners.length > 0) attachment.deliver(listeners, change);
     }

@@ -95,4 +95,6 @@ export type ChangeType = "created" | "changed" | "deleted" | "children";
 export interface Change {
   readonly type: ChangeType;
   readonly path: string;
+  /** Of the node that changed: who may not read it does not hear of it (CVE-2024-23944). */
+  readonly acl: readonly Acl[];
 }

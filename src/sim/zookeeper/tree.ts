@@ -140,10 +140,9 @@ export class ZnodeTree {
         return this.create(operation, { zxid, at, asker }, changes, undo);
       case "delete": {
         const { path } = operation;
-        const parent = this.nodes.get(parentOf(path));
+        if (path === "/") throw new Refused("INVALID_ARGUMENT");
+        demand(this.known(parentOf(path)).acl, "delete", asker);
         const node = this.known(path);
-        if (parent === undefined || path === "/") throw new Refused("INVALID_ARGUMENT");
-        demand(parent.acl, "delete", asker);
         demandVersion(operation.version, node.version);
         if (node.children.size > 0) throw new Refused("NOT_EMPTY");
         this.remove(path, zxid, changes, undo);
@@ -156,7 +155,7 @@ export class ZnodeTree {
         const { data, version, mzxid, changedAt } = node;
         undo.push(() => Object.assign(node, { data, version, mzxid, changedAt }));
         Object.assign(node, { data: operation.data, version: version + 1, mzxid: zxid, changedAt: at });
-        changes.push({ type: "changed", path: operation.path });
+        changes.push({ type: "changed", path: operation.path, acl: node.acl });
         return { op: "setData", stat: statOf(node) };
       }
       case "setAcl": {
@@ -202,7 +201,7 @@ export class ZnodeTree {
       parent.creations -= 1;
       parent.pzxid = pzxid;
     });
-    changes.push({ type: "created", path: full }, { type: "children", path: parentPath });
+    changes.push({ type: "created", path: full, acl: fixed }, { type: "children", path: parentPath, acl: parent.acl });
     return { op: "create", path: full, stat: statOf(node) };
   }
 
@@ -219,7 +218,7 @@ export class ZnodeTree {
       parent.children.add(nameOf(path));
       parent.pzxid = pzxid;
     });
-    changes.push({ type: "deleted", path }, { type: "children", path: parentPath });
+    changes.push({ type: "deleted", path, acl: node.acl }, { type: "children", path: parentPath, acl: parent.acl });
   }
 
   private known(path: string): Znode {
@@ -265,7 +264,7 @@ function statOf(node: Znode): Stat {
   };
 }
 
-function allows(acl: readonly Acl[], permission: Permission, { digests }: Asker): boolean {
+export function allows(acl: readonly Acl[], permission: Permission, { digests }: Asker): boolean {
   return acl.some(({ permissions, scheme, id }) => {
     if (!permissions.includes(permission)) return false;
     return (scheme === "world" && id === "anyone") || (scheme === "digest" && digests.includes(id));
