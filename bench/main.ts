@@ -16,8 +16,10 @@ import { recovery } from "./recovery.js";
 import { createReport } from "./report.js";
 import { submissions } from "./submissions.js";
 import { submit } from "./submit.js";
+import { zookeeper } from "./zookeeper.js";
+import { zookeeperStore } from "./zookeeper-store.js";
 
-const BENCHMARKS: readonly Benchmark[] = [failover, submit, submissions, recovery, engine, jobs];
+const BENCHMARKS: readonly Benchmark[] = [failover, submit, submissions, recovery, engine, jobs, zookeeper, zookeeperStore];
 
 interface Options {
   readonly quick?: boolean;

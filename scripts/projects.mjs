@@ -30,7 +30,7 @@ export const PROJECTS = {
   zookeeper: { kind: "node", uses: [] },
   conformance: { kind: "node", uses: ["base", "env"] },
   connectors: { kind: "node", uses: ["base", "dataflow", "env", "api"] },
-  node: { kind: "node", uses: ["base", "wire", "env", "coordination", "dataflow", "host"] },
+  node: { kind: "node", uses: ["base", "wire", "env", "coordination", "dataflow", "host", "zookeeper"] },
   testing: {
     kind: "node",
     uses: ["base", "wire", "dataflow", "env", "api", "executor/core", "executor/run", "connectors", "node"],

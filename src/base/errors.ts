@@ -28,6 +28,7 @@ export const ERROR_CODES = {
   STORE_LOCKED: facts("same-request", 3),
   STORE_UNUSABLE: facts("no", 4),
   STORE_FORMAT: facts("no", 4),
+  NO_STORE: facts("same-request", 3),
   RECORD_QUARANTINED: facts("no", 4),
   // Reaching another process
   NO_MASTER: facts("same-request", 3),

@@ -31,8 +31,13 @@ export interface Daemon {
   readonly secret: Uint8Array | null;
 }
 
-/** Reads the secret and checks that the listener may be opened, before anything else is touched. */
-export async function prepareDaemon(role: string, id: string, options: DaemonOptions): Promise<Daemon> {
+/** Reads the secret and checks that the listener may be opened, before anything else is touched. No secret ever stands in the log. */
+export async function prepareDaemon(
+  role: string,
+  id: string,
+  options: DaemonOptions,
+  otherSecrets: readonly string[] = [],
+): Promise<Daemon> {
   const secret = options.secretFile === undefined ? null : await readSecretFile(options.secretFile);
   checkListenAddress({ address: options.listen, secret, plaintext: options.plaintext === true });
   const log = createLog({
@@ -41,7 +46,10 @@ export async function prepareDaemon(role: string, id: string, options: DaemonOpt
     stream: process.stderr,
     role,
     id,
-    secrets: secret === null ? [] : [Buffer.from(secret).toString("hex"), Buffer.from(secret).toString("base64")],
+    secrets: [
+      ...otherSecrets,
+      ...(secret === null ? [] : [Buffer.from(secret).toString("hex"), Buffer.from(secret).toString("base64")]),
+    ],
   });
   return { env: createNodeEnv({ log }), secret };
 }

@@ -4,7 +4,8 @@
  * Invariants:
  *   1. The epoch is put only with a guard on the version that was read (or on its absence), and with the own candidate record: a guard
  *      on it where it stands already, its creation otherwise.
- *   2. The watches stand before anything is read, so that no change is missed between a look and the wait for the next one.
+ *   2. A candidate of another cluster never takes the epoch while a leader's session lives: it is refused, whatever it suspects.
+ *   3. The watches stand before anything is read, so that no change is missed between a look and the wait for the next one.
  */
 import { CodedError } from "../base/errors.js";
 import type { CoordinationSession, Guard, StoredRecord, StoreLimits, Watch, Write } from "../env/coordination-store.js";
@@ -83,7 +84,7 @@ export class Candidacy {
     this.options.suspicion?.removeEventListener("abort", this.onSuspicion);
   }
 
-  /** Resolves when this session has put the epoch. Rejects SESSION_ENDED, the signal's reason, STORE_FORMAT. */
+  /** Resolves when this session has put the epoch. Rejects SESSION_ENDED, the signal's reason, STORE_FORMAT, WRONG_CLUSTER. */
   async win(): Promise<WonEpoch> {
     const place = await this.findPlace();
     let registered: StoredRecord | undefined;
@@ -91,6 +92,7 @@ export class Candidacy {
     for (;;) {
       const scene = await this.look();
       this.seenEpoch = scene.epoch?.record.epoch ?? 0;
+      this.throwIfAnothersCluster(scene);
       if (scene.leaders.length > 0 && this.seenEpoch > this.suspectedEpoch) {
         registered ??= await this.register(place);
         const owner = scene.epoch?.record.candidate;
@@ -113,6 +115,21 @@ export class Candidacy {
     this.suspectedEpoch = this.seenEpoch;
     this.bell.ring();
   };
+
+  /** Only while that cluster lives: one that was stopped as a whole may come back with another secret. */
+  private throwIfAnothersCluster({ epoch, leaders }: Scene): void {
+    if (epoch === undefined || leaders.length === 0) return;
+    const { binding, candidate } = epoch.record;
+    if (binding === undefined || binding === (this.options.binding ?? "")) return;
+    throw new CodedError(
+      "WRONG_CLUSTER",
+      `these records belong to the cluster that the master at ${candidate} leads, with another secret`,
+      {
+        hint: "Give this master that cluster's --secret-file, or a --recovery of its own. To change a cluster's secret, stop all its masters first.",
+        details: { leader: candidate },
+      },
+    );
+  }
 
   private async findPlace(): Promise<Place> {
     const others = await this.listAll(CANDIDATES_PREFIX);
@@ -159,7 +176,10 @@ export class Candidacy {
     ];
     if (registered !== undefined) guards.push({ key: registered.key, version: registered.version });
     const writes: Write[] = [
-      { put: EPOCH_KEY, value: encodeEpoch({ epoch, session: this.session.id, candidate: note }) },
+      {
+        put: EPOCH_KEY,
+        value: encodeEpoch({ epoch, session: this.session.id, candidate: note, binding: this.options.binding ?? "" }),
+      },
       { put: LAST_COMMIT_KEY, value: encodeLastCommit({ epoch, sequence: 0 }) },
       { put: leaderKey(epoch), value: encodeCandidate(this.session.id, note), ephemeral: true },
       ...scene.leaders.map((key) => ({ delete: key })),

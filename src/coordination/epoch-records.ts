@@ -10,6 +10,8 @@ export interface EpochRecord {
   /** The session that took it: tells its owner that an unknown outcome was a success. */
   readonly session: string;
   readonly candidate: string;
+  /** A mark of its cluster's secret, empty without one; undefined where a version wrote it that did not know of this. */
+  readonly binding: string | undefined;
 }
 
 export interface LastCommit {
@@ -19,13 +21,15 @@ export interface LastCommit {
 }
 
 export function encodeEpoch(record: EpochRecord): Uint8Array {
-  return encode({ epoch: record.epoch, session: record.session, candidate: record.candidate });
+  const { epoch, session, candidate, binding } = record;
+  return encode({ epoch, session, candidate, ...(binding === undefined ? {} : { binding }) });
 }
 
 export function decodeEpoch(record: StoredRecord): EpochRecord {
-  const { epoch, session, candidate } = decode(record);
+  const { epoch, session, candidate, binding } = decode(record);
   if (!isCount(epoch) || typeof session !== "string" || typeof candidate !== "string") throw unreadable(EPOCH_KEY);
-  return { epoch, session, candidate };
+  if (binding !== undefined && typeof binding !== "string") throw unreadable(EPOCH_KEY);
+  return { epoch, session, candidate, binding };
 }
 
 export function encodeLastCommit(last: LastCommit): Uint8Array {

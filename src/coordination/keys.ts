@@ -2,7 +2,7 @@
  * Every key that Holdfast keeps in a coordination store. One store (one directory, one prefix) holds one cluster.
  *
  *   cluster                     persistent  who this store belongs to: { v, id }. Written once, by the first leader.
- *   epoch                       persistent  the fence. { v, epoch, session, candidate }: who took the epoch last. Put only by taking an
+ *   epoch                       persistent  the fence. { v, epoch, session, candidate, binding }: who took the epoch last. Put only by taking an
  *                                           epoch and never deleted, so its version only grows: every write of a leader is guarded by it.
  *   commit/last                 persistent  { v, epoch, sequence } of the last fenced commit: read back to learn an unknown outcome.
  *   candidates/ORDINAL-SESSION  ephemeral   one a process that leads or stands by: { v, session, candidate }, in order of arrival.

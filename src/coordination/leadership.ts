@@ -69,6 +69,8 @@ export interface CampaignOptions {
   readonly takeOver?: boolean;
   /** When it aborts, the campaign takes over as with `takeOver`, or tries the store's lock at once: "the leader looks dead to me". */
   readonly suspicion?: AbortSignal;
+  /** A mark that all masters of the cluster have in common, and which does not give their secret away. Default: none. */
+  readonly binding?: string;
   /** The id to give the store's cluster if it has none yet. */
   readonly clusterId?: string;
 }
@@ -77,7 +79,7 @@ export interface CampaignOptions {
 const NEXT_SESSION_DELAY_MS = 100;
 
 /**
- * Waits until this process leads. Rejects with the signal's reason, STORE_UNUSABLE, STORE_FORMAT or DISK_FAILED; a session that expires
+ * Waits until this process leads. Rejects with the signal's reason, STORE_UNUSABLE, STORE_FORMAT, WRONG_CLUSTER or DISK_FAILED; a session that expires
  * while waiting is replaced by a new one.
  */
 export async function campaign(store: CoordinationStore, options: CampaignOptions): Promise<Leadership> {

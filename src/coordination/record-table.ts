@@ -1,6 +1,6 @@
 /**
- * The records of a store that lives in one process: guards, versions, ephemeral owners, order. Pure and synchronous; the memory
- * and the LevelDB backend are this table with a journal each, so that both mean the same by every word of the contract.
+ * The records of a store: guards, versions, ephemeral owners, order. Pure and synchronous; the memory and the LevelDB backend are this
+ * table with a journal each, the ZooKeeper backend mirrors a replicated log in it, so that all mean the same by every word of the contract.
  *
  * Invariants: `apply` changes everything or nothing; the revision grows with every applied transaction; values are copied in and
  * never changed, so whoever gets one may keep it. (Copied by `new Uint8Array`: the `slice` of a Node Buffer would share its bytes.)
@@ -96,6 +96,18 @@ export class RecordTable {
     }
     this.currentRevision++;
     return { result: { ok: true, revision: this.currentRevision, versions }, changes };
+  }
+
+  /**
+   * Takes over what was decided elsewhere (read from a replicated log), or back what was not kept after all; the table's revision is
+   * `revision` afterwards. Ephemeral records get `owner`.
+   */
+  adopt(changes: Iterable<Pick<Change, "key" | "record" | "ephemeral">>, revision: number, owner: string): void {
+    for (const { key, record, ephemeral } of changes) {
+      if (record === undefined) this.remove(key);
+      else this.set(key, { record, owner: ephemeral ? owner : undefined });
+    }
+    this.currentRevision = revision;
   }
 
   /** Removes the ephemeral records of a session. */

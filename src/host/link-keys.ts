@@ -8,6 +8,8 @@ import type { Digest } from "../env/env.js";
 import { applicationKeyText, applicationOfScope, CLUSTER_SCOPE, NO_SECRET } from "../wire/handshake.js";
 import { encodeText } from "./link-channel.js";
 
+const BINDING_DIGITS = 32;
+
 /** Pass null where the cluster has no secret. */
 export function deriveApplicationKey(digest: Digest, secret: Uint8Array | null, applicationId: string): Uint8Array {
   return digest.hmacSha256(secret ?? NO_SECRET, encodeText(applicationKeyText(applicationId)));
@@ -16,6 +18,11 @@ export function deriveApplicationKey(digest: Digest, secret: Uint8Array | null, 
 /** As in a launch order (`applicationKey`). */
 export function applicationKeyHex(digest: Digest, secret: Uint8Array | null, applicationId: string): string {
   return bytesToHex(deriveApplicationKey(digest, secret, applicationId));
+}
+
+/** Tells clusters apart by their secrets, where others may read it: nothing can be done with it, and nobody can go back from it to the secret. */
+export function clusterBinding(digest: Digest, secret: Uint8Array): string {
+  return bytesToHex(digest.hmacSha256(secret, encodeText("holdfast: whose records these are"))).slice(0, BINDING_DIGITS);
 }
 
 export type KeyFor = (scope: string) => Uint8Array | null;

@@ -23,7 +23,7 @@ import { type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../wire/handshake.
 import type { MasterState } from "../wire/views.js";
 import type { Link } from "./link.js";
 import { dialLink } from "./link-handshake.js";
-import { keysOfCluster } from "./link-keys.js";
+import { clusterBinding, keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
@@ -247,7 +247,7 @@ class Master implements MasterHost {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
-        if (!this.#usable || hasCode(error, "STORE_FORMAT")) {
+        if (!this.#usable || hasCode(error, "STORE_FORMAT") || hasCode(error, "NO_STORE")) {
           this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
           this.#settle(error);
           return;
@@ -272,6 +272,7 @@ class Master implements MasterHost {
       minimumEpoch: this.#minimumEpoch,
       suspicion: this.#suspicion.signal,
       clusterId: id,
+      ...(this.#options.secret === null ? {} : { binding: clusterBinding(this.#env.digest, this.#options.secret) }),
     });
     this.#clusterId = leadership.clusterId ?? id;
     return leadership;

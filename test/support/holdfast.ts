@@ -59,7 +59,7 @@ export function startHoldfast(args: readonly string[], options: RunOptions = {})
 export const holdfast = (args: readonly string[], options: RunOptions = {}): Promise<Ran> => startHoldfast(args, options).ended;
 
 /** Waits for a condition, looking again and again; rejects with what was waited for. */
-export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);

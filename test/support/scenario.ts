@@ -20,12 +20,19 @@ export const FAST = [
   ...["--worker-deadline", "2s", "--driver-deadline", "2s"],
   ...["--recovery-deadline", "3s", "--stop-grace", "500ms"],
 ] as const;
-const CLIENT_TIMEOUT = "40s";
+/** Where nobody may become lost: a machine that is slow for a while must not look like a dead one. */
+export const PATIENT = [
+  ...["--worker-deadline", "30s", "--driver-deadline", "30s"],
+  ...["--recovery-deadline", "30s", "--stop-grace", "500ms"],
+] as const;
+const CLIENT_TIMEOUT = "60s";
 const COMMANDS_END_WITHIN_MS = 5_000;
 const LOG_TAIL_CHARACTERS = 6_000;
 
 export interface ScenarioOptions {
   readonly timeoutMs?: number;
+  /** Of the masters. Default: FAST. */
+  readonly deadlines?: readonly string[];
   /** Processes that may outlive the polite end of the cluster, because their worker was killed for good. */
   readonly mayLeave?: (process: string) => boolean;
   /** Names of temporary files that may be left, with the reason in the test. */
@@ -39,7 +46,7 @@ export function scenario(sentence: string, body: (stage: Stage) => Promise<void>
 
 async function play(body: (stage: Stage) => Promise<void>, options: ScenarioOptions): Promise<void> {
   const cluster = await processCluster(PROGRAM);
-  const stage = new Stage(cluster);
+  const stage = new Stage(cluster, options.deadlines ?? FAST);
   try {
     await within(body(stage), timeoutOf(options));
   } catch (thrown) {
@@ -58,7 +65,7 @@ async function play(body: (stage: Stage) => Promise<void>, options: ScenarioOpti
   expect(files, "temporary files").toEqual([]);
 }
 
-const timeoutOf = ({ timeoutMs = 60_000 }: ScenarioOptions): number => timeoutMs;
+const timeoutOf = ({ timeoutMs = 120_000 }: ScenarioOptions): number => timeoutMs;
 
 /** Its own limit, below vitest's: so that logs are shown and processes ended when a scenario hangs. */
 async function within(body: Promise<void>, timeoutMs: number): Promise<void> {
@@ -95,6 +102,7 @@ export interface JobStart {
 export class Stage {
   readonly cluster: ProcessCluster;
   readonly signal: AbortSignal;
+  private readonly deadlines: readonly string[];
   /** Set before anything is started: of all masters, workers and clients. */
   secretFile: string | null = null;
   private readonly control = new AbortController();
@@ -104,8 +112,9 @@ export class Stage {
   private readonly cleanUps: (() => void)[] = [];
   private count = { master: 0, worker: 0, key: 0 };
 
-  constructor(cluster: ProcessCluster) {
+  constructor(cluster: ProcessCluster, deadlines: readonly string[]) {
     this.cluster = cluster;
+    this.deadlines = deadlines;
     this.signal = this.control.signal;
   }
 
@@ -113,7 +122,7 @@ export class Stage {
     options: { readonly listen?: string; readonly recovery?: string; readonly args?: readonly string[] } = {},
   ): ClusterProcess {
     this.count.master += 1;
-    const args = [...FAST, ...this.secretWords(), ...(options.args ?? [])];
+    const args = [...this.deadlines, ...this.secretWords(), ...(options.args ?? [])];
     const started = this.cluster.startMaster(`master-${this.count.master}`, { ...options, args });
     this.all.push(started);
     return started;
@@ -164,7 +173,7 @@ export class Stage {
     return (await (await this.client()).call("workers", {})).workers;
   }
 
-  async ended(application: string, timeoutMs = 30_000): Promise<ApplicationView> {
+  async ended(application: string, timeoutMs = 60_000): Promise<ApplicationView> {
     let view = await this.status(application);
     await until(
       `the end of ${application}`,
@@ -266,7 +275,7 @@ export class Stage {
   }
 
   /** Exactly one master ALIVE, the others STANDBY, all workers alive. */
-  async valid(masters: number, workers: number, timeoutMs = 20_000): Promise<ClusterView> {
+  async valid(masters: number, workers: number, timeoutMs = 60_000): Promise<ClusterView> {
     let view = await this.view();
     await until(
       `${masters} masters, ${workers} workers`,

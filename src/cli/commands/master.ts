@@ -9,12 +9,13 @@ import { createNodeRandom } from "../../node/env.js";
 import { newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs } from "../parse.js";
-import { openRecovery } from "../recovery.js";
+import { openRecovery, readRecovery, secretsOfRecovery } from "../recovery.js";
 import { rehearseOnStandby } from "../rehearsal.js";
 
 interface MasterOptions extends DaemonOptions {
   readonly recovery: string;
   readonly storage?: string;
+  readonly recoveryTimeout?: string;
   readonly advertiseFile?: string;
   readonly publicAddress?: string;
   readonly placement: string;
@@ -31,10 +32,16 @@ export function command(): Command {
     "holdfast master --recovery file:/var/lib/holdfast",
     "holdfast master --listen 127.0.0.1:0 --recovery file:state --advertise-file masters",
     "holdfast master --listen 10.0.0.1:7077 --secret-file secret --plaintext --recovery file:state",
+    "holdfast master --listen 10.0.0.1:7077 --secret-file secret --plaintext --recovery zk://z1,z2,z3/holdfast --storage file:/shared",
   ]);
   return withDaemon(base, "127.0.0.1:7077")
-    .option("--recovery <mode>", "none: rebuilt from reports | file:DIR: kept in LevelDB", "none")
-    .option("--storage <url>", "file:DIR for job bundles; default: beside the records")
+    .option(
+      "--recovery <mode>",
+      "none: rebuilt from reports | file:DIR: kept in LevelDB | zk://[USER:PASSWORD@]HOSTS/PATH: in ZooKeeper",
+      "none",
+    )
+    .option("--storage <url>", "file:DIR for job bundles, reachable by all masters; default: beside the records")
+    .option("--recovery-timeout <duration>", "longest wait for ZooKeeper at the start; default: for ever")
     .option("--advertise-file <path>", "write the address there, for --master file:///path")
     .option("--public-address <host:port>", "what others are told instead of --listen")
     .option("--placement <policy>", "spread | pack", settings.placement)
@@ -49,7 +56,8 @@ export function command(): Command {
 async function master(options: MasterOptions): Promise<void> {
   const interrupt = onInterrupt();
   const masterId = `master-${randomId(createNodeRandom(), 8)}`;
-  const { env, secret } = await prepareDaemon("master", masterId, options);
+  const place = await readRecovery(options.recovery);
+  const { env, secret } = await prepareDaemon("master", masterId, options, secretsOfRecovery(place));
   const settings = {
     placement: parseChoice("--placement", options.placement, ["spread", "pack"] as const),
     workerDeadlineMs: parseDurationMs("--worker-deadline", options.workerDeadline),
@@ -58,7 +66,9 @@ async function master(options: MasterOptions): Promise<void> {
     stopGraceMs: parseDurationMs("--stop-grace", options.stopGrace),
     maxFinished: parseCount("--max-finished", options.maxFinished, { min: 1, max: 1_000_000 }),
   };
-  const recovery = await openRecovery(options.recovery, options.storage, env);
+  const { recoveryTimeout } = options;
+  const timeoutMs = recoveryTimeout === undefined ? undefined : parseDurationMs("--recovery-timeout", recoveryTimeout);
+  const recovery = await openRecovery(place, { storage: options.storage, timeoutMs, env });
   const rehearsal = recovery.mode === "store" ? rehearseOnStandby(env) : null;
   try {
     const host = await runMasterHost({

@@ -62,5 +62,5 @@ scenario(
       .map((one) => one.incarnation);
     expect(incarnations).toEqual([2, 2]);
   },
-  { timeoutMs: 100_000 },
+  { timeoutMs: 150_000 },
 );

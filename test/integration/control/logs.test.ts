@@ -4,7 +4,7 @@ import path from "node:path";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
-import { isRoot, kill, scenario } from "../../support/scenario.js";
+import { isRoot, kill, PATIENT, scenario } from "../../support/scenario.js";
 
 interface Line {
   readonly msg: string;
@@ -86,49 +86,53 @@ scenario(
     await (await stage.client()).call("cancel", { application: job });
     expect((await stage.ended(job)).state).toBe("cancelled");
   },
-  { skip: !isRoot("mounts a small disk"), timeoutMs: 90_000, mayLeave: () => true },
+  { skip: !isRoot("mounts a small disk"), timeoutMs: 150_000, mayLeave: () => true },
 );
 
-scenario("logs -f, events -f and submit --wait go on across failovers; nothing is told twice", async (stage) => {
-  stage.masters(2);
-  stage.worker({ cores: 4 });
-  await stage.valid(2, 1);
-  const count = "i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; exit 3";
-  const waiting = stage.start(["submit", "--wait", "--id", "counter", "--", "sh", "-c", count]);
-  await until("the counter to be known", () =>
-    stage.runs("counter").then(
-      () => true,
-      () => false,
-    ),
-  );
-  const logs = stage.start(["logs", "counter", "-f"]);
-  const events = stage.start(["events", "-f", "--json"]);
-  await until("lines and events", () => /line 5\n/.test(logs.stdout()) && /"epoch":1/.test(events.stdout()));
-  await stage.killLeader();
-  stage.master();
-  await stage.valid(2, 1);
-  // Events live in the memory of their leader: those that nobody has fetched die with it.
-  await until("the next epoch's events", () => /"epoch":2.*"kind":"recovery.completed"/.test(events.stdout()));
-  await stage.killLeader();
-  await stage.valid(1, 1);
-  await until("the last epoch's events", () => /"epoch":3.*"kind":"recovery.completed"/.test(events.stdout()));
+scenario(
+  "logs -f, events -f and submit --wait go on across failovers; nothing is told twice",
+  async (stage) => {
+    stage.masters(2);
+    stage.worker({ cores: 4 });
+    await stage.valid(2, 1);
+    const count = "i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; exit 3";
+    const waiting = stage.start(["submit", "--wait", "--id", "counter", "--", "sh", "-c", count]);
+    await until("the counter to be known", () =>
+      stage.runs("counter").then(
+        () => true,
+        () => false,
+      ),
+    );
+    const logs = stage.start(["logs", "counter", "-f"]);
+    const events = stage.start(["events", "-f", "--json"]);
+    await until("lines and events", () => /line 5\n/.test(logs.stdout()) && /"epoch":1/.test(events.stdout()));
+    await stage.killLeader();
+    stage.master();
+    await stage.valid(2, 1);
+    // Events live in the memory of their leader: those that nobody has fetched die with it.
+    await until("the next epoch's events", () => /"epoch":2.*"kind":"recovery.completed"/.test(events.stdout()));
+    await stage.killLeader();
+    await stage.valid(1, 1);
+    await until("the last epoch's events", () => /"epoch":3.*"kind":"recovery.completed"/.test(events.stdout()));
 
-  expect(await waiting.ended).toMatchObject({ exitCode: 3 });
-  expect(await logs.ended).toMatchObject({ exitCode: 0, stdout: Array.from({ length: 80 }, (_, i) => `line ${i}\n`).join("") });
-  await until("the end", () => /application\.failed/.test(events.stdout()));
-  events.signal("SIGINT");
-  await events.ended;
-  const told = events
-    .stdout()
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as { epoch: number; seq: number; kind: string });
-  const names = told.map(({ epoch, seq }) => `${epoch}.${seq}`);
-  expect(new Set(names).size).toBe(names.length);
-  for (const epoch of [1, 2, 3]) {
-    const seqs = told.filter((event) => event.epoch === epoch).map(({ seq }) => seq);
-    expect(seqs).toEqual(seqs.map((_, index) => index + 1));
-  }
-  expect(told.map(({ epoch }) => epoch)).toEqual([...told.map(({ epoch }) => epoch)].sort());
-  expect(told.filter(({ kind }) => kind === "leader.elected").map(({ epoch }) => epoch)).toEqual([1, 2, 3]);
-});
+    expect(await waiting.ended).toMatchObject({ exitCode: 3 });
+    expect(await logs.ended).toMatchObject({ exitCode: 0, stdout: Array.from({ length: 80 }, (_, i) => `line ${i}\n`).join("") });
+    await until("the end", () => /application\.failed/.test(events.stdout()));
+    events.signal("SIGINT");
+    await events.ended;
+    const told = events
+      .stdout()
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { epoch: number; seq: number; kind: string });
+    const names = told.map(({ epoch, seq }) => `${epoch}.${seq}`);
+    expect(new Set(names).size).toBe(names.length);
+    for (const epoch of [1, 2, 3]) {
+      const seqs = told.filter((event) => event.epoch === epoch).map(({ seq }) => seq);
+      expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+    }
+    expect(told.map(({ epoch }) => epoch)).toEqual([...told.map(({ epoch }) => epoch)].sort());
+    expect(told.filter(({ kind }) => kind === "leader.elected").map(({ epoch }) => epoch)).toEqual([1, 2, 3]);
+  },
+  { deadlines: PATIENT },
+);

@@ -75,15 +75,17 @@ describe("the package, installed from its tarball in an empty project", () => {
     expect(JSON.parse(stdout)).toEqual({ out: [0, 1, 4, 9] });
   });
 
-  test("gives the client library and the conformance suite of coordination stores", async () => {
+  test("gives the client library, the ZooKeeper client, and the conformance suite of coordination stores", async () => {
     await writeFile(
       path.join(project, "exports.mjs"),
-      `import { connect } from "holdfast/client"; import { readFileSync } from "node:fs";
+      `import { connect } from "holdfast/client"; import { connectZooKeeper } from "holdfast/zookeeper"; import { readFileSync } from "node:fs";
        const failed = await connect({ master: "127.0.0.1:1", timeoutMs: 50 }).catch((thrown) => thrown.code);
-       console.log(typeof connect, failed, readFileSync(new URL(import.meta.resolve("holdfast/conformance"))).includes("coordinationStoreSuite"));`,
+       const zk = connectZooKeeper({ servers: "127.0.0.1:1", sessionTimeoutMs: 1_000 });
+       await zk.close();
+       console.log(typeof connect, failed, (await zk.ended).code, readFileSync(new URL(import.meta.resolve("holdfast/conformance"))).includes("coordinationStoreSuite"));`,
     );
     const { stdout } = await run(process.execPath, ["exports.mjs"], { cwd: project });
-    expect(stdout).toBe("function NO_MASTER true\n");
+    expect(stdout).toBe("function NO_MASTER CLOSED true\n");
   });
 
   test("needs no install script, and its lock names no compiler", async () => {

@@ -228,7 +228,7 @@ async function submitJobs(chaos: Chaos): Promise<void> {
       params: { count: JOB_COUNT, rate: 1_500, output: stage.cluster.file(`out-${key}`) },
       args: ["--id", key, "--max-restarts", "100", "--timeout", "60s", "--executor-cores", "0.5"],
     });
-    const ran = await stage.command(["submit", jobFile("buckets"), "--json", ...words], { timeoutMs: 100_000 });
+    const ran = await stage.command(["submit", jobFile("buckets"), "--json", ...words], { timeoutMs: 150_000 });
     expect(ran, ran.stderr).toMatchObject({ exitCode: 0 });
     chaos.promised.push({ key, id: (JSON.parse(ran.stdout) as { id: string }).id, kind: "job", cancelled: false });
     await pause(2_000);

@@ -1,7 +1,7 @@
 /** Jobs whose driver or whole cluster lives in the caller's process tree: Ctrl-C and kill -9 of the command leave nothing. */
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { expectBuckets, jobFile, jobWords, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, jobFile, jobWords, PATIENT, type Stage, scenario } from "../../support/scenario.js";
 
 const GONE_WITHIN_MS = 10_000;
 
@@ -16,29 +16,37 @@ async function clientJob(stage: Stage, count: number, rate: number) {
   return command;
 }
 
-scenario("client mode: the driver runs here, masters may die meanwhile, and the answer is exact", async (stage) => {
-  stage.masters(2);
-  stage.workers(2);
-  await stage.valid(2, 2);
-  const command = await clientJob(stage, 4_000, 1_000);
-  await stage.killLeader();
-  expect(await command.ended).toMatchObject({ exitCode: 0 });
-  expect(await stage.status("here")).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
-  expectBuckets(stage.cluster.file("out"), 4_000);
-});
+scenario(
+  "client mode: the driver runs here, masters may die meanwhile, and the answer is exact",
+  async (stage) => {
+    stage.masters(2);
+    stage.workers(2);
+    await stage.valid(2, 2);
+    const command = await clientJob(stage, 4_000, 1_000);
+    await stage.killLeader();
+    expect(await command.ended).toMatchObject({ exitCode: 0 });
+    expect(await stage.status("here")).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
+    expectBuckets(stage.cluster.file("out"), 4_000);
+  },
+  { deadlines: PATIENT },
+);
 
-scenario("client mode: Ctrl-C cancels the job, and nothing of it lives or lies about", async (stage) => {
-  stage.master();
-  stage.workers(2);
-  const command = await clientJob(stage, 100_000, 1_000);
-  const { id } = await stage.status("here");
-  command.signal("SIGINT");
-  const ran = await command.ended;
-  expect(ran.exitCode, ran.stderr).toBeGreaterThan(0);
-  expect((await stage.ended("here")).state).toBe("cancelled");
-  await until("nothing of it to live", () => stage.processesOf(id).length === 0 && runners(stage).length === 0, GONE_WITHIN_MS);
-  expect(stage.staged("out")).toBe(false);
-});
+scenario(
+  "client mode: Ctrl-C cancels the job, and nothing of it lives or lies about",
+  async (stage) => {
+    stage.master();
+    stage.workers(2);
+    const command = await clientJob(stage, 100_000, 1_000);
+    const { id } = await stage.status("here");
+    command.signal("SIGINT");
+    const ran = await command.ended;
+    expect(ran.exitCode, ran.stderr).toBeGreaterThan(0);
+    expect((await stage.ended("here")).state).toBe("cancelled");
+    await until("nothing of it to live", () => stage.processesOf(id).length === 0 && runners(stage).length === 0, GONE_WITHIN_MS);
+    expect(stage.staged("out")).toBe(false);
+  },
+  { deadlines: PATIENT },
+);
 
 scenario(
   "client mode: kill -9 of the command (and of the leader) ends its driver, the job is failed, and its executors end",

@@ -82,7 +82,7 @@ scenario(
     expect(await stage.ended(gated)).toMatchObject({ state: "failed", exitCode: 4, attempt: 1 });
     expect(await stage.status("during")).toMatchObject({ state: "finished", attempt: 1 });
   },
-  { ...needsRoot, timeoutMs: 90_000 },
+  { ...needsRoot, timeoutMs: 150_000 },
 );
 
 scenario(

@@ -118,5 +118,5 @@ scenario(
     expect(ended.state).toBe("failed");
     expect(JSON.stringify(ended.reason)).toMatch(/OUT_OF_MEMORY|out of memory/);
   },
-  { timeoutMs: 90_000 },
+  { timeoutMs: 150_000 },
 );

@@ -4,7 +4,7 @@
  * before must go on untouched.
  */
 import { expect } from "vitest";
-import { expectBuckets, kill, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, kill, PATIENT, type Stage, scenario } from "../../support/scenario.js";
 
 const COUNT = 4_000;
 const RATE = 1_000;
@@ -34,59 +34,79 @@ async function runThrough(stage: Stage) {
   return { check, finish };
 }
 
-scenario("sanity-basic: one master and one worker serve a program and a job", async (stage) => {
-  stage.master();
-  stage.worker({ cores: 4 });
-  const { check, finish } = await runThrough(stage);
-  await check(1, 1);
-  await finish();
-});
-
-scenario("sanity-many-masters: of three masters one leads and two stand by", async (stage) => {
-  stage.masters(3);
-  stage.workers(3);
-  const { check, finish } = await runThrough(stage);
-  await check(3, 3);
-  await finish();
-});
-
-scenario("single-leader-halt: a standby takes over, and nothing that runs notices", async (stage) => {
-  stage.masters(3);
-  stage.workers(2);
-  const { check, finish } = await runThrough(stage);
-  const { epoch } = await check(3, 2);
-  await stage.killLeader();
-  expect((await check(2, 2)).epoch).toBeGreaterThan(epoch);
-  await finish();
-});
-
-scenario("single-leader-restart: the only master is killed and started anew, twice", async (stage) => {
-  stage.master();
-  stage.workers(2);
-  const { check, finish } = await runThrough(stage);
-  let { epoch } = await stage.valid(1, 2);
-  for (let time = 0; time < 2; time++) {
-    await stage.killLeader();
+scenario(
+  "sanity-basic: one master and one worker serve a program and a job",
+  async (stage) => {
     stage.master();
-    const view = await check(1, 2);
-    expect(view.epoch).toBeGreaterThan(epoch);
-    epoch = view.epoch;
-  }
-  await finish();
-});
+    stage.worker({ cores: 4 });
+    const { check, finish } = await runThrough(stage);
+    await check(1, 1);
+    await finish();
+  },
+  { deadlines: PATIENT },
+);
 
-scenario("cluster-failure: all masters and workers are killed and started anew on the same directories", async (stage) => {
-  const masters = stage.masters(2);
-  const places = [stage.cluster.file("place-1"), stage.cluster.file("place-2")];
-  const workers = places.map((workDirectory) => stage.worker({ workDirectory }));
-  const { check, finish } = await runThrough(stage);
-  await stage.valid(2, 2);
-  await Promise.all([...masters, ...workers].map(kill));
-  stage.masters(2);
-  for (const workDirectory of places) stage.worker({ workDirectory });
-  await check(2, 2);
-  await finish();
-});
+scenario(
+  "sanity-many-masters: of three masters one leads and two stand by",
+  async (stage) => {
+    stage.masters(3);
+    stage.workers(3);
+    const { check, finish } = await runThrough(stage);
+    await check(3, 3);
+    await finish();
+  },
+  { deadlines: PATIENT },
+);
+
+scenario(
+  "single-leader-halt: a standby takes over, and nothing that runs notices",
+  async (stage) => {
+    stage.masters(3);
+    stage.workers(2);
+    const { check, finish } = await runThrough(stage);
+    const { epoch } = await check(3, 2);
+    await stage.killLeader();
+    expect((await check(2, 2)).epoch).toBeGreaterThan(epoch);
+    await finish();
+  },
+  { deadlines: PATIENT },
+);
+
+scenario(
+  "single-leader-restart: the only master is killed and started anew, twice",
+  async (stage) => {
+    stage.master();
+    stage.workers(2);
+    const { check, finish } = await runThrough(stage);
+    let { epoch } = await stage.valid(1, 2);
+    for (let time = 0; time < 2; time++) {
+      await stage.killLeader();
+      stage.master();
+      const view = await check(1, 2);
+      expect(view.epoch).toBeGreaterThan(epoch);
+      epoch = view.epoch;
+    }
+    await finish();
+  },
+  { deadlines: PATIENT },
+);
+
+scenario(
+  "cluster-failure: all masters and workers are killed and started anew on the same directories",
+  async (stage) => {
+    const masters = stage.masters(2);
+    const places = [stage.cluster.file("place-1"), stage.cluster.file("place-2")];
+    const workers = places.map((workDirectory) => stage.worker({ workDirectory }));
+    const { check, finish } = await runThrough(stage);
+    await stage.valid(2, 2);
+    await Promise.all([...masters, ...workers].map(kill));
+    stage.masters(2);
+    for (const workDirectory of places) stage.worker({ workDirectory });
+    await check(2, 2);
+    await finish();
+  },
+  { deadlines: PATIENT },
+);
 
 scenario(
   "all-but-standby-failure: leader and all workers are killed; new machines do the work of the lost ones",
@@ -104,20 +124,24 @@ scenario(
     expectBuckets(stage.cluster.file("through"), COUNT);
     await stage.usable("new");
   },
-  { timeoutMs: 90_000 },
+  { timeoutMs: 150_000 },
 );
 
-scenario("rolling-outage: leaders are killed one after the other while new masters are started", async (stage) => {
-  stage.masters(3);
-  stage.workers(2);
-  const { check, finish } = await runThrough(stage);
-  let { epoch } = await stage.valid(3, 2);
-  for (let time = 0; time < 3; time++) {
-    await stage.killLeader();
-    stage.master();
-    const view = await check(3, 2);
-    expect(view.epoch).toBeGreaterThan(epoch);
-    epoch = view.epoch;
-  }
-  await finish();
-});
+scenario(
+  "rolling-outage: leaders are killed one after the other while new masters are started",
+  async (stage) => {
+    stage.masters(3);
+    stage.workers(2);
+    const { check, finish } = await runThrough(stage);
+    let { epoch } = await stage.valid(3, 2);
+    for (let time = 0; time < 3; time++) {
+      await stage.killLeader();
+      stage.master();
+      const view = await check(3, 2);
+      expect(view.epoch).toBeGreaterThan(epoch);
+      epoch = view.epoch;
+    }
+    await finish();
+  },
+  { deadlines: PATIENT },
+);

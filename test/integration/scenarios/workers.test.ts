@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { expectBuckets, isAlive, kill, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, isAlive, kill, PATIENT, type Stage, scenario } from "../../support/scenario.js";
 
 scenario(
   "a worker killed and started again on its directory adopts everything: same processes, logs go on, ends are known",
@@ -36,6 +36,7 @@ scenario(
       return readFileSync(`${cluster.file("place")}/processes/${program}.d1/stdout`, "utf8").length;
     }
   },
+  { deadlines: PATIENT },
 );
 
 scenario(
@@ -71,7 +72,7 @@ scenario(
       (await (await stage.client()).call("events", { after: null, limit: 1000, waitMs: 0 })).events.map((event) => event.kind),
     ).toContain("worker.lost");
   },
-  { timeoutMs: 90_000 },
+  { timeoutMs: 150_000 },
 );
 
 /** Moments at which each process of the program wrote, by process in the order of their first. */

@@ -22,9 +22,11 @@ export interface TestClient {
 
 export function clientsOf(servers: () => string) {
   const open: ZooKeeper[] = [];
-  afterEach(async () => {
+  /** For tests that take away first what clients are connected through. */
+  const closeAll = async (): Promise<void> => {
     await Promise.all(open.splice(0).map((zk) => zk.close()));
-  });
+  };
+  afterEach(closeAll);
   const create = (options: Partial<ZooKeeperOptions> = {}): { readonly zk: ZooKeeper; readonly states: StateEvent[] } => {
     const zk = connectZooKeeper({ servers: servers(), sessionTimeoutMs: 3_000, ...options });
     const states: StateEvent[] = [];
@@ -34,6 +36,7 @@ export function clientsOf(servers: () => string) {
   };
   return {
     create,
+    closeAll,
     connect: async (options: Partial<ZooKeeperOptions> = {}): Promise<TestClient> => {
       const { zk, states } = create(options);
       await zk.connected(AbortSignal.timeout(30_000));

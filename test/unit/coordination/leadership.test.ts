@@ -287,6 +287,27 @@ describe("leadership", () => {
     expect(Object.keys(await readAll(leadership, "o"))).toEqual(["other"]);
   });
 
+  test("a candidate with another cluster's secret is refused while a leader lives, whatever it suspects, and admitted after that", async () => {
+    const stage = openStage();
+    const leadership = await stage.process("first").lead({ binding: "ours" });
+    for (const more of [{ binding: "theirs" }, { binding: "theirs", takeOver: true }, {}])
+      await expect(stage.process("other").lead(more)).rejects.toMatchObject({ code: "WRONG_CLUSTER" });
+    expect(leadership.active()).toBe(true);
+    await leadership.resign();
+    expect((await stage.process("other").lead({ binding: "theirs" })).epoch).toBe(2);
+    await expect(stage.process("first").lead({ binding: "ours", takeOver: true })).rejects.toMatchObject({ code: "WRONG_CLUSTER" });
+  });
+
+  test("an epoch that was taken by a version without bindings admits every candidate", () => {
+    const value = new TextEncoder().encode(JSON.stringify({ v: 1, epoch: 3, session: "s", candidate: "c" }));
+    expect(decodeEpoch({ key: EPOCH_KEY, value, version: 0 })).toEqual({
+      epoch: 3,
+      session: "s",
+      candidate: "c",
+      binding: undefined,
+    });
+  });
+
   test("the epoch record says who leads", async () => {
     const memory = createMemoryStore();
     await campaign(memory, { candidate: "host:7077", ttlMs: TTL_MS, clock: createManualClock(), ...live });
