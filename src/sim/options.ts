@@ -5,7 +5,7 @@
 import type { MasterSettings } from "../master/settings.js";
 import type { NetworkOptions } from "./network.js";
 import { type SeededRandom, seededRandom } from "./seed.js";
-import type { StoreMode } from "./stores.js";
+import { isShared, type StoreMode } from "./stores.js";
 
 export interface Heartbeats {
   readonly heartbeatMs: number;
@@ -106,7 +106,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const isFollowersOnly = mode !== "none" && random.chance(0.08);
   const network = drawNetwork(random);
   const storeMaxLatencyMs = random.pick([0.5, 2, 10]) ?? 1;
-  const pool = FAULTS.filter((kind) => mode === "shared" || !SHARED_ONLY.has(kind));
+  const pool = FAULTS.filter((kind) => isShared(mode) || !SHARED_ONLY.has(kind));
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
   const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));

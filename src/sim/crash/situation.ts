@@ -40,13 +40,16 @@ export const SITUATIONS: readonly Situation[] = [
   { mode: "shared", ending: "crash" },
   { mode: "shared", ending: "hand-over" },
   { mode: "shared", ending: "cold" },
+  { mode: "zookeeper", ending: "crash" },
+  { mode: "zookeeper", ending: "hand-over" },
+  { mode: "zookeeper", ending: "cold" },
   { mode: "exclusive", ending: "crash" },
   { mode: "exclusive", ending: "hand-over" },
   { mode: "exclusive", ending: "cold" },
   { mode: "none", ending: "cold" },
 ];
 
-const MASTERS: Readonly<Record<StoreMode, number>> = { shared: 3, exclusive: 2, none: 1 };
+const MASTERS: Readonly<Record<StoreMode, number>> = { shared: 3, zookeeper: 3, exclusive: 2, none: 1 };
 
 export function optionsOf({ mode }: Situation): SimOptions {
   return {

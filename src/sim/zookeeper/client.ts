@@ -2,6 +2,7 @@
  * A client of the modelled ensemble, with the calls and promises of the project's own ZooKeeper client: in order, pipelined, one session for its
  * whole life; calls of a broken connection reject, with an unknown outcome where they may have changed something.
  */
+import type { Timer } from "../../env/clock.js";
 import type { SeededRandom } from "../seed.js";
 import type { SimProcess, World } from "../world.js";
 import type { Attachment, FakeEnsemble, Server, Session } from "./ensemble.js";
@@ -60,6 +61,8 @@ interface Connection extends Attachment {
   repliesAt: number;
   readonly waitingAtServer: Call[];
   isServing: boolean;
+  /** Nothing travels: what was to arrive waits here for the network to come back. */
+  stuck: (() => void)[] | null;
 }
 
 const RETRY_MIN_MS = 10;
@@ -78,6 +81,9 @@ export class FakeZooKeeperClient {
   private lastAnsweredAt = Number.NEGATIVE_INFINITY;
   private end: FakeZooKeeperError | null = null;
   private isConnecting = false;
+  /** Pings are not answered, or were not for a while and the next one is on its way. */
+  private isSilent = false;
+  private readTimeout: Timer | null = null;
   private resolveEnded: (reason: FakeZooKeeperError) => void = () => {};
   private readonly stateListeners = new Set<() => void>();
   /** How often it was attached. */
@@ -114,7 +120,8 @@ export class FakeZooKeeperClient {
     const { process } = this.options;
     const pingMs = timeoutMs / 3;
     const now = process.clock.now();
-    const answered = this.connection === null ? this.lastAnsweredAt : now - ((now - this.attachedAt) % pingMs);
+    const isAnswered = this.connection !== null && !this.isSilent;
+    const answered = isAnswered ? now - ((now - this.attachedAt) % pingMs) : this.lastAnsweredAt;
     return answered + (timeoutMs * 2) / 3;
   }
 
@@ -195,6 +202,47 @@ export class FakeZooKeeperClient {
     this.finish("CLOSED");
   }
 
+  /** The process is stopped, or the network swallows everything: nobody knows yet that anything is wrong. */
+  mute(): void {
+    const { connection } = this;
+    if (connection === null || connection.stuck !== null) return;
+    this.freezeDeadline();
+    connection.stuck = [];
+    this.options.ensemble.silent(connection);
+    // The client gives a connection up over which it has heard nothing for two thirds of the timeout.
+    const { clock } = this.options.process;
+    this.readTimeout = clock.at(this.deadline(), () => {
+      if (this.connection === connection && connection.stuck !== null) this.lose(true);
+    });
+  }
+
+  unmute(): void {
+    const { connection } = this;
+    if (connection === null || connection.stuck === null) return;
+    this.readTimeout?.cancel();
+    if (this.sessionOf.isOver || connection.server.isDown) {
+      this.lose(true);
+      return;
+    }
+    const { world, process, latencyMs, ensemble } = this.options;
+    ensemble.heard(connection);
+    const stuck = connection.stuck;
+    connection.stuck = null;
+    for (const arrive of stuck) world.schedule(world.now(), "zk arrives late", arrive);
+    // Until the next ping is answered nothing is known of the session.
+    const answered = () => {
+      if (this.connection !== connection || connection.stuck !== null) return;
+      this.isSilent = false;
+      this.attachedAt = world.now();
+    };
+    world.schedule(world.now() + 2 * latencyMs(), "zk ping answered", answered, process);
+  }
+
+  private freezeDeadline(): void {
+    this.lastAnsweredAt = this.deadline() - (this.sessionOf.timeoutMs * 2) / 3;
+    this.isSilent = true;
+  }
+
   /** Undone by nothing: what happens to a client whose connection breaks. It looks for another server by itself. */
   breakConnection(): void {
     this.lose(true);
@@ -272,12 +320,14 @@ export class FakeZooKeeperClient {
     connection.calls.push(call);
     call.isSent = true;
     connection.arrivesAt = Math.max(connection.arrivesAt, world.now() + latencyMs());
-    world.schedule(connection.arrivesAt, "zk request", () => {
-      // What had left a client that is gone, or was cut off meanwhile, arrives or not: it had not arrived when the connection broke.
+    const arrive = () => {
+      // It had not arrived when the connection broke.
       if (connection.isBroken || connection.server.isDown) return;
+      if (connection.stuck !== null) return void connection.stuck.push(arrive);
       connection.waitingAtServer.push(call);
       this.serveNext(connection);
-    });
+    };
+    world.schedule(connection.arrivesAt, "zk request", arrive);
   }
 
   /** A server carries out the requests of a connection one after the other. */
@@ -303,6 +353,7 @@ export class FakeZooKeeperClient {
     connection.repliesAt = Math.max(connection.repliesAt, world.now() + latencyMs());
     const run = () => {
       if (connection.isBroken) return;
+      if (connection.stuck !== null) return void connection.stuck.push(run);
       this.lastZxid = seen > this.lastZxid ? seen : this.lastZxid;
       arrived();
     };
@@ -312,7 +363,7 @@ export class FakeZooKeeperClient {
   private lose(reconnects: boolean): void {
     const { connection } = this;
     if (connection !== null) {
-      this.lastAnsweredAt = this.deadline() - (this.sessionOf.timeoutMs * 2) / 3;
+      this.freezeDeadline();
       connection.isBroken = true;
       this.connection = null;
       this.options.ensemble.detach(connection);
@@ -379,6 +430,7 @@ export class FakeZooKeeperClient {
         return;
       }
       this.connection = connection;
+      this.isSilent = false;
       this.attachedAt = world.now();
       this.attachments += 1;
       if (this.attachments > 1) this.restoreWatches(connection);
@@ -399,6 +451,7 @@ export class FakeZooKeeperClient {
       repliesAt: 0,
       waitingAtServer: [],
       isServing: false,
+      stuck: null,
       asker: () => this.asker(),
       isOpen: () => !connection.isBroken,
       deliver: (listeners: readonly Heard[], change: Change) =>

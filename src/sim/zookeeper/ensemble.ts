@@ -104,9 +104,20 @@ export class FakeEnsemble {
 
   /** The connection is gone; the session waits for another one. */
   detach(attachment: Attachment): void {
-    const { session } = attachment;
     this.attachments.delete(attachment);
-    if (session.attachment !== attachment || session.isOver) return;
+    this.silent(attachment);
+  }
+
+  /** The client is heard again over a connection that was silent. */
+  heard({ session }: Attachment): void {
+    session.expiry?.cancel();
+    session.expiry = null;
+  }
+
+  /** Nothing is heard of the client any more: its session runs out. */
+  silent(attachment: Attachment): void {
+    const { session } = attachment;
+    if (session.attachment !== attachment || session.isOver || session.expiry !== null) return;
     const { world, random, tickMs } = this.options;
     const lastHeardAt = world.now() - random.between(0, session.timeoutMs / 3);
     const expiresAt = Math.ceil((lastHeardAt + session.timeoutMs) / tickMs) * tickMs;
