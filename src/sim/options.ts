@@ -147,7 +147,8 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
 
 function drawMode(random: SeededRandom): StoreMode {
   const draw = random.fraction();
-  if (draw < 0.5) return "shared";
+  if (draw < 0.25) return "shared";
+  if (draw < 0.5) return "zookeeper";
   return draw < 0.85 ? "exclusive" : "none";
 }
 

@@ -100,6 +100,7 @@ function createShared(options: StoreOptions): SimStore {
         decide: (call) => sharedFault(call.kind === "commit", options, weather, random),
       });
       stores.set(process, faulty);
+      if (cutOff.has(process)) faulty.disconnect("hang");
       process.onDeath(() => {
         stores.delete(process);
         faulty.crash();
