@@ -6,7 +6,6 @@ import type { MasterHostOptions } from "../../host/master-host.js";
 import { APPLICATIONS_PREFIX, WORKERS_PREFIX } from "../../wire/records.js";
 import { withCommit, withSessions } from "../store-wrapping.js";
 import { type Mutant, mutant } from "./mutant.js";
-import { withFrames } from "./wrapping.js";
 
 const writesEpoch = ({ writes }: Transaction): boolean => writes.some((write) => "put" in write && write.put === EPOCH_KEY);
 const withStore =
@@ -75,18 +74,5 @@ export const ELECTION_MUTANTS: readonly Mutant[] = [
         }),
       ),
     ),
-  }),
-  mutant("obeys-anybody", "a worker obeys a deposed leader", {
-    worker: (options) => {
-      let highest = 0;
-      const { transport } = options.env;
-      const incoming = withFrames(transport, {
-        incoming: (frame) => {
-          highest = Math.max(highest, frame.epoch);
-          return { ...frame, epoch: highest };
-        },
-      });
-      return { ...options, env: { ...options.env, transport: incoming } };
-    },
   }),
 ];

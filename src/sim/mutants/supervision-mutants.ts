@@ -77,14 +77,6 @@ export const SUPERVISION_MUTANTS: readonly Mutant[] = [
       },
     })),
   }),
-  mutant("cancels-in-words", "a cancel is answered, and the process is told to go only by the next leader", {
-    master: withMasterFrames(() => ({
-      outgoing: (frame) => {
-        const reason = (frame.body as { readonly reason?: string } | undefined)?.reason ?? "";
-        return frame.kind === "worker.stop" && /cancel/.test(reason) ? null : frame;
-      },
-    })),
-  }),
   mutant("acknowledges-unheard", "ends are acknowledged to workers and then lost", {
     master: withMasterFrames(({ env }) => ({
       incoming: (frame) => {
