@@ -9,7 +9,7 @@ import { rareText, runSeeds } from "./sim-seeds.js";
 
 const CI_SEEDS = 500;
 /** Of the points at which a master can die, every so manieth. */
-const CI_CRASH_POINTS_EVERY = 40;
+const CI_CRASH_POINTS_EVERY = 100;
 const REGRESSIONS = fileURLToPath(new URL("../../test/sim/regressions.txt", import.meta.url));
 
 /** `seed  # what it found`, a line each. */

@@ -354,7 +354,7 @@ export class FakeZooKeeperClient {
     const run = () => {
       if (connection.isBroken) return;
       if (connection.stuck !== null) return void connection.stuck.push(run);
-      this.lastZxid = seen > this.lastZxid ? seen : this.lastZxid;
+      if (seen > this.lastZxid) this.lastZxid = seen;
       arrived();
     };
     world.schedule(connection.repliesAt, "zk reply", run, process);
