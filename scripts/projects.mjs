@@ -16,6 +16,8 @@ export const PROJECTS = {
   "executor/core": { kind: "pure", uses: ["base", "wire", "dataflow"] },
   env: { kind: "neutral", uses: ["base"] },
   coordination: { kind: "neutral", uses: ["base", "env"] },
+  // On an interface of its own to ZooKeeper (ensemble.ts), so that the simulator can run it.
+  "zookeeper-store": { kind: "neutral", uses: ["base", "env", "coordination"] },
   api: { kind: "neutral", uses: ["base", "dataflow"] },
   "executor/run": { kind: "neutral", uses: ["base", "wire", "dataflow", "env", "api", "executor/core"] },
   host: {
@@ -24,13 +26,26 @@ export const PROJECTS = {
   },
   sim: {
     kind: "neutral",
-    uses: ["base", "wire", "env", "coordination", "scheduler", "dataflow", "master", "worker", "job", "executor/core", "host"],
+    uses: [
+      "base",
+      "wire",
+      "env",
+      "coordination",
+      "zookeeper-store",
+      "scheduler",
+      "dataflow",
+      "master",
+      "worker",
+      "job",
+      "executor/core",
+      "host",
+    ],
   },
   // Useful by itself: exported as holdfast/zookeeper, and imports nothing from the rest.
   zookeeper: { kind: "node", uses: [] },
   conformance: { kind: "node", uses: ["base", "env"] },
   connectors: { kind: "node", uses: ["base", "dataflow", "env", "api"] },
-  node: { kind: "node", uses: ["base", "wire", "env", "coordination", "dataflow", "host", "zookeeper"] },
+  node: { kind: "node", uses: ["base", "wire", "env", "coordination", "zookeeper-store", "dataflow", "host", "zookeeper"] },
   testing: {
     kind: "node",
     uses: ["base", "wire", "dataflow", "env", "api", "executor/core", "executor/run", "connectors", "node"],

@@ -3,10 +3,17 @@ import { type ChildProcess, fork } from "node:child_process";
 import os from "node:os";
 import { fileURLToPath } from "node:url";
 import type { RareState } from "../sim/coverage.js";
-import { prepareProcess, runOne } from "./sim-run.js";
+import { type CrashOutcome, type CrashTask, carryOut } from "../sim/crash/task.js";
+import { crashOptions, prepareProcess, runOne, trapped } from "./sim-run.js";
 
 export interface Task {
   readonly seed: number;
+  readonly mutant: string | null;
+}
+
+/** A master that dies at some point (sim/crash/task.ts). */
+export interface MutantCrashTask {
+  readonly crash: CrashTask;
   readonly mutant: string | null;
 }
 
@@ -24,15 +31,14 @@ export interface Outcome extends Task {
 const TASKS_AT_ONCE = 4;
 
 /** Calls `done` for each outcome, in any order. `next` gives the tasks; undefined: there are none any more. */
-export async function runBatch(
-  next: () => Task | undefined,
-  done: (outcome: Outcome) => void,
-  processes = os.availableParallelism(),
-): Promise<void> {
+export async function runBatch(next: () => Task | undefined, done: (outcome: Outcome) => void): Promise<void>;
+export async function runBatch(next: () => MutantCrashTask | undefined, done: (outcome: CrashOutcome) => void): Promise<void>;
+export async function runBatch(next: () => object | undefined, done: (outcome: never) => void): Promise<void> {
+  const processes = os.availableParallelism();
   await Promise.all(Array.from({ length: processes }, () => runChild(next, done)));
 }
 
-function runChild(next: () => Task | undefined, done: (outcome: Outcome) => void): Promise<void> {
+function runChild(next: () => object | undefined, done: (outcome: never) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const child: ChildProcess = fork(fileURLToPath(import.meta.url), ["--child"], { execArgv: [] });
     let open = 0;
@@ -45,9 +51,9 @@ function runChild(next: () => Task | undefined, done: (outcome: Outcome) => void
       open += 1;
       child.send(task);
     };
-    child.on("message", (outcome: Outcome) => {
+    child.on("message", (outcome) => {
       open -= 1;
-      done(outcome);
+      done(outcome as never);
       give();
     });
     child.on("exit", (code) => (open === 0 ? resolve() : reject(new Error(`a simulating process ended with exit code ${code}`))));
@@ -61,9 +67,10 @@ export function runAsChild(): void {
   // Nobody reads the stacks of the many errors that are part of a run; a replay has them.
   Error.stackTraceLimit = 0;
   let running: Promise<void> = Promise.resolve();
-  process.on("message", (task: Task) => {
+  process.on("message", (task: Task | MutantCrashTask) => {
     running = running.then(async () => {
-      const outcome = await outcomeOf(task);
+      const outcome =
+        "crash" in task ? await trapped(() => carryOut(task.crash, crashOptions(task.mutant))) : await outcomeOf(task);
       if (process.connected) process.send?.(outcome);
     });
   });

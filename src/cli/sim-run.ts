@@ -1,5 +1,6 @@
 /** One seed in this process: the event loop drains microtasks, and whatever is not deterministic is out of reach meanwhile. */
 import { setMaxListeners } from "node:events";
+import type { CrashRunOptions } from "../sim/crash/crash-run.js";
 import { MUTANTS } from "../sim/mutants/all.js";
 import { type RunOptions, type RunResult, runSeed } from "../sim/scenario.js";
 import type { World } from "../sim/world.js";
@@ -18,24 +19,45 @@ export function prepareProcess(): void {
   });
 }
 
-export async function runOne(seed: number, mutantName: string | null, options: Partial<RunOptions> = {}): Promise<RunResult> {
-  const mutant = mutantName === null ? undefined : MUTANTS.find(({ name }) => name === mutantName);
-  const drain = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** All microtasks run. */
+export const drain = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** Nothing in it may touch what is not deterministic. */
+export async function trapped<T>(act: () => Promise<T>): Promise<T> {
   const restore = trap();
   try {
-    return await runSeed(seed, {
-      drain,
-      ...(mutant === undefined ? {} : { mutant }),
-      ...options,
-      onWorld: (world) => {
-        current = world;
-        options.onWorld?.(world);
-      },
-    });
+    return await act();
   } finally {
-    current = null;
     restore();
   }
+}
+
+const watchWorld = (world: World): void => {
+  current = world;
+};
+
+export async function runOne(seed: number, mutantName: string | null, options: Partial<RunOptions> = {}): Promise<RunResult> {
+  const mutant = mutantName === null ? undefined : MUTANTS.find(({ name }) => name === mutantName);
+  try {
+    return await trapped(() =>
+      runSeed(seed, {
+        drain,
+        ...(mutant === undefined ? {} : { mutant }),
+        ...options,
+        onWorld: (world) => {
+          watchWorld(world);
+          options.onWorld?.(world);
+        },
+      }),
+    );
+  } finally {
+    current = null;
+  }
+}
+
+export function crashOptions(mutant: string | null): CrashRunOptions {
+  const planted = MUTANTS.find(({ name }) => name === mutant);
+  return { drain, onWorld: watchWorld, ...(planted === undefined ? {} : { mutant: planted }) };
 }
 
 function trap(): () => void {

@@ -201,6 +201,8 @@ export function driverCommit(
       return;
     }
     changeApplication(state, app, { commit: manifest });
+    // Executors that end now were done: an end that is reported before the driver says so must not make room for new ones.
+    app.wanted = 0;
     log(state, step, "info", `The output of ${app.id} is decided by attempt ${manifest.attempt}.`, {
       app: app.id,
       attempt: manifest.attempt,

@@ -17,7 +17,7 @@ import { simDigest } from "./digest.js";
 import { outside } from "./marshal.js";
 import type { Mutant } from "./mutants/mutant.js";
 import { createNetwork, type Network } from "./network.js";
-import type { Observer, RecordSeen } from "./observe.js";
+import type { LaunchedSeen, Observer, RecordSeen } from "./observe.js";
 import type { SimOptions } from "./options.js";
 import { readRecords } from "./record-reading.js";
 import { startJobProcess, startProgram } from "./runners.js";
@@ -66,13 +66,16 @@ export class Cluster {
   readonly masterUrl: string;
   readonly secret: Uint8Array | null;
   readonly downMachines = new Set<string>();
+  /** Masters that nobody starts again for now. */
+  readonly keptDown = new Set<string>();
   readonly blobs = new Map<string, Uint8Array>();
+  /** Everything that was ever launched on workers, in order. */
+  readonly launches: LaunchedSeen[] = [];
   /** How long the supervisor takes to start what has died. */
   restartDelayMs: () => number = () => 1_000;
   startsGoneWorkers = true;
   private readonly observers: Observer[] = [];
   readonly mutant: Mutant;
-  private readonly byName = new Map<string, SimProcess>();
   private generation = 0;
 
   constructor(world: World, options: SimOptions, mutant: Mutant) {
@@ -123,6 +126,12 @@ export class Cluster {
     for (const slot of this.workers) this.startWorker(slot);
   }
 
+  /** With masters, workers and clients on them. */
+  machines(): readonly string[] {
+    const clients = Array.from({ length: this.options.clients }, (_, index) => `c${index + 1}`);
+    return [...new Set([...[...this.masters, ...this.workers].map(({ machine }) => machine), ...clients])];
+  }
+
   leader(): MasterSlot | null {
     return this.masters.find(({ process, state }) => process !== null && state !== "STANDBY") ?? null;
   }
@@ -171,7 +180,7 @@ export class Cluster {
   }
 
   private startMaster(slot: MasterSlot): void {
-    if (slot.process !== null || this.downMachines.has(slot.machine)) return;
+    if (slot.process !== null || this.downMachines.has(slot.machine) || this.keptDown.has(slot.name)) return;
     const process = this.spawn(slot.name, slot.machine);
     slot.process = process;
     slot.starts += 1;
@@ -187,7 +196,7 @@ export class Cluster {
   private async runMaster(slot: MasterSlot, process: SimProcess): Promise<void> {
     const { options } = this;
     const store = this.watched(this.store.forMaster(process), process);
-    const hostOptions: MasterHostOptions = this.mutant.master({
+    const healthy: MasterHostOptions = {
       env: this.env(process),
       masterId: `${slot.name}-${slot.starts}`,
       pid: slot.starts,
@@ -200,7 +209,8 @@ export class Cluster {
       sessionTtlMs: options.sessionTtlMs,
       silentFailoverMs: options.mode === "shared" ? options.sessionTtlMs : 0,
       onState: (state, epoch) => this.changeState(slot, process, state, epoch),
-    });
+    };
+    const hostOptions = this.mutant.master(healthy, process);
     try {
       const host = await runMasterHost(hostOptions);
       slot.host = host;
@@ -217,7 +227,7 @@ export class Cluster {
       this.tell((observer) => observer.commitBegun?.(process, transaction));
       try {
         const result = await real(transaction);
-        this.tell((observer) => observer.commitEnded?.(process, transaction, null));
+        this.tell((observer) => observer.commitEnded?.(process, transaction, result.ok ? null : "refused"));
         return result;
       } catch (thrown) {
         const { code } = CodedError.from(thrown);
@@ -271,7 +281,7 @@ export class Cluster {
       random: this.world.random.fork(`${name} disk`),
       start: (process, spec, exit) => this.startLaunched(process, spec.command, exit),
       launched: (seen) => {
-        this.byName.set(seen.processId, seen.process);
+        this.launches.push(seen);
         this.tell((observer) => observer.launched?.(seen));
       },
       stopAsked: (seen, askedBy, reason) => this.tell((observer) => observer.stopAsked?.(seen, askedBy, reason)),

@@ -8,6 +8,7 @@ import type { Transaction } from "../env/coordination-store.js";
 import { isFinal, onPartitionOf } from "../wire/application.js";
 import { type CheckContext, putOf } from "./checkers/context.js";
 import type { LaunchedSeen, LogSeen, Observer } from "./observe.js";
+import { ofElections } from "./rare-elections.js";
 import type { SimProcess } from "./world.js";
 
 export const STATES = [
@@ -55,6 +56,19 @@ export const STATES = [
   "client mode driver lost",
   "application forgotten",
   "nothing can hold it",
+  "two candidates at one moment",
+  "candidate beaten to the epoch",
+  "stale leader's write fenced",
+  "take-over by suspicion of a living leader",
+  "take-over while the leader is stopped",
+  "take-over from a frozen leader",
+  "recovery interrupted by another election",
+  "worker re-attached while recovering",
+  "driver re-attached while recovering",
+  "cancel taken while recovering",
+  "process ended while recovering",
+  "process ended while no master led",
+  "workers frozen while the rest finishes",
 ] as const;
 export type RareState = (typeof STATES)[number];
 export const CI_STATES: readonly RareState[] = STATES;
@@ -63,7 +77,13 @@ export type Coverage = Map<RareState, number>;
 
 export function createCoverage(context: CheckContext, coverage: Coverage): Observer {
   const reached = (state: RareState) => void coverage.set(state, (coverage.get(state) ?? 0) + 1);
-  const parts = [ofStore(context, reached), ofLogs(reached), ofRecords(context, reached), ofProcesses(context, reached)];
+  const parts = [
+    ofStore(context, reached),
+    ofLogs(reached),
+    ofRecords(context, reached),
+    ofProcesses(context, reached),
+    ofElections(context, reached),
+  ];
   const all =
     <K extends keyof Observer>(kind: K) =>
     (...args: unknown[]) => {
@@ -79,6 +99,8 @@ export function createCoverage(context: CheckContext, coverage: Coverage): Obser
     processEnded: all("processEnded"),
     client: all("client"),
     sinkCommitted: all("sinkCommitted"),
+    calm: all("calm"),
+    thawed: all("thawed"),
   };
 }
 

@@ -6,12 +6,15 @@
 import type { Cluster, MasterSlot, WorkerSlot } from "./cluster.js";
 import { STORE_MACHINE } from "./cluster.js";
 import type { FaultKind, SimOptions } from "./options.js";
+import type { PlannedFault } from "./schedule.js";
 import type { SeededRandom } from "./seed.js";
 import type { SimProcess, World } from "./world.js";
 
 export interface FaultSeen {
   readonly at: number;
-  readonly kind: string;
+  readonly kind: FaultKind;
+  /** Of the plan. */
+  readonly draw: number;
   readonly subject: string;
 }
 
@@ -26,25 +29,32 @@ export class Faults {
   private readonly cluster: Cluster;
   private readonly world: World;
   private readonly options: SimOptions;
-  private readonly random: SeededRandom;
+  /** Of the fault that strikes now. */
+  private random: SeededRandom;
+  private readonly plan: readonly PlannedFault[];
   private readonly clients: readonly Killable[];
   private readonly paused = new Set<SimProcess>();
   private isCalm = false;
   /** Log lines of leaders until the leader is killed; null: not armed. */
   private linesLeft: number | null = null;
 
-  constructor(cluster: Cluster, clients: readonly Killable[]) {
+  constructor(cluster: Cluster, clients: readonly Killable[], plan: readonly PlannedFault[]) {
     this.cluster = cluster;
     this.world = cluster.world;
     this.options = cluster.options;
     this.random = cluster.world.random.fork("faults");
     this.clients = clients;
-    cluster.restartDelayMs = () => (this.isCalm ? 300 : (this.random.pick([100, 1_000, 5_000, 20_000, 45_000]) ?? 1_000));
+    this.plan = plan;
+    const restarts = cluster.world.random.fork("restarts");
+    cluster.restartDelayMs = () => (this.isCalm ? 300 : (restarts.pick([100, 1_000, 5_000, 20_000, 45_000]) ?? 1_000));
     cluster.observe({ logged: ({ process }) => this.atLogLine(process) });
   }
 
   start(): void {
-    if (this.options.faults.length > 0) this.next();
+    for (const fault of this.plan)
+      this.world.schedule(fault.at, "fault", () => {
+        if (!this.isCalm) this.strike(fault);
+      });
   }
 
   /** Everything heals, and what has died is started again. */
@@ -63,20 +73,11 @@ export class Faults {
     cluster.startAll();
   }
 
-  private next(): void {
-    const gapMs = -Math.log(1 - this.random.fraction()) * this.options.meanFaultGapMs;
-    this.world.schedule(this.world.now() + gapMs, "fault", () => {
-      if (this.isCalm) return;
-      const kind = this.random.pick(this.options.faults);
-      if (kind !== undefined) this.strike(kind);
-      this.next();
-    });
-  }
-
-  private strike(kind: FaultKind): void {
+  private strike({ kind, draw }: PlannedFault): void {
+    this.random = this.world.random.fork(`fault ${draw}`);
     const subject = this.apply(kind);
     if (subject === null) return;
-    this.schedule.push({ at: this.world.now(), kind, subject });
+    this.schedule.push({ at: this.world.now(), kind, draw, subject });
     this.cluster.tell((observer) => observer.fault?.(kind, subject));
   }
 
@@ -207,9 +208,7 @@ export class Faults {
   }
 
   private machine(): string {
-    const { masters, workers } = this.cluster;
-    const names = [...new Set([...masters, ...workers].map(({ machine }) => machine)), ...this.clients.map(({ name }) => name)];
-    return this.random.pick(names) ?? "m1";
+    return this.random.pick(this.cluster.machines()) ?? "m1";
   }
 
   private twoMachines(): readonly [string, string] {

@@ -34,6 +34,8 @@ export interface LogSeen {
 export interface LaunchedSeen {
   readonly processId: string;
   readonly applicationId: string;
+  /** As its user has named it. */
+  readonly applicationName: string;
   readonly attempt: number;
   readonly role: "driver" | "executor" | "program";
   readonly workerId: string;
@@ -79,7 +81,7 @@ export interface Observer {
   /** A store that forgets began anew (recovery mode none). */
   storeReset?(process: SimProcess): void;
   committed?(commit: CommitSeen): void;
-  /** A master asks its store for a commit; with the code of an error when it has ended badly. */
+  /** A master asks its store for a commit; with the code of an error when it has ended badly, or `refused` by a guard. */
   commitBegun?(process: SimProcess, transaction: Transaction): void;
   commitEnded?(process: SimProcess, transaction: Transaction, error: string | null): void;
   masterState?(process: SimProcess, masterId: string, state: MasterState, epoch: number): void;
@@ -99,8 +101,10 @@ export interface Observer {
   faultEnded?(): void;
   /** After each event of the world. */
   stepped?(): void;
-  /** The safety phase is over, and everything heals. */
-  calm?(): void;
+  /** The safety phase is over. Everything heals, but for what stays frozen. */
+  calm?(frozen: readonly string[]): void;
+  /** What was frozen heals. */
+  thawed?(): void;
   /** The run is over, and everything was to be finished. */
   finished?(): void;
 }

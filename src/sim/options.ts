@@ -5,7 +5,7 @@
 import type { MasterSettings } from "../master/settings.js";
 import type { NetworkOptions } from "./network.js";
 import { type SeededRandom, seededRandom } from "./seed.js";
-import type { StoreMode } from "./stores.js";
+import { isShared, type StoreMode } from "./stores.js";
 
 export interface Heartbeats {
   readonly heartbeatMs: number;
@@ -81,6 +81,8 @@ export interface SimOptions {
   /** After the last fault everything is finished within this. */
   readonly livenessMs: number;
   readonly onlyFollowerFaults: boolean;
+  /** After the last fault a core of the cluster has to finish everything before the rest heals. */
+  readonly freezesRest: boolean;
   readonly faults: readonly FaultKind[];
   readonly meanFaultGapMs: number;
   /** Applications that each client submits. */
@@ -112,7 +114,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const isFollowersOnly = mode !== "none" && random.chance(0.08);
   const network = drawNetwork(random);
   const storeMaxLatencyMs = random.pick([0.5, 2, 10]) ?? 1;
-  const pool = FAULTS.filter((kind) => mode === "shared" || !SHARED_ONLY.has(kind));
+  const pool = FAULTS.filter((kind) => isShared(mode) || !SHARED_ONLY.has(kind));
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
   const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));
@@ -154,12 +156,14 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     workerDuty: random.chance(0.3) && workers > 1 ? (random.pick(WORKER_DUTIES) ?? "drain") : "none",
     isHolding: random.chance(0.1),
     partitionShare: random.pick([0, 0.3]) ?? 0,
+    freezesRest: !isFollowersOnly && random.chance(0.5),
   };
 }
 
 function drawMode(random: SeededRandom): StoreMode {
   const draw = random.fraction();
-  if (draw < 0.5) return "shared";
+  if (draw < 0.25) return "shared";
+  if (draw < 0.5) return "zookeeper";
   return draw < 0.85 ? "exclusive" : "none";
 }
 

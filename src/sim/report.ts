@@ -13,7 +13,9 @@ export function narrator(say: (line: string) => void, now: () => number): Observ
     logged: ({ process, level, message }: LogSeen) => line(process.id, level === "info" ? message : `[${level}] ${message}`),
     fault: (what, subject) => line("FAULT", `${what}: ${subject}`),
     faultEnded: () => line("FAULT", "one has ended"),
-    calm: () => line("CALM", "no more faults; everything heals and has to finish"),
+    calm: (frozen) =>
+      line("CALM", `no more faults; everything has to finish${frozen.length === 0 ? "" : ` without ${frozen.join(", ")}`}`),
+    thawed: () => line("CALM", "the rest heals, too"),
     launched: ({ processId, workerId }) => line(workerId, `launches ${processId}`),
     processEnded: ({ processId }, how) => line(processId, `ends (${how})`),
     client: (process, seen) => {

@@ -1,16 +1,17 @@
 /**
  * One run: a cluster and its users under faults (safety), then everything heals and has to finish (liveness).
  */
-import { CHECKERS } from "./checkers/all.js";
-import { type CheckContext, createContext, HistoryFollower } from "./checkers/context.js";
-import { type Account, ClientSlot, inspect } from "./clients.js";
-import { Cluster } from "./cluster.js";
-import { type Coverage, createCoverage } from "./coverage.js";
+import { type Assembly, assemble, isFinished, unfinished, violationOf } from "./assembly.js";
+import type { CheckContext } from "./checkers/context.js";
+import { inspect } from "./clients.js";
+import type { Coverage } from "./coverage.js";
 import { type FaultSeen, Faults } from "./faults.js";
+import { freezeRest } from "./frozen-rest.js";
 import { HEALTHY, type Mutant } from "./mutants/mutant.js";
 import { type Observer, Violation } from "./observe.js";
 import { drawOptions, type OptionsOverride, type SimOptions } from "./options.js";
-import { drawSubmissions } from "./workload.js";
+import { planFaults, type Schedule } from "./schedule.js";
+import { drawAllSubmissions } from "./workload.js";
 import { type Drain, World } from "./world.js";
 
 export interface RunResult {
@@ -20,6 +21,9 @@ export interface RunResult {
   readonly traceHash: string;
   readonly events: number;
   readonly virtualMs: number;
+  /** What was to happen. */
+  readonly plan: Pick<Schedule, "faults" | "submissions">;
+  /** What has happened. */
   readonly faults: readonly FaultSeen[];
   readonly coverage: Coverage;
 }
@@ -28,6 +32,8 @@ export interface RunOptions {
   readonly drain: Drain;
   readonly mutant?: Mutant;
   readonly override?: OptionsOverride;
+  /** Instead of what the seed draws. */
+  readonly schedule?: Pick<Schedule, "faults" | "submissions">;
   /** What happens outside of it (an unhandled rejection) can be made the run's failure. */
   readonly onWorld?: (world: World) => void;
   /** For logs. */
@@ -38,42 +44,31 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
   const world = new World(seed, run.drain);
   run.onWorld?.(world);
   const options = drawOptions(seed, run.override);
-  const cluster = new Cluster(world, options, run.mutant ?? HEALTHY);
-  const clients = createClients(cluster);
-  const accounts = clients.flatMap((client) => client.accounts);
-  const history = new HistoryFollower();
-  const context = createContext(cluster, accounts, history);
-  for (const observer of run.observers?.(context) ?? []) cluster.observe(observer);
-  const coverage: Coverage = new Map();
-  cluster.observe(createCoverage(context, coverage));
-  const checkers = CHECKERS.map((checker) => checker(context));
-  for (const checker of checkers) cluster.observe(checker);
-  cluster.observe(history.observer());
-  const stepping = checkers.flatMap(({ stepped }) => (stepped === undefined ? [] : [stepped]));
-  world.check = () => {
-    for (const stepped of stepping) stepped();
-  };
-  const faults = new Faults(cluster, clients);
+  const plan = run.schedule?.faults ?? planFaults(options, world.random.fork("faults"));
+  const drawn = drawAllSubmissions(options, world.random.fork("workload"));
+  const wanted = run.schedule === undefined ? null : new Set(run.schedule.submissions);
+  const submissions = drawn.map((own) => own.filter(({ key }) => wanted === null || wanted.has(key)));
+  const assembly = assemble({
+    world,
+    options,
+    mutant: run.mutant ?? HEALTHY,
+    submissions: () => submissions,
+    ...(run.observers === undefined ? {} : { observers: run.observers }),
+  });
+  const { cluster, clients, coverage } = assembly;
+  const faults = new Faults(cluster, clients, plan);
   let violation: Violation | null = null;
   try {
     cluster.startAll();
     for (const client of clients) client.start();
     faults.start();
     await world.runUntil(options.safetyMs);
-    faults.calm();
-    cluster.tell((observer) => observer.calm?.());
-    const isOver = () =>
-      clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
-    const isDone = await world.runUntil(options.safetyMs + options.livenessMs, isOver);
-    if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(clients, cluster, history)}`);
+    await becomeCalm(assembly, faults);
     await inspect(cluster);
     cluster.tell((observer) => observer.finished?.());
     world.throwIfFailed();
   } catch (thrown) {
-    violation =
-      thrown instanceof Violation
-        ? thrown
-        : new Violation("crash", thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
+    violation = violationOf(thrown);
   }
   return {
     seed,
@@ -82,35 +77,28 @@ export async function runSeed(seed: number, run: RunOptions): Promise<RunResult>
     traceHash: world.traceHash(),
     events: world.events(),
     virtualMs: world.now(),
+    plan: { faults: plan, submissions: submissions.flat().map(({ key }) => key) },
     faults: faults.schedule,
     coverage,
   };
 }
 
-function createClients(cluster: Cluster): readonly ClientSlot[] {
-  const { options, world } = cluster;
-  const random = world.random.fork("workload");
-  const accounts = Array.from({ length: options.clients }, (_, client) =>
-    drawSubmissions(options, random, client).map(
-      (submission): Account => ({ submission, id: null, cancelAcknowledgedAt: null, finalState: null, exitCode: null }),
-    ),
-  );
-  return accounts.map((own, index) => {
-    const others = accounts[(index + 1) % accounts.length] ?? [];
-    const repeated = () => others.filter(({ submission }) => submission.repeatAfterMs !== null);
-    return new ClientSlot(cluster, `c${index + 1}`, own, repeated);
-  });
-}
-
-function unfinished(clients: readonly ClientSlot[], cluster: Cluster, history: HistoryFollower): string {
-  const applications = clients.flatMap(({ accounts }) =>
-    accounts
-      .filter(({ finalState }) => finalState === null)
-      .map(({ submission, id }) => {
-        const { state, attempt, reason } = history.applications.get(id ?? "") ?? { state: "unknown", attempt: 0, reason: null };
-        return `${submission.key} (${id ?? "not submitted"}: ${state}, attempt ${attempt}${reason === null ? "" : `, ${reason.message}`})`;
-      }),
-  );
-  const processes = cluster.workers.flatMap(({ disk }) => disk.living().map(({ processId }) => processId));
-  return `applications ${applications.join(", ") || "none"}; processes ${processes.join(", ") || "none"}`;
+/** Liveness: in some seeds a core has to do it alone; in all of them everything has to be over when everything has healed. */
+async function becomeCalm(assembly: Assembly, faults: Faults): Promise<void> {
+  const { world, cluster, clients, options } = assembly;
+  faults.calm();
+  const rest = options.freezesRest ? freezeRest(cluster, world.random.fork("frozen rest")) : undefined;
+  cluster.tell((observer) => observer.calm?.(rest?.subjects ?? []));
+  if (rest !== undefined) {
+    const isDone = await world.runUntil(world.now() + options.livenessMs, () => clients.every((client) => client.isDone()));
+    if (!isDone)
+      throw new Violation(
+        "I21",
+        `the core alone did not finish everything without ${rest.subjects.join(", ")}: ${unfinished(assembly)}`,
+      );
+    rest.thaw();
+    cluster.tell((observer) => observer.thawed?.());
+  }
+  const isDone = await world.runUntil(world.now() + options.livenessMs, () => isFinished(assembly));
+  if (!isDone) throw new Violation("I21", `not everything finished: ${unfinished(assembly)}`);
 }

@@ -3,6 +3,7 @@
  *
  *   shared      one linear store for all masters, as ZooKeeper or etcd: sessions that expire, connections that break (createFaultyStore)
  *   exclusive   one disk that one process owns at a time, as LevelDB: the kernel frees it at death and keeps it while its owner is stopped
+ *   zookeeper   the product's ZooKeeper store on a modelled ensemble (zookeeper/sim-store.ts)
  *   none        recovery mode none: each master process has its own, which is gone with it
  *
  * Everything that is committed durably is told to `committed`, in the store's order.
@@ -18,8 +19,11 @@ import type { CoordinationSession, CoordinationStore, OpenSession, StoredRecord 
 import { marshalled, outside } from "./marshal.js";
 import type { SeededRandom } from "./seed.js";
 import type { SimProcess, World } from "./world.js";
+import { createZooKeeperSimStore } from "./zookeeper/sim-store.js";
 
-export type StoreMode = "shared" | "exclusive" | "none";
+export type StoreMode = "shared" | "zookeeper" | "exclusive" | "none";
+/** One store for masters on several machines. */
+export const isShared = (mode: StoreMode): boolean => mode === "shared" || mode === "zookeeper";
 
 /** What is wrong with the store now; the fault schedule changes it. */
 export interface StoreWeather {
@@ -58,6 +62,7 @@ export interface StoreOptions {
 
 export function createSimStore(options: StoreOptions): SimStore {
   if (options.mode === "shared") return createShared(options);
+  if (options.mode === "zookeeper") return createZooKeeperSimStore(options, calmWeather());
   if (options.mode === "exclusive") return createExclusive(options);
   return createForgetful(options);
 }
@@ -95,6 +100,7 @@ function createShared(options: StoreOptions): SimStore {
         decide: (call) => sharedFault(call.kind === "commit", options, weather, random),
       });
       stores.set(process, faulty);
+      if (cutOff.has(process)) faulty.disconnect("hang");
       process.onDeath(() => {
         stores.delete(process);
         faulty.crash();

@@ -212,6 +212,7 @@ export class WorkDirectory {
       seen: {
         processId: spec.processId,
         applicationId: note.application.id,
+        applicationName: note.application.spec.name,
         attempt,
         role: note.role,
         workerId: note.workerId,

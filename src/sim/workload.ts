@@ -33,7 +33,12 @@ export interface Submission {
 
 const MEBIBYTE = 1024 * 1024;
 
-export function drawSubmissions(options: SimOptions, random: SeededRandom, client: number): readonly Submission[] {
+/** Of each client. */
+export function drawAllSubmissions(options: SimOptions, random: SeededRandom): readonly (readonly Submission[])[] {
+  return Array.from({ length: options.clients }, (_, client) => drawSubmissions(options, random, client));
+}
+
+function drawSubmissions(options: SimOptions, random: SeededRandom, client: number): readonly Submission[] {
   const submissions: Submission[] = [];
   let at = random.between(0, 2_000);
   for (let index = 0; index < options.submissions; index += 1) {

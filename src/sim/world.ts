@@ -114,6 +114,8 @@ export class World {
   #failure: unknown = null;
   /** Called after every event; throws when an invariant is broken. */
   check: (() => void) | null = null;
+  /** Called after every event of a process, before `check`. */
+  stepped: ((process: SimProcess, label: string) => void) | null = null;
 
   constructor(seed: number, drain: Drain) {
     this.random = seededRandom(seed);
@@ -192,6 +194,7 @@ export class World {
       this.fail(thrown);
     }
     await this.#drain();
+    if (owner !== null) this.stepped?.(owner, entry.label);
     this.check?.();
   }
 

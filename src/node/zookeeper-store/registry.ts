@@ -10,9 +10,9 @@ import type { ZooKeeperUrl } from "../../coordination/zookeeper-url.js";
 import type { Clock } from "../../env/clock.js";
 import type { MasterRegistry, RegistryListener, RegistrySession, SeenMasters } from "../../env/master-registry.js";
 import { connectZooKeeper, hasZooKeeperCode, type ZooKeeper, ZooKeeperError } from "../../zookeeper/index.js";
-import { decodeEphemeral } from "./codec.js";
-import { readFormat } from "./format.js";
-import { formatPath, type Layout, layoutOf } from "./layout.js";
+import { decodeEphemeral } from "../../zookeeper-store/codec.js";
+import { readFormat } from "../../zookeeper-store/format.js";
+import { formatPath, type Layout, layoutOf } from "../../zookeeper-store/layout.js";
 
 export const REGISTRY_SESSION_MS = 10_000;
 /** Ephemeral records that are looked at; a cluster has two for each master. */

@@ -6,7 +6,7 @@
 import { CodedError } from "../../base/errors.js";
 import type { ZooKeeperUrl } from "../../coordination/zookeeper-url.js";
 import { connectZooKeeper, hasZooKeeperCode, type WriteOperation, type ZooKeeper, ZooKeeperError } from "../../zookeeper/index.js";
-import type { Ensemble, MultiResult, Znode, ZnodeOperation } from "./ensemble.js";
+import type { Ensemble, MultiResult, Znode, ZnodeOperation } from "../../zookeeper-store/ensemble.js";
 
 const EMPTY = new Uint8Array(0);
 /**

@@ -1,7 +1,7 @@
 /** The coordination store at a `zk://` URL. */
 import type { ZooKeeperUrl } from "../../coordination/zookeeper-url.js";
 import type { CoordinationStore } from "../../env/coordination-store.js";
-import { createCoordinationStore, type ZooKeeperStoreOptions } from "./store.js";
+import { createCoordinationStore, type ZooKeeperStoreOptions } from "../../zookeeper-store/store.js";
 import { connectEnsemble } from "./zookeeper-ensemble.js";
 
 export type CreateZooKeeperStore = Omit<ZooKeeperStoreOptions, "root" | "isProtected" | "address" | "connect"> & {

@@ -7,6 +7,7 @@ import { checkOutput } from "./output.js";
 import { checkReads } from "./reads.js";
 import { checkRegistrar } from "./registrar.js";
 import { checkResources } from "./resources.js";
+import { checkSpecs } from "./specs.js";
 import { checkStability } from "./stability.js";
 import { checkStates } from "./states.js";
 import { checkSubmissions } from "./submissions.js";
@@ -24,4 +25,5 @@ export const CHECKERS: readonly Checker[] = [
   checkRegistrar,
   checkCancels,
   checkStability,
+  checkSpecs,
 ];

@@ -2,12 +2,13 @@
 import type { Link } from "../../host/link.js";
 import type { MasterHostOptions } from "../../host/master-host.js";
 import type { WorkerHostOptions } from "../../host/worker-host.js";
+import type { SimProcess } from "../world.js";
 
 export interface Mutant {
   readonly name: string;
   /** The mistake, as a sentence. */
   readonly mistake: string;
-  master(options: MasterHostOptions): MasterHostOptions;
+  master(options: MasterHostOptions, process: SimProcess): MasterHostOptions;
   worker(options: WorkerHostOptions): WorkerHostOptions;
   /** The link of a job's driver to the master. */
   driverLink(link: Link): Link;

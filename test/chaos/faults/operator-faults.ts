@@ -1,6 +1,6 @@
 /** An operator's mistakes that a cluster has to survive: znodes deleted by hand. */
 import { LEADER_PREFIX } from "../../../src/coordination/keys.js";
-import { decodeEphemeral } from "../../../src/node/zookeeper-store/codec.js";
+import { decodeEphemeral } from "../../../src/zookeeper-store/codec.js";
 import { type Machines, ROOT_PATH } from "../../support/partition/machines.js";
 import type { Fault } from "./fault.js";
 

@@ -12,9 +12,9 @@
 import { decodeEpoch, decodeLastCommit } from "../../../src/coordination/epoch-records.js";
 import { EPOCH_KEY, LAST_COMMIT_KEY, RECORDS_PREFIX } from "../../../src/coordination/keys.js";
 import type { StoredRecord } from "../../../src/env/coordination-store.js";
-import { decodeEntry, decodeHead, type LogEntry } from "../../../src/node/zookeeper-store/codec.js";
 import { type ApplicationState, isFinal } from "../../../src/wire/application.js";
 import { APPLICATIONS_PREFIX, decodeApplicationRecord } from "../../../src/wire/records.js";
+import { decodeEntry, decodeHead, type LogEntry } from "../../../src/zookeeper-store/codec.js";
 import type { LoggedOperation, LoggedTransaction } from "../zookeeper-log.js";
 
 export interface TakenEpoch {

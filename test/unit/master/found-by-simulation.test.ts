@@ -44,3 +44,16 @@ test("without records an attempt that is told of first may be over: the next one
   expect(master.status(id)).toMatchObject({ state: "running", attempt: 2 });
   expect([...stale.launch(), ...present.launch(), ...present.stop()]).toEqual([]);
 });
+
+test("an executor that ends when the output is decided gets no successor, whoever tells of it first (crash point exclusive/cold)", () => {
+  const master = new TestMaster();
+  const worker = new TestWorker(master, "w1");
+  const id = master.submit("job", jobSpec(1));
+  worker.launch();
+  const driver = new TestDriver(master, master.record(id), 1);
+  const [executor = ""] = worker.launch();
+  driver.commit(1);
+  worker.end(executor, 0);
+  master.pass(100);
+  expect(worker.launch()).toEqual([]);
+});

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { encodeEpoch, encodeLastCommit } from "../../../src/coordination/epoch-records.js";
-import { encodeEntry, encodeHead, type LogEntry, type RecordState } from "../../../src/node/zookeeper-store/codec.js";
 import { submittedApplication } from "../../../src/wire/application.js";
 import { encodeApplicationRecord } from "../../../src/wire/records.js";
+import { encodeEntry, encodeHead, type LogEntry, type RecordState } from "../../../src/zookeeper-store/codec.js";
 import { program } from "../../support/partition/applications.js";
 import { checkAcknowledged, replayStores, type StoreHistory } from "../../support/partition/ground-truth.js";
 import type { LoggedOperation, LoggedTransaction } from "../../support/zookeeper-log.js";

@@ -1,7 +1,7 @@
 /** What must hold of the store on ZooKeeper beyond the conformance suite, as functions: tests run them, and see them fail for planted bugs. */
 import { expect } from "vitest";
 import type { CommitResult, CoordinationSession, CoordinationStore } from "../../../src/env/coordination-store.js";
-import { decodeManifest } from "../../../src/node/zookeeper-store/codec.js";
+import { decodeManifest } from "../../../src/zookeeper-store/codec.js";
 import type { Call, FakeTree } from "./fake-ensemble.js";
 import { type FakeStore, FEW, fakeStore, live, open, ROOT } from "./fake-stores.js";
 

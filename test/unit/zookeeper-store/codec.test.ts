@@ -14,7 +14,7 @@ import {
   encodeManifest,
   encodePage,
   stateBytes,
-} from "../../../src/node/zookeeper-store/codec.js";
+} from "../../../src/zookeeper-store/codec.js";
 
 const count = fc.nat({ max: Number.MAX_SAFE_INTEGER });
 const key = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 });

@@ -1,11 +1,11 @@
 /**
- * ZooKeeper as far as the store needs it (src/node/zookeeper-store/ensemble.ts): one tree, sessions, connections that tests cut where they
+ * ZooKeeper as far as the store needs it (src/zookeeper-store/ensemble.ts): one tree, sessions, connections that tests cut where they
  * like. Calls of a session are carried out in order, each in an event loop turn of its own, so that sessions interleave.
  */
 import { CodedError } from "../../../src/base/errors.js";
 import type { Random } from "../../../src/env/random.js";
 import { createNodeRandom } from "../../../src/node/env.js";
-import type { Ensemble, MultiResult, Znode, ZnodeOperation } from "../../../src/node/zookeeper-store/ensemble.js";
+import type { Ensemble, MultiResult, Znode, ZnodeOperation } from "../../../src/zookeeper-store/ensemble.js";
 
 interface Entry {
   readonly data: Uint8Array;

@@ -2,7 +2,7 @@
 import type { OpenedStore } from "../../../src/conformance/coordination-store.js";
 import type { CoordinationSession, CoordinationStore } from "../../../src/env/coordination-store.js";
 import { createNodeClock } from "../../../src/node/clock.js";
-import { createCoordinationStore } from "../../../src/node/zookeeper-store/store.js";
+import { createCoordinationStore } from "../../../src/zookeeper-store/store.js";
 import { type FakeEnsemble, FakeTree } from "./fake-ensemble.js";
 
 /** So few log entries are merged, so that tests need few commits. */

@@ -1,8 +1,8 @@
 /** Merging the log into pages: what is read afterwards, what is left behind, and a crash at every step of it. */
 import { describe, expect, test } from "vitest";
 import { codeOf } from "../../../src/conformance/coordination-store-tools.js";
-import type { Manifest, Run } from "../../../src/node/zookeeper-store/codec.js";
-import { isDue, isOverdue, pagesOf, runBytes, runsToKeep } from "../../../src/node/zookeeper-store/merge-plan.js";
+import type { Manifest, Run } from "../../../src/zookeeper-store/codec.js";
+import { isDue, isOverdue, pagesOf, runBytes, runsToKeep } from "../../../src/zookeeper-store/merge-plan.js";
 import {
   bytes,
   crashInMerge,

@@ -5,10 +5,10 @@
  * What holds a staged group together when it is carried out: the head still stands where the mirror does (so every persistent record is
  * as it was, and no ephemeral one was created or changed), and each ephemeral record it relies on is there in its version.
  */
-import { CodedError } from "../../base/errors.js";
-import { utf8Length } from "../../coordination/limits.js";
-import type { Change } from "../../coordination/record-table.js";
-import type { CommitResult, Transaction } from "../../env/coordination-store.js";
+import { CodedError } from "../base/errors.js";
+import { utf8Length } from "../coordination/limits.js";
+import type { Change } from "../coordination/record-table.js";
+import type { CommitResult, Transaction } from "../env/coordination-store.js";
 import { encodeEntry, encodeEphemeral, encodeHead, type LogEntry, type RecordState } from "./codec.js";
 import type { ZnodeOperation } from "./ensemble.js";
 import { ephemeralName, type Layout } from "./layout.js";

@@ -6,9 +6,9 @@
  *   1. One turn at a time, so that the mirror is at rest between turns.
  *   2. A read is answered from what was refreshed after it was called; a commit that was given up before its turn is never sent.
  */
-import { CodedError } from "../../base/errors.js";
-import { createBell } from "../../coordination/bell.js";
-import type { CommitResult, Transaction } from "../../env/coordination-store.js";
+import { CodedError } from "../base/errors.js";
+import { createBell } from "../coordination/bell.js";
+import type { CommitResult, Transaction } from "../env/coordination-store.js";
 import type { WaitingCommit } from "./commits.js";
 import { MAX_GROUP_TRANSACTIONS, MAX_REQUEST_BYTES, MAX_WAITING_CALLS } from "./limits.js";
 import type { Mirror } from "./mirror.js";

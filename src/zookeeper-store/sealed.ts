@@ -2,8 +2,8 @@
  * The outer form of everything that the store keeps in ZooKeeper but `format`: two letters, kind, version, CRC-32, body. What was not
  * written by this format, or not like this, is refused and never guessed at.
  */
-import { crc32 } from "node:zlib";
-import { CodedError } from "../../base/errors.js";
+import { CodedError } from "../base/errors.js";
+import { crc32 } from "./crc32.js";
 import { FORMAT_VERSION } from "./layout.js";
 
 export type Kind = "head" | "entry" | "page" | "manifest" | "ephemeral";
@@ -13,24 +13,25 @@ const KINDS: Readonly<Record<Kind, number>> = { head: 1, entry: 2, page: 3, mani
 const HEADER_BYTES = 8;
 
 export function seal(kind: Kind, body: Uint8Array): Uint8Array {
-  const bytes = Buffer.allocUnsafe(HEADER_BYTES + body.length);
-  bytes.writeUInt16BE(MAGIC, 0);
-  bytes.writeUInt8(KINDS[kind], 2);
-  bytes.writeUInt8(FORMAT_VERSION, 3);
-  bytes.writeUInt32BE(crc32(body), 4);
+  const bytes = new Uint8Array(HEADER_BYTES + body.length);
+  const header = new DataView(bytes.buffer);
+  header.setUint16(0, MAGIC);
+  header.setUint8(2, KINDS[kind]);
+  header.setUint8(3, FORMAT_VERSION);
+  header.setUint32(4, crc32(body));
   bytes.set(body, HEADER_BYTES);
   return bytes;
 }
 
 /** Rejects with STORE_FORMAT (a newer format) and STORE_UNUSABLE (damaged, or something else). */
 export function unseal(kind: Kind, sealed: Uint8Array, path: string): Uint8Array {
-  const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-  if (bytes.length < HEADER_BYTES || bytes.readUInt16BE(0) !== MAGIC || bytes.readUInt8(2) !== KINDS[kind])
+  const bytes = new DataView(sealed.buffer, sealed.byteOffset, sealed.byteLength);
+  if (bytes.byteLength < HEADER_BYTES || bytes.getUint16(0) !== MAGIC || bytes.getUint8(2) !== KINDS[kind])
     throw damaged(path, `it does not hold a ${kind} of Holdfast`);
-  if (bytes.readUInt8(3) > FORMAT_VERSION) throw newerFormat(path, bytes.readUInt8(3));
-  if (bytes.readUInt8(3) < FORMAT_VERSION) throw damaged(path, `it has format ${bytes.readUInt8(3)}, which never was`);
-  const body = bytes.subarray(HEADER_BYTES);
-  if (bytes.readUInt32BE(4) !== crc32(body)) throw damaged(path, "it does not have the checksum it was written with");
+  if (bytes.getUint8(3) > FORMAT_VERSION) throw newerFormat(path, bytes.getUint8(3));
+  if (bytes.getUint8(3) < FORMAT_VERSION) throw damaged(path, `it has format ${bytes.getUint8(3)}, which never was`);
+  const body = sealed.subarray(HEADER_BYTES);
+  if (bytes.getUint32(4) !== crc32(body)) throw damaged(path, "it does not have the checksum it was written with");
   return body;
 }
 

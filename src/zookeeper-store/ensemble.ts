@@ -8,7 +8,7 @@
  *      whose answer was lost), SESSION_ENDED, CLOSED, STORE_UNUSABLE (access denied and the like).
  *   3. A write whose outcome is unknown may still be carried out after a read on the next connection.
  */
-import type { CodedError } from "../../base/errors.js";
+import type { CodedError } from "../base/errors.js";
 
 export interface Znode {
   readonly data: Uint8Array;

@@ -5,8 +5,8 @@
  * After a lost answer the entry is read: with this group's nonce it was applied; with another, it never will be; where there is none
  * yet, the same request is sent again, and at most one of its copies can be carried out.
  */
-import { CodedError, hasCode } from "../../base/errors.js";
-import type { CommitResult, Transaction } from "../../env/coordination-store.js";
+import { CodedError, hasCode } from "../base/errors.js";
+import type { CommitResult, Transaction } from "../env/coordination-store.js";
 import { decodeEntry, decodeHead } from "./codec.js";
 import type { Ensemble } from "./ensemble.js";
 import type { Layout } from "./layout.js";

@@ -3,10 +3,10 @@
  *
  * Invariant: it ends for good with its ZooKeeper session, by `close`, or when the store behind it cannot be trusted any more.
  */
-import { CodedError, hasCode } from "../../base/errors.js";
-import { checkKey, checkPageLimit, checkTransaction, keyOf, utf8Length } from "../../coordination/limits.js";
-import { untilAborted } from "../../coordination/until-aborted.js";
-import type { Clock, Timer } from "../../env/clock.js";
+import { CodedError, hasCode } from "../base/errors.js";
+import { checkKey, checkPageLimit, checkTransaction, keyOf, utf8Length } from "../coordination/limits.js";
+import { untilAborted } from "../coordination/until-aborted.js";
+import type { Clock, Timer } from "../env/clock.js";
 import type {
   CallOptions,
   CommitResult,
@@ -17,8 +17,8 @@ import type {
   Transaction,
   Watch,
   WatchEvent,
-} from "../../env/coordination-store.js";
-import type { Log } from "../../env/log.js";
+} from "../env/coordination-store.js";
+import type { Log } from "../env/log.js";
 import { type Committer, commitGroup, type WaitingCommit } from "./commits.js";
 import type { Ensemble } from "./ensemble.js";
 import { Lane } from "./lane.js";

@@ -7,8 +7,8 @@
  *   3. `changedAt` of a key is never below the index of its last change, nor above the end of the run that it was read from: so the keys
  *      changed after a run's boundary are known without reading a page again.
  */
-import { RecordTable } from "../../coordination/record-table.js";
-import type { StoredRecord } from "../../env/coordination-store.js";
+import { RecordTable } from "../coordination/record-table.js";
+import type { StoredRecord } from "../env/coordination-store.js";
 import { EMPTY_MANIFEST, type EphemeralRecord, type LogEntry, type Manifest, type RecordState, stateBytes } from "./codec.js";
 import type { Tail } from "./merge-plan.js";
 

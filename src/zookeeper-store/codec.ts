@@ -1,6 +1,6 @@
 /** What stands in the znodes of a store: the head, log entries, pages, the manifest, ephemeral records. Pure but for the checksum. */
-import { utf8Length } from "../../coordination/limits.js";
-import type { StoredRecord } from "../../env/coordination-store.js";
+import { utf8Length } from "../coordination/limits.js";
+import type { StoredRecord } from "../env/coordination-store.js";
 import { BinaryReader, BinaryWriter } from "./binary.js";
 import { damaged, type Kind, seal, unseal } from "./sealed.js";
 

@@ -1,5 +1,5 @@
 /** Listeners of one session: told in a microtask of their own, never from within a call. */
-import type { Watch, WatchEvent } from "../../env/coordination-store.js";
+import type { Watch, WatchEvent } from "../env/coordination-store.js";
 
 interface Watcher {
   readonly prefix: string;

@@ -4,7 +4,7 @@
  * What changes lies below a znode named by the store's random id, which only `format` tells: a store that was removed and made again
  * has other paths, so that no write meant for the old one can ever touch the new one.
  */
-import { CodedError } from "../../base/errors.js";
+import { CodedError } from "../base/errors.js";
 
 export const FORMAT_VERSION = 1;
 const MAX_ROOT_BYTES = 200;

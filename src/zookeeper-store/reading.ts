@@ -4,7 +4,7 @@
  * Order matters: the head is read before the list of ephemeral records, so that the list holds every one that the log up to that head
  * created and that still lives. What later commits created is left for the next refresh.
  */
-import { CodedError } from "../../base/errors.js";
+import { CodedError } from "../base/errors.js";
 import { decodeEntry, decodeEphemeral, decodeHead, decodeManifest, decodePage, type Manifest } from "./codec.js";
 import type { Ensemble, Znode } from "./ensemble.js";
 import { createdBy, type Layout } from "./layout.js";

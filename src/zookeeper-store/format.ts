@@ -2,7 +2,7 @@
  * Whose path it is: `format` tells the version and the random id of the store. Made with the store's other znodes in one transaction, so
  * there is a whole store or none; never written again.
  */
-import { CodedError } from "../../base/errors.js";
+import { CodedError } from "../base/errors.js";
 import { EMPTY_MANIFEST, encodeHead, encodeManifest } from "./codec.js";
 import type { Ensemble, ZnodeOperation } from "./ensemble.js";
 import { FORMAT_VERSION, formatPath, type Layout, layoutOf } from "./layout.js";

@@ -1,15 +1,17 @@
 /** Numbers, texts and bytes one after another. Numbers are LEB128, texts and bytes carry their length. */
-import { utf8Length } from "../../coordination/limits.js";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 /** The longest form of a safe integer. */
 const MAX_NUMBER_BYTES = 8;
 
 export class BinaryWriter {
-  private bytes: Buffer;
+  private bytes: Uint8Array;
   private at = 0;
 
   constructor(capacityBytes: number) {
-    this.bytes = Buffer.allocUnsafe(Math.max(16, capacityBytes));
+    this.bytes = new Uint8Array(Math.max(16, capacityBytes));
   }
 
   get length(): number {
@@ -28,10 +30,7 @@ export class BinaryWriter {
   }
 
   text(value: string): this {
-    const length = utf8Length(value);
-    this.number(length).reserve(length);
-    this.at += this.bytes.write(value, this.at, "utf8");
-    return this;
+    return this.blob(encoder.encode(value));
   }
 
   blob(value: Uint8Array): this {
@@ -47,7 +46,7 @@ export class BinaryWriter {
 
   private reserve(length: number): void {
     if (this.at + length <= this.bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.bytes.length * 2, this.at + length));
+    const larger = new Uint8Array(Math.max(this.bytes.length * 2, this.at + length));
     larger.set(this.bytes.subarray(0, this.at));
     this.bytes = larger;
   }
@@ -55,11 +54,11 @@ export class BinaryWriter {
 
 /** Throws RangeError where the bytes end too early: the caller says what it was reading. */
 export class BinaryReader {
-  private readonly bytes: Buffer;
+  private readonly bytes: Uint8Array;
   private at = 0;
 
   constructor(bytes: Uint8Array) {
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.bytes = bytes;
   }
 
   get atEnd(): boolean {
@@ -77,8 +76,7 @@ export class BinaryReader {
   }
 
   text(): string {
-    const length = this.number();
-    return this.take(length).toString("utf8");
+    return decoder.decode(this.take(this.number()));
   }
 
   /** A copy, so that one record does not keep alive what it came with. */
@@ -86,7 +84,7 @@ export class BinaryReader {
     return new Uint8Array(this.take(this.number()));
   }
 
-  private take(length: number): Buffer {
+  private take(length: number): Uint8Array {
     const end = this.at + length;
     if (end > this.bytes.length) throw new RangeError("bytes are cut off");
     const taken = this.bytes.subarray(this.at, end);

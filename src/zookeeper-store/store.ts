@@ -4,14 +4,14 @@
  *
  * Boundary: opening and closing. What it remembers of the store it has seen keeps it from taking an emptied ensemble for a new one.
  */
-import { CodedError, hasCode } from "../../base/errors.js";
-import { DEFAULT_LIMITS } from "../../coordination/limits.js";
-import { checkCandidate } from "../../coordination/local-store.js";
-import { untilAborted } from "../../coordination/until-aborted.js";
-import type { Clock, Timer } from "../../env/clock.js";
-import type { CoordinationSession, CoordinationStore, OpenSession, StoreLimits } from "../../env/coordination-store.js";
-import type { Log } from "../../env/log.js";
-import { type Random, randomId } from "../../env/random.js";
+import { CodedError, hasCode } from "../base/errors.js";
+import { DEFAULT_LIMITS } from "../coordination/limits.js";
+import { checkCandidate } from "../coordination/local-store.js";
+import { untilAborted } from "../coordination/until-aborted.js";
+import type { Clock, Timer } from "../env/clock.js";
+import type { CoordinationSession, CoordinationStore, OpenSession, StoreLimits } from "../env/coordination-store.js";
+import type { Log } from "../env/log.js";
+import { type Random, randomId } from "../env/random.js";
 import type { Ensemble } from "./ensemble.js";
 import { findStore } from "./format.js";
 import { checkRoot, type Layout } from "./layout.js";

@@ -1,0 +1,152 @@
+/**
+ * The points at which a master can die, counted, and a master that dies exactly at one of them.
+ *
+ * A point is every moment between two things that the world can tell apart:
+ *   before `X`       the process is about to ask something of the outside (a call of the store or the blob store, a frame, a connection)
+ *   applied `X`      the store has carried the call out, and the process does not know it yet
+ *   after `X`        an event of the process, and all the code that was waiting for it, has run
+ * Code between two points has no effect that anybody could see, so that a death there is a death at the next point.
+ *
+ * Invariant: a process that died at a point does nothing any more: not even the synchronous code that runs on in the same event.
+ */
+import type { BlobStore } from "../../env/blob-store.js";
+import type { CoordinationSession, CoordinationStore } from "../../env/coordination-store.js";
+import type { Connection, Transport } from "../../env/transport.js";
+import type { MasterHostOptions } from "../../host/master-host.js";
+import { type Mutant, mutant } from "../mutants/mutant.js";
+import type { SimProcess, World } from "../world.js";
+
+/** The k-th point (from 0) at which the next process that is watched dies. */
+export interface Crash {
+  readonly process: string;
+  readonly point: number;
+}
+
+const NEVER = new Promise<never>(() => {});
+
+export class CrashPoints {
+  /** What the watched processes went through, by process, in order. */
+  readonly passed = new Map<string, string[]>();
+  /** What is planned and has not come yet. */
+  private planned: readonly Crash[];
+  private isWatching: (process: SimProcess) => boolean = () => false;
+  /** At which points processes died. */
+  readonly died: { readonly process: string; readonly label: string }[] = [];
+  /** How far each had come when the latest of them died. */
+  passedAtDeath: ReadonlyMap<string, number> = new Map();
+
+  constructor(world: World, planned: readonly Crash[]) {
+    this.planned = planned;
+    const before = world.stepped;
+    world.stepped = (process, label) => {
+      before?.(process, label);
+      this.pass(process, `after ${label}`);
+    };
+  }
+
+  /** From now on the points of these processes are counted. */
+  watch(isWatched: (process: SimProcess) => boolean): void {
+    this.isWatching = isWatched;
+  }
+
+  /** False: the process is dead, now or before. */
+  pass(process: SimProcess, label: string): boolean {
+    if (process.state === "dead") return false;
+    if (!this.isWatching(process)) return true;
+    const points = this.passed.get(process.id) ?? [];
+    this.passed.set(process.id, points);
+    const index = points.length;
+    points.push(label);
+    const crash = this.planned.find((one) => one.process === process.id && one.point === index);
+    if (crash === undefined) return true;
+    this.planned = this.planned.filter((one) => one !== crash);
+    this.died.push({ process: process.id, label });
+    this.passedAtDeath = new Map([...this.passed].map(([id, { length }]) => [id, length]));
+    process.kill();
+    return false;
+  }
+
+  /** Masters whose every effect passes here; `inner` is a planted bug below it, or none. */
+  instrument(inner: Mutant): Mutant {
+    return mutant(inner.name, inner.mistake, {
+      ...inner,
+      master: (options, process) => this.gated(inner.master(options, process), process),
+    });
+  }
+
+  private gated(options: MasterHostOptions, process: SimProcess): MasterHostOptions {
+    const { env } = options;
+    return {
+      ...options,
+      env: { ...env, transport: this.transport(env.transport, process) },
+      store: this.store(options.store, process),
+      blobs: this.blobs(options.blobs, process),
+    };
+  }
+
+  private call<T>(process: SimProcess, label: string, ask: () => Promise<T>): Promise<T> {
+    if (!this.pass(process, `before ${label}`)) return NEVER;
+    return ask().then(
+      (answer) => (this.pass(process, `applied ${label}`) ? answer : NEVER),
+      (error) => (this.pass(process, `refused ${label}`) ? Promise.reject(error) : NEVER),
+    );
+  }
+
+  private store(store: CoordinationStore, process: SimProcess): CoordinationStore {
+    return {
+      limits: store.limits,
+      nudge: () => store.nudge(),
+      close: () => this.call(process, "close of the store", () => store.close()),
+      openSession: async (open) => this.session(await this.call(process, "open", () => store.openSession(open)), process),
+    };
+  }
+
+  private session(session: CoordinationSession, process: SimProcess): CoordinationSession {
+    return {
+      id: session.id,
+      ended: session.ended,
+      deadline: () => session.deadline(),
+      get: (key, call) => this.call(process, `get ${key}`, () => session.get(key, call)),
+      list: (request, call) => this.call(process, `list ${request.prefix}`, () => session.list(request, call)),
+      commit: (transaction, call) => this.call(process, "commit", () => session.commit(transaction, call)),
+      watch: (prefix, listener) => session.watch(prefix, listener),
+      close: () => this.call(process, "close of the session", () => session.close()),
+    };
+  }
+
+  private blobs(blobs: BlobStore, process: SimProcess): BlobStore {
+    return {
+      put: (bytes) => this.call(process, "put blob", () => blobs.put(bytes)),
+      has: (sha256) => this.call(process, "has blob", () => blobs.has(sha256)),
+      get: (sha256) => this.call(process, "get blob", () => blobs.get(sha256)),
+    };
+  }
+
+  private transport(transport: Transport, process: SimProcess): Transport {
+    return {
+      listen: (address, onConnection) =>
+        this.call(process, "listen", () =>
+          transport.listen(address, (connection) => onConnection(this.connection(connection, process))),
+        ),
+      connect: async (address, options) => {
+        const connection = await this.call(process, "connect", () => transport.connect(address, options));
+        return this.connection(connection, process);
+      },
+    };
+  }
+
+  private connection(connection: Connection, process: SimProcess): Connection {
+    return {
+      remote: connection.remote,
+      ended: connection.ended,
+      send: (frame) => (this.pass(process, "before frame") ? connection.send(frame) : true),
+      onFrame: (listener) => connection.onFrame(listener),
+      drained: () => connection.drained(),
+      pause: () => connection.pause(),
+      resume: () => connection.resume(),
+      close: () => connection.close(),
+      destroy: () => connection.destroy(),
+      limitFrames: (bytes) => connection.limitFrames?.(bytes),
+    };
+  }
+}
