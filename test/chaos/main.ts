@@ -3,7 +3,7 @@
  * drawn from the seed. Everything is checked after each round; the first violation ends the run, and its evidence stays. `--faults` and
  * `--hold-ms` play the same faults in every round instead, to look into what was found.
  *
- * Exit codes: 0 nothing found, 1 a violation (or the cluster did not come to rest), 2 wrong usage, 3 this machine has no namespaces.
+ * Exit codes: 0 nothing found, 1 a violation (or the cluster did not start, or not come to rest), 2 wrong usage, 3 this machine has no namespaces.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -82,7 +82,11 @@ async function main(): Promise<number> {
     console.log(line);
   };
   say(`seed ${options.seed}`);
-  const machines = await startMachines();
+  const machines = await startMachines().catch((thrown) => {
+    console.error(`the cluster did not start: ${thrown instanceof Error ? thrown.message : thrown}`);
+    return null;
+  });
+  if (machines === null) return 1;
   const interrupted = new Promise<never>((_, reject) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => reject(new Error(`ended by ${signal}`)));
   });

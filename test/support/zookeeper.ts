@@ -16,7 +16,7 @@ const JARS = "/usr/share/java";
 const CLASS_PATH = ["zookeeper", "slf4j-simple", "netty-codec", "netty-resolver", "netty-transport-native-unix-common"]
   .map((jar) => `${JARS}/${jar}.jar`)
   .join(":");
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 150_000;
 const WORD_TIMEOUT_MS = 2_000;
 /** A port may be taken between the choice and the start; the log says so, and others are chosen. */
 const START_TRIES = 5;
