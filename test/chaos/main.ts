@@ -8,7 +8,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { machinesMissing, startMachines } from "../support/partition/machines.js";
+import { machinesMissing, startMachines, WORKER_DEADLINE_MS } from "../support/partition/machines.js";
 import { type Chance, chanceFrom } from "./chance.js";
 import { FAULTS } from "./faults/all.js";
 import type { Fault } from "./faults/fault.js";
@@ -27,8 +27,8 @@ interface Options {
 const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--rounds R] [--faults a,b] [--hold-ms H]
 default: 5 minutes, a seed of its own; faults: ${FAULTS.map(({ name }) => name).join(", ")}`;
 const MAX_FAULTS = 3;
-/** Some longer than the deadline of a worker. */
-const HOLD_MS = [300, 600, 1_000, 1_500, 2_500, 4_000, 7_000] as const;
+/** One longer than the deadline of a worker. */
+const HOLD_MS = [300, 600, 600, 1_000, 1_000, 1_500, 1_500, 2_500, 2_500, 4_000, 4_000, WORKER_DEADLINE_MS + 1_000] as const;
 const JOB_EVERY_ROUNDS = 4;
 
 const NUMBERS = ["--minutes", "--seed", "--rounds", "--hold-ms"];

@@ -272,10 +272,11 @@ function createZooKeeperServer(place: Place, options: ZooKeeperServersOptions, p
     serving: async () => {
       const until = performance.now() + START_TIMEOUT_MS;
       for (;;) {
-        const answer = await ask("srvr").catch(() => "");
+        const answer = await ask("srvr").catch((thrown) => `no answer (${thrown})`);
         if (/^Mode: /m.test(answer)) return;
         if (!running()) throw new Error(`ZooKeeper server ${place.id} ended while it started:\n${log().slice(-4_000)}`);
-        if (performance.now() > until) throw new Error(`ZooKeeper server ${place.id} does not serve:\n${log().slice(-4_000)}`);
+        if (performance.now() > until)
+          throw new Error(`ZooKeeper server ${place.id} does not serve: ${answer}\n${log().slice(-4_000)}`);
         await pause(25);
       }
     },
