@@ -3,12 +3,12 @@
  * drawn from the seed. Everything is checked after each round; the first violation ends the run, and its evidence stays. `--faults` and
  * `--hold-ms` play the same faults in every round instead, to look into what was found.
  *
- * Exit codes: 0 nothing found, 1 a violation (or the cluster did not come to rest), 2 wrong usage, 3 this machine has no namespaces.
+ * Exit codes: 0 nothing found, 1 a violation (or the cluster did not start, or not come to rest), 2 wrong usage, 3 this machine has no namespaces.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { machinesMissing, startMachines } from "../support/partition/machines.js";
+import { machinesMissing, startMachines, WORKER_DEADLINE_MS } from "../support/partition/machines.js";
 import { type Chance, chanceFrom } from "./chance.js";
 import { FAULTS } from "./faults/all.js";
 import type { Fault } from "./faults/fault.js";
@@ -27,8 +27,8 @@ interface Options {
 const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--rounds R] [--faults a,b] [--hold-ms H]
 default: 5 minutes, a seed of its own; faults: ${FAULTS.map(({ name }) => name).join(", ")}`;
 const MAX_FAULTS = 3;
-/** Some longer than the deadline of a worker. */
-const HOLD_MS = [300, 600, 1_000, 1_500, 2_500, 4_000, 7_000] as const;
+/** One longer than the deadline of a worker. */
+const HOLD_MS = [300, 600, 600, 1_000, 1_000, 1_500, 1_500, 2_500, 2_500, 4_000, 4_000, WORKER_DEADLINE_MS + 1_000] as const;
 const JOB_EVERY_ROUNDS = 4;
 
 const NUMBERS = ["--minutes", "--seed", "--rounds", "--hold-ms"];
@@ -82,7 +82,11 @@ async function main(): Promise<number> {
     console.log(line);
   };
   say(`seed ${options.seed}`);
-  const machines = await startMachines();
+  const machines = await startMachines().catch((thrown) => {
+    console.error(`the cluster did not start: ${thrown instanceof Error ? thrown.message : thrown}`);
+    return null;
+  });
+  if (machines === null) return 1;
   const interrupted = new Promise<never>((_, reject) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => reject(new Error(`ended by ${signal}`)));
   });

@@ -59,8 +59,9 @@ export async function playRound(arena: Arena, options: RoundOptions): Promise<Pl
     await pause(options.holdMs);
     await options.meanwhile?.(scene);
   } finally {
-    for (const { end } of begun.reverse()) await end?.();
+    // The network first: what is started again may need it before it serves.
     await machines.network.heal();
+    for (const { end } of begun.reverse()) await end?.();
     say("healed");
   }
   await machines.quiet(QUIET_WITHIN_MS);

@@ -16,7 +16,7 @@ const JARS = "/usr/share/java";
 const CLASS_PATH = ["zookeeper", "slf4j-simple", "netty-codec", "netty-resolver", "netty-transport-native-unix-common"]
   .map((jar) => `${JARS}/${jar}.jar`)
   .join(":");
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 150_000;
 const WORD_TIMEOUT_MS = 2_000;
 /** A port may be taken between the choice and the start; the log says so, and others are chosen. */
 const START_TRIES = 5;
@@ -272,10 +272,11 @@ function createZooKeeperServer(place: Place, options: ZooKeeperServersOptions, p
     serving: async () => {
       const until = performance.now() + START_TIMEOUT_MS;
       for (;;) {
-        const answer = await ask("srvr").catch(() => "");
+        const answer = await ask("srvr").catch((thrown) => `no answer (${thrown})`);
         if (/^Mode: /m.test(answer)) return;
         if (!running()) throw new Error(`ZooKeeper server ${place.id} ended while it started:\n${log().slice(-4_000)}`);
-        if (performance.now() > until) throw new Error(`ZooKeeper server ${place.id} does not serve:\n${log().slice(-4_000)}`);
+        if (performance.now() > until)
+          throw new Error(`ZooKeeper server ${place.id} does not serve: ${answer}\n${log().slice(-4_000)}`);
         await pause(25);
       }
     },

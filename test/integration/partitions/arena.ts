@@ -14,7 +14,7 @@ import { Workload } from "../../chaos/workload.js";
 import { type Machines, type MachinesOptions, machinesMissing, startMachines } from "../../support/partition/machines.js";
 
 const QUIET_MS = 60_000;
-const TEST_MS = 120_000;
+const TEST_MS = 240_000;
 /** Session, a tick, and what the aim allows on top; printed beside what was measured. */
 export const AIM_MS = 2_000 + 200 + 100;
 

@@ -1,9 +1,10 @@
 /** Workers cut off: from the masters, from ZooKeeper, from both, from one another. */
 import * as network from "../../chaos/faults/network-faults.js";
+import { WORKER_DEADLINE_MS } from "../../support/partition/machines.js";
 import { onMachines } from "./arena.js";
 
 /** Past the deadline after which a silent worker is lost. */
-const PAST_DEADLINE_MS = 8_000;
+const PAST_DEADLINE_MS = WORKER_DEADLINE_MS + 2_000;
 
 onMachines("workers cut off", ({ round }) => {
   round("a worker cut from ZooKeeper only goes on as if nothing were", {

@@ -26,6 +26,9 @@ export const ALL = [...ZOOKEEPERS, ...MASTERS, ...WORKERS, CLIENT] as const;
 export const ROOT_PATH = "/holdfast/chaos";
 export const TICK_MS = 200;
 export const SESSION_MS = 2_000;
+/** Above the 10 s of silence after which a worker gives up its link to a leader that is cut off: before that it cannot look for the next one. */
+export const WORKER_DEADLINE_MS = 13_000;
+const WORKER_DEADLINE = `${WORKER_DEADLINE_MS}ms`;
 const MASTER_PORT = 7077;
 /** Until `--master zk://` is there. */
 const MASTERS_IN_A_FILE = true;
@@ -118,7 +121,8 @@ export class Machines {
       prefix: host.prefix,
       args: [
         ...["--storage", `file:${this.cluster.file("blobs")}`, "--secret-file", this.secretFile, "--plaintext"],
-        ...["--worker-deadline", "5s", "--driver-deadline", "5s", "--recovery-deadline", "6s", "--stop-grace", "1s"],
+        ...["--worker-deadline", WORKER_DEADLINE, "--driver-deadline", WORKER_DEADLINE],
+        ...["--recovery-deadline", WORKER_DEADLINE, "--stop-grace", "1s"],
         ...["--max-finished", "100000", "--log-level", "debug"],
         ...(this.parts.options.masterArgs ?? []),
         ...args,
