@@ -62,10 +62,4 @@ export const WORKER_MUTANTS: readonly Mutant[] = [
       }))(options);
     },
   }),
-  mutant("stops-politely-only", "what does not go by itself is never killed", {
-    worker: (options) => ({
-      ...options,
-      launcher: { ...options.launcher, stop: (processId, _graceMs, reason) => options.launcher.stop(processId, 1e9, reason) },
-    }),
-  }),
 ];
