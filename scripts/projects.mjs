@@ -68,6 +68,7 @@ export const PROJECTS = {
       "host",
       "connectors",
       "node",
+      "zookeeper",
       "testing",
       "sim",
     ],

@@ -91,7 +91,7 @@ class Master implements MasterHost {
     this.#options = options;
     this.#env = options.env;
     this.#settings = settingsOf(options);
-    const { masterId, pid } = options;
+    const { masterId, pid, build } = options;
     this.#pace = options.pace ?? createElectionPace(() => options.env.random.fraction());
     this.#holdBack = createHoldBack(options.env.clock);
     this.#suspicion = createLeaderSuspicion({
@@ -107,6 +107,7 @@ class Master implements MasterHost {
         id: masterId,
         address: this.address,
         pid,
+        build: build ?? null,
         state: this.#certainState(),
         clusterId: this.#clusterId,
         epoch: this.epoch(),
@@ -195,6 +196,7 @@ class Master implements MasterHost {
       leader: this.#leaderAddress(),
       address: this.address,
       pid: this.#options.pid,
+      build: this.#options.build ?? null,
       masters: this.#mastersText(),
     };
   }
@@ -218,7 +220,7 @@ class Master implements MasterHost {
   }
 
   async #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
-    const { masterId, secret, pid } = this.#options;
+    const { masterId, secret, pid, build } = this.#options;
     const identity = {
       role: "master",
       id: masterId,
@@ -226,7 +228,7 @@ class Master implements MasterHost {
       key: secret ?? NO_SECRET,
       clusterId: this.#clusterId,
     } as const;
-    const facts = { address: this.address, pid, state: "STANDBY" };
+    const facts = { address: this.address, pid, state: "STANDBY", build: build ?? null };
     const settings = { ...this.#linkSettings(), incoming: {}, requests: leaderToStandby };
     const link = await dialLink(address, { ...settings, ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
     link.onMessage((message) => this.#onLeaderSays(link, message));
@@ -324,7 +326,7 @@ class Master implements MasterHost {
 
   /** Until leadership is over, for whatever reason. */
   async #lead(leadership: Leadership): Promise<CodedError> {
-    const { masterId, pid, mode, secret } = this.#options;
+    const { masterId, pid, build, mode, secret } = this.#options;
     let tooLow: CodedError | null = null;
     this.#leadership = leadership;
     this.#setState("RECOVERING");
@@ -335,6 +337,7 @@ class Master implements MasterHost {
       clusterId: this.#clusterId ?? UNRECORDED_CLUSTER_ID,
       address: this.address,
       pid,
+      build: build ?? null,
       mode,
       settings: this.#settings,
       secret,

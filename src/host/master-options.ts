@@ -13,6 +13,8 @@ export interface MasterHostOptions {
   /** `[A-Za-z0-9._-]{1,128}`, unique among the cluster's masters. */
   readonly masterId: string;
   readonly pid: number;
+  /** Which build of Holdfast this is, for people. Default: it does not say. */
+  readonly build?: string;
   /** `host:port`; port 0 chooses one. */
   readonly listen: string;
   /** What others are told instead of the address listened on. */
