@@ -34,12 +34,11 @@ import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
 import { MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
-import { type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
+import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
 import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
 
 export type { MasterHost, MasterHostOptions } from "./master-options.js";
 
-const DEFAULT_SESSION_TTL_MS = 10_000;
 const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const FINISH_TIMEOUT_MS = 2_000;
