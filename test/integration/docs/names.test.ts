@@ -108,6 +108,8 @@ const OTHERS = new Set([
   "--max-old-space-size",
   "--check",
   "--write",
+  "--zookeeper",
+  "--create",
 ]);
 
 describe("options", async () => {
