@@ -8,8 +8,8 @@ import { parseHostPort } from "../../node/tcp-transport.js";
 import { CLUSTER_SCOPE, NO_SECRET } from "../../wire/handshake.js";
 import type { ClusterView, WorkerView } from "../../wire/views.js";
 import { openClient } from "../cluster-client.js";
-import { removalsText } from "../commands/removals.js";
 import type { ClusterOptions } from "../command.js";
+import { removalsText } from "../commands/removals.js";
 import { formatCount, formatDuration } from "../terminal.js";
 import { type Check, check, judge } from "./check.js";
 

@@ -12,7 +12,7 @@ import { newPath } from "../zookeeper-support.js";
 
 const NEXT_BUILD = "next+12345678";
 /** Programs that nobody runs from an installation. */
-const LEFT_OUT = /^(?:demo|bench|sim)\.|\.map$/;
+const LEFT_OUT = /^(?:demo|bench|sim|chaos)\.|\.map$/;
 
 let place = "";
 let ensemble: ZooKeeperServers;
