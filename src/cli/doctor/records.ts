@@ -65,7 +65,7 @@ export function sessionChecks(server: string, look: ServerLook, askedMs: number)
       "warn",
       `${server}: a master asks for ${askedMs} ms of session and gets ${look.grantedTimeoutMs} ms`,
       look.grantedTimeoutMs < askedMs
-        ? "Raise maxSessionTimeout (default: 20 ticks): a shorter session makes leaders give up in short disturbances."
+        ? "Raise maxSessionTimeout (default: 20 ticks), or give masters that --session-timeout: they get the shorter one anyway."
         : "Lower tickTime or minSessionTimeout (default: 2 ticks): a lost machine is noticed only after its session.",
     ),
     judge(

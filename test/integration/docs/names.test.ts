@@ -109,6 +109,8 @@ const OTHERS = new Set([
   "--check",
   "--write",
   "--zookeeper",
+  "--runs",
+  "--minutes",
   "--create",
 ]);
 
