@@ -3,13 +3,13 @@
  * and what to do if it is not good. Exit code 0: nothing fails; 1: something does.
  */
 import type { Command } from "commander";
-import { isZooKeeperUrl } from "../../coordination/zookeeper-url.js";
 import { DEFAULT_SESSION_TTL_MS } from "../../host/master-options.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import type { Check } from "../doctor/check.js";
 import { cluster } from "../doctor/cluster.js";
 import { clockRate, disk, limits, nodeVersion, programs, recoveryDirectory, secret } from "../doctor/machine.js";
 import { zooKeeper } from "../doctor/records.js";
+import { zooKeeperOfMaster } from "../master-option.js";
 import { readRecovery } from "../recovery.js";
 import { harmless, styleFor } from "../terminal.js";
 
@@ -51,9 +51,13 @@ async function doctor(options: DoctorOptions): Promise<void> {
   show(checks);
 }
 
+/** Where masters have them; without --recovery the ensemble that --master names, if it names one. */
 async function records(options: DoctorOptions, signal: AbortSignal): Promise<readonly Check[]> {
-  const where = options.recovery ?? (isZooKeeperUrl(options.master) ? options.master : "none");
-  const place = await readRecovery(where);
+  if (options.recovery === undefined) {
+    const url = await zooKeeperOfMaster(options.master);
+    return url === null ? [] : zooKeeper(url, DEFAULT_SESSION_TTL_MS, signal);
+  }
+  const place = await readRecovery(options.recovery);
   switch (place.kind) {
     case "none":
       return [];

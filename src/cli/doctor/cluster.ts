@@ -25,7 +25,14 @@ export async function cluster(options: ClusterOptions, signal: AbortSignal): Pro
     return [...viewChecks(view), ...(await listeners(view, workers, signal))];
   } catch (thrown) {
     const error = CodedError.from(thrown);
-    return [check("masters", error.code === "NO_MASTER" ? "warn" : "fail", error.message, error.hint)];
+    return [
+      check(
+        "masters",
+        error.code === "NO_MASTER" ? "warn" : "fail",
+        error.message,
+        error.hint ?? `See docs/errors/${error.code}.md.`,
+      ),
+    ];
   }
 }
 

@@ -1,5 +1,5 @@
 /** `holdfast doctor` on a real ensemble: what it says while all is well, and of each thing that is not. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -23,17 +23,9 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-async function examine(recovery: string) {
-  const { exitCode, stdout, stderr } = await holdfast([
-    "doctor",
-    "--json",
-    "--dir",
-    directory,
-    "--master",
-    NO_MASTER,
-    "--recovery",
-    recovery,
-  ]);
+/** `--recovery`, and a master that does not answer; or other words. */
+async function examine(recovery: string, words: readonly string[] = ["--master", NO_MASTER, "--recovery", recovery]) {
+  const { exitCode, stdout, stderr } = await holdfast(["doctor", "--json", "--dir", directory, ...words]);
   expect(stdout + stderr).not.toContain(PASSWORD);
   const { checks } = answer.parse(JSON.parse(stdout));
   const failing = checks.filter(({ verdict }) => verdict === "fail");
@@ -101,6 +93,14 @@ describe("on three servers", () => {
     expect((await examine(urlOf("/zookeeper")))("path")).toEqual([
       expect.objectContaining({ verdict: "fail", message: expect.stringContaining("something that is not") }),
     ]);
+  });
+
+  test("the ensemble that --master names is looked at too, also when a file names it", async () => {
+    const file = path.join(directory, "masters");
+    writeFileSync(file, `${urlOf(newPath())}\n`, { mode: 0o600 });
+    const of = await examine("", ["--master", `file://${file}`]);
+    expect(of("quorum")).toHaveLength(1);
+    expect(of("masters")[0]?.verdict).not.toBe("ok");
   });
 
   test("a path that is open to everybody is a warning without a user and a failure with one", async () => {
