@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect } from "vitest";
 import type { ClusterView } from "../../../src/wire/views.js";
 import { ROOT, until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
-import { type Stage, scenario } from "../../support/scenario.js";
+import { readRows, type Stage, scenario } from "../../support/scenario.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 import { newPath } from "../zookeeper-support.js";
 
@@ -100,7 +100,7 @@ async function upgrade(stage: Stage, options: Options): Promise<void> {
   for (const gate of ["prepare", "commit"]) writeFileSync(path.join(gates, gate), "");
   expect(await stage.ended(job)).toMatchObject({ state: "finished", attempt: 1 });
   await until("the commit to be seen", () => stage.text("gates", "committed") === "+");
-  expect(stage.text("out").trim().split("\n")).toHaveLength(1_000);
+  expect(readRows(stage.cluster.file("out"))).toHaveLength(1_000);
   await stage.usable("after-the-upgrade");
 }
 
