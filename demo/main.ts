@@ -50,6 +50,7 @@ function chanceFrom(seed: number): () => number {
 }
 
 async function demo(options: DemoOptions): Promise<number> {
+  const chance = chanceFrom(parseCount("--seed", options.seed, { min: 0, max: 4294967295 }));
   const startedAt = performance.now();
   const say = (text: string) => {
     if (options.json !== true) process.stdout.write(`${text}\n`);
@@ -80,7 +81,7 @@ async function demo(options: DemoOptions): Promise<number> {
       client,
       observer: observer(client, application),
       parallelism: PARALLELISM,
-      chance: chanceFrom(parseCount("--seed", options.seed, { min: 0, max: 4294967295 })),
+      chance,
     };
     const reports = options.faults ? await allFaults(context, stage, say) : [];
     const view = await client.waitForEnd(application, () => {});
