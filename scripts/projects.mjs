@@ -69,6 +69,7 @@ export const PROJECTS = {
       "connectors",
       "node",
       "zookeeper",
+      "zookeeper-store",
       "testing",
       "sim",
     ],

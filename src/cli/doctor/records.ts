@@ -2,8 +2,8 @@
 import { CodedError } from "../../base/errors.js";
 import type { ZooKeeperUrl } from "../../coordination/zookeeper-url.js";
 import { lookAtPath, lookAtServer, type PathLook, type ServerLook } from "../../node/zookeeper-store/inspection.js";
-import { MAX_STORE_BYTES, MERGE_ENTRIES } from "../../node/zookeeper-store/limits.js";
 import type { Acl } from "../../zookeeper/index.js";
+import { MAX_STORE_BYTES, MERGE_ENTRIES } from "../../zookeeper-store/limits.js";
 import { formatBytes, formatCount } from "../terminal.js";
 import { type Check, check, judge, medianOf } from "./check.js";
 import { askServer, ensembleChecks, type ServerAnswer } from "./ensemble.js";

@@ -4,8 +4,8 @@
  */
 import type { ZooKeeperUrl } from "../../coordination/zookeeper-url.js";
 import { type Acl, connectZooKeeper, hasZooKeeperCode, type ZooKeeper } from "../../zookeeper/index.js";
-import { entryIndex, formatPath, layoutOf } from "./layout.js";
-import { MAX_REQUEST_BYTES, READ_WINDOW } from "./limits.js";
+import { entryIndex, formatPath, layoutOf } from "../../zookeeper-store/layout.js";
+import { MAX_REQUEST_BYTES, READ_WINDOW } from "../../zookeeper-store/limits.js";
 
 /** One session with one server of the ensemble. */
 export interface ServerLook {
