@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { holdfast } from "../../support/holdfast.js";
+import { holdfast, startHoldfast, until } from "../../support/holdfast.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 import { newPath, testZooKeeperStore } from "../zookeeper-support.js";
 
@@ -160,4 +160,27 @@ test("a wrong --recovery is wrong usage, and shows no password", async () => {
   const { exitCode, stderr } = await holdfast(["doctor", "--recovery", `zk://ops:${PASSWORD}@h1:2181`]);
   expect(exitCode).toBe(2);
   expect(stderr).not.toContain(PASSWORD);
+});
+
+test.each([
+  ["with a secret", true, /^master-\w+ at \S+ asks for the cluster secret$/],
+  ["without one", false, /lets in every user of this machine, and nobody else$/],
+])("a master %s is dialled without it, and what it does is said", async (_, hasSecret, sentence) => {
+  const secret = path.join(directory, `secret-${hasSecret}`);
+  const masters = path.join(directory, `masters-${hasSecret}`);
+  expect(await holdfast(["secret", secret])).toMatchObject({ exitCode: 0 });
+  const words = hasSecret ? ["--secret-file", secret] : [];
+  const master = startHoldfast([
+    ...["master", "--listen", "127.0.0.1:0", "--recovery", "none", "--advertise-file", masters, "--no-supervisor"],
+    ...words,
+  ]);
+  try {
+    await until("the master to lead", () => master.stderr().includes("Recovery complete"));
+    const of = await examine("", ["--master", `file://${masters}`, ...words]);
+    expect(of("listener")).toEqual([expect.objectContaining({ verdict: "ok", message: expect.stringMatching(sentence) })]);
+    expect(of("masters")[0]).toMatchObject({ verdict: "warn", hint: expect.stringContaining("start a standby") });
+  } finally {
+    master.signal("SIGTERM");
+    expect(await master.ended).toMatchObject({ exitCode: 0 });
+  }
 });
