@@ -46,6 +46,8 @@ async function doctor(options: DoctorOptions): Promise<void> {
     ...(await records(options, interrupt.signal)),
     ...(await cluster({ ...options, json: true, timeout: "2s" }, interrupt.signal)),
   ];
+  // Interrupted, it knows nothing of what it did not come to.
+  interrupt.signal.throwIfAborted();
   process.exitCode = checks.some((check) => check.verdict === "fail") ? 1 : 0;
   if (options.json === true) return printJson({ checks });
   show(checks);

@@ -72,7 +72,7 @@ function serverCheck({ server, state, mode, trouble, monitor }: ServerAnswer): C
           "server",
           "warn",
           `${server} runs, and does not say what it is`,
-          "Add srvr,mntr,ruok,conf to 4lw.commands.whitelist in its zoo.cfg.",
+          "Add srvr,mntr,conf to 4lw.commands.whitelist in its zoo.cfg.",
         );
       return check(
         "server",
