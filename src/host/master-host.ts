@@ -33,7 +33,7 @@ import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
-import { MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
+import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
 import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
 import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
 
@@ -195,8 +195,8 @@ class Master implements MasterHost {
       leader: this.#leaderAddress(),
       address: this.address,
       pid: this.#options.pid,
-      build: this.#options.build ?? null,
       masters: this.#mastersText(),
+      ...buildFact(this.#options),
     };
   }
 
@@ -219,7 +219,7 @@ class Master implements MasterHost {
   }
 
   async #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
-    const { masterId, secret, pid, build } = this.#options;
+    const { masterId, secret, pid } = this.#options;
     const identity = {
       role: "master",
       id: masterId,
@@ -227,7 +227,7 @@ class Master implements MasterHost {
       key: secret ?? NO_SECRET,
       clusterId: this.#clusterId,
     } as const;
-    const facts = { address: this.address, pid, state: "STANDBY", build: build ?? null };
+    const facts = { address: this.address, pid, state: "STANDBY", ...buildFact(this.#options) };
     const settings = { ...this.#linkSettings(), incoming: {}, requests: leaderToStandby };
     const link = await dialLink(address, { ...settings, ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
     link.onMessage((message) => this.#onLeaderSays(link, message));

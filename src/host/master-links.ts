@@ -67,3 +67,6 @@ export function standbysAmong(links: Iterable<Link>) {
 
 /** Null: a master that does not say. */
 const buildOf = ({ build }: Facts): string | null => (typeof build === "string" ? build : null);
+
+/** As a master says it in its facts; nothing where it has none to say. */
+export const buildFact = ({ build }: { readonly build?: string }): Facts => (build === undefined ? {} : { build });
