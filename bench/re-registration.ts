@@ -49,6 +49,7 @@ function openCore(epoch: number, records: ReadonlyMap<string, Uint8Array>) {
     clusterId: "bench",
     address: "127.0.0.1:7077",
     pid: 1,
+    build: null,
     mode: "store",
     settings: DEFAULT_MASTER_SETTINGS,
     contentHash: (text) => createHash("sha256").update(text).digest("hex"),

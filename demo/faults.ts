@@ -4,7 +4,7 @@
  */
 import { submitProbe } from "../bench/probe.js";
 import type { ClusterClient } from "../src/cli/cluster-client.js";
-import type { ProcessCluster } from "../test/support/process-cluster.js";
+import type { ZooKeeperServers } from "../test/support/zookeeper.js";
 import { type Footprint, isWhole, type Observer } from "./observe.js";
 
 const WHOLE_TIMEOUT_MS = 60_000;
@@ -19,7 +19,6 @@ export interface FaultReport {
 }
 
 export interface FaultContext {
-  readonly cluster: ProcessCluster;
   readonly client: ClusterClient;
   readonly observer: Observer;
   readonly parallelism: number;
@@ -66,6 +65,27 @@ export async function killLeader(context: FaultContext, name: string): Promise<F
     noticed,
     millisecondsUntilWhole,
     asPromised: noticed === "nothing" && after.epoch > before.epoch,
+  };
+}
+
+/** kill -9 of the server that leads the ensemble, for good; whole when a new submission is durable on those that are left. */
+export async function killZooKeeperServer(context: FaultContext, ensemble: ZooKeeperServers): Promise<FaultReport> {
+  const before = await context.observer.footprint();
+  const server = await ensemble.leader();
+  const pid = server.pid();
+  const startedAt = performance.now();
+  await server.kill();
+  const probe = await submitProbe(context.client, context.client.newSubmissionKey());
+  const millisecondsUntilWhole = performance.now() - startedAt;
+  await context.client.waitForEnd(probe, () => {});
+  const after = await context.observer.footprint();
+  const noticed = changes(before, after);
+  return {
+    fault: "a ZooKeeper server",
+    killed: `server ${server.id} (pid ${pid}), which led the ensemble; epoch ${before.epoch} → ${after.epoch}`,
+    noticed,
+    millisecondsUntilWhole,
+    asPromised: noticed === "nothing",
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: examples/flight-delays on a cluster of separate processes, while five of them are killed; the answer is compared with
- * DuckDB's. Exit 0 only when it is equal and every promise held. Options: --no-faults, --seed N, --json.
+ * `npm run demo`: examples/flight-delays on a cluster of separate processes, while they are killed one after the other; the answer is compared with
+ * DuckDB's. Exit 0 only when it is equal and every promise held. Options: --zookeeper, --no-faults, --seed N, --json.
  */
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
@@ -11,10 +11,18 @@ import { prepareJob } from "../src/cli/job-submission.js";
 import { parseCount } from "../src/cli/parse.js";
 import { formatCount, formatDuration, styleFor, table } from "../src/cli/terminal.js";
 import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
-import { type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import { compareWithDuckDb, type TopAirport } from "./expected.js";
-import { type FaultContext, type FaultReport, killDriver, killExecutor, killLeader, killMachine } from "./faults.js";
+import {
+  type FaultContext,
+  type FaultReport,
+  killDriver,
+  killExecutor,
+  killLeader,
+  killMachine,
+  killZooKeeperServer,
+} from "./faults.js";
 import { isWhole, observer } from "./observe.js";
+import { announcement, type DemoStage, openStage } from "./stage.js";
 
 const PARALLELISM = 2;
 /** Flights a second: stretches a run so that every fault hits a running job. */
@@ -28,6 +36,7 @@ interface DemoOptions {
   readonly faults: boolean;
   readonly seed: string;
   readonly json?: boolean;
+  readonly zookeeper?: boolean;
 }
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -41,6 +50,7 @@ function chanceFrom(seed: number): () => number {
 }
 
 async function demo(options: DemoOptions): Promise<number> {
+  const chance = chanceFrom(parseCount("--seed", options.seed, { min: 0, max: 4294967295 }));
   const startedAt = performance.now();
   const say = (text: string) => {
     if (options.json !== true) process.stdout.write(`${text}\n`);
@@ -54,12 +64,12 @@ async function demo(options: DemoOptions): Promise<number> {
   process.once("SIGTERM", stop);
   const data = path.join(root, "node_modules/vega-datasets/data");
   const inputs = { flights: path.join(data, "flights-3m.parquet"), airports: path.join(data, "airports.csv") };
-  const cluster = await processCluster(path.join(root, "dist/bin/holdfast.mjs"));
+  say(announcement(options.zookeeper === true));
+  const stage = await openStage(path.join(root, "dist/bin/holdfast.mjs"), options.zookeeper === true);
+  const { cluster } = stage;
   try {
     const output = path.join(cluster.directory, "out");
     await mkdir(output);
-    say("Starting two masters (one leads, one stands by) and three workers, each a process of its own.");
-    startAll(cluster);
     await using client = await openClient(
       { master: cluster.masterUrl, timeout: `${START_TIMEOUT_MS}ms`, json: true },
       interrupt.signal,
@@ -68,13 +78,12 @@ async function demo(options: DemoOptions): Promise<number> {
     say(`Submitted examples/flight-delays over 3,000,000 flights as ${application}.`);
 
     const context: FaultContext = {
-      cluster,
       client,
       observer: observer(client, application),
       parallelism: PARALLELISM,
-      chance: chanceFrom(parseCount("--seed", options.seed, { min: 0, max: 4294967295 })),
+      chance,
     };
-    const reports = options.faults ? await allFaults(context, say) : [];
+    const reports = options.faults ? await allFaults(context, stage, say) : [];
     const view = await client.waitForEnd(application, () => {});
     say(`${application} ${view.state}${view.reason === null ? "" : `: ${view.reason.message}`}.`);
     if (view.state !== "finished") return fail(options, `the job is ${view.state}`);
@@ -100,7 +109,7 @@ async function demo(options: DemoOptions): Promise<number> {
     }
     return equal && kept ? 0 : 1;
   } finally {
-    await cluster.close();
+    await stage.close();
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
   }
@@ -110,12 +119,6 @@ function fail(options: DemoOptions, why: string): number {
   if (options.json === true) process.stdout.write(`${JSON.stringify({ equal: false, why })}\n`);
   else process.stderr.write(`The demo failed: ${why}.\n`);
   return 1;
-}
-
-function startAll(cluster: ProcessCluster): void {
-  cluster.startMaster("master-1");
-  cluster.startMaster("master-2");
-  for (const name of ["worker-1", "worker-2", "worker-3"]) cluster.startWorker(name);
 }
 
 async function submitJob(
@@ -141,11 +144,16 @@ async function submitJob(
   return (await client.call("submit", { key: client.newSubmissionKey(), spec: prepared.spec })).id;
 }
 
-async function allFaults(context: FaultContext, say: (text: string) => void): Promise<readonly FaultReport[]> {
+async function allFaults(
+  context: FaultContext,
+  { ensemble }: DemoStage,
+  say: (text: string) => void,
+): Promise<readonly FaultReport[]> {
   const { observer: watch } = context;
   const reports: FaultReport[] = [];
   const faults: readonly (() => Promise<FaultReport>)[] = [
     () => killLeader(context, "the leading master"),
+    ...(ensemble === null ? [] : [() => killZooKeeperServer(context, ensemble)]),
     () => killExecutor(context),
     () => killDriver(context),
     () => killMachine(context),
@@ -188,6 +196,7 @@ const program = new Command("demo")
   )
   .option("--no-faults", "kill nothing")
   .option("--seed <n>", "chooses the victims", "1")
+  .option("--zookeeper", "records in three ZooKeeper servers, three masters; one server is killed too")
   .option("--json", "one JSON object")
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .action(async (options: DemoOptions) => {

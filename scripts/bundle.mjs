@@ -1,6 +1,7 @@
 // Makes each program of the package one file in dist/bin, so that it loads with one read: node scripts/bundle.mjs [name ...]
 // A program whose entry does not exist is skipped. Dependencies with native parts or files of their own stay outside.
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -72,4 +73,14 @@ for (const file of readdirSync(entry("dist/bin"))) {
   if (/^holdfast-[A-Z0-9]+\.mjs/.test(file) && names.includes("holdfast") && !made.has(file))
     rmSync(path.join(entry("dist/bin"), file));
 }
+writeFileSync(entry("dist/bin/build-id"), `${buildId()}\n`);
 console.log(`bundled: ${names.join(", ")}`);
+
+// The release and what the installed programs hold: two builds of the same sources are one, and any other has another id.
+function buildId() {
+  const { version } = JSON.parse(readFileSync(entry("package.json"), "utf8"));
+  const hash = createHash("sha256");
+  const installed = readdirSync(entry("dist/bin")).filter((file) => /^(?:holdfast|runner|planner|api)\b.*\.mjs$/.test(file));
+  for (const file of installed.sort()) hash.update(file).update(readFileSync(entry(path.join("dist/bin", file))));
+  return `${version}+${hash.digest("hex").slice(0, 8)}`;
+}

@@ -68,6 +68,8 @@ export const PROJECTS = {
       "host",
       "connectors",
       "node",
+      "zookeeper",
+      "zookeeper-store",
       "testing",
       "sim",
     ],

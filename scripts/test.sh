@@ -18,9 +18,10 @@ step "integration tests (real processes, files and sockets)"
 npx --no-install vitest run --project integration
 step "simulator: fixed seeds"
 node dist/bin/sim.mjs --ci
-step "demo, without faults and with them"
+step "demo, without faults, with them, and with ZooKeeper"
 node dist/bin/demo.mjs --no-faults
 node dist/bin/demo.mjs
+node dist/bin/demo.mjs --zookeeper
 step "benchmarks, a short fixed part"
 node dist/bin/bench.mjs --ci
 printf '\nall steps passed\n'

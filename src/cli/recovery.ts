@@ -40,14 +40,23 @@ const OTHERS_MAY_READ = 0o044;
 /** A path that is a file, not a directory, holds the URL. Rejects with INVALID_ARGUMENT, INSECURE_SECRET, DISK_FAILED. */
 export async function readRecovery(recovery: string): Promise<RecoveryPlace> {
   if (recovery === "none") return { kind: "none" };
-  if (isZooKeeperUrl(recovery)) return { kind: "zookeeper", url: parseZooKeeperUrl(recovery) };
+  if (isZooKeeperUrl(recovery)) return zooKeeperPlace(recovery);
   const directory = fileUrl("--recovery", recovery, WANTED);
   const text = await readUrlFile(directory);
   if (text === undefined) return { kind: "directory", directory };
-  if (isZooKeeperUrl(text)) return { kind: "zookeeper", url: parseZooKeeperUrl(text) };
+  if (isZooKeeperUrl(text)) return zooKeeperPlace(text);
   throw new CodedError("INVALID_ARGUMENT", `--recovery names the file ${directory}, which does not hold a zk:// URL`, {
     hint: "Give a directory, or a file whose one line is zk://[user:password@]host1:2181,host2:2181/path.",
   });
+}
+
+function zooKeeperPlace(text: string): RecoveryPlace {
+  try {
+    return { kind: "zookeeper", url: parseZooKeeperUrl(text) };
+  } catch (thrown) {
+    const { message, hint } = CodedError.from(thrown);
+    throw new CodedError("INVALID_ARGUMENT", `--recovery: ${message}`, hint === null ? {} : { hint });
+  }
 }
 
 /** What a log must never show. */

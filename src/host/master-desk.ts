@@ -29,6 +29,7 @@ export interface MasterDeskOptions {
     readonly id: string;
     readonly address: string;
     readonly pid: number;
+    readonly build: string | null;
     readonly state: MasterState;
     readonly clusterId: string | null;
     readonly epoch: number;
@@ -131,14 +132,14 @@ async function clusterOfStandby(options: MasterDeskOptions): Promise<ClusterView
     ?.request("cluster", {}, request)
     .catch(() => undefined);
   if (said !== undefined) return said;
-  const { id, address, pid, state, clusterId, epoch } = options.self();
+  const { id, address, pid, build, state, clusterId, epoch } = options.self();
   const leader = options.leader();
   return {
     clusterId: clusterId ?? "",
     epoch,
     state,
     leader: leader === null ? null : { id: leader.id, address: leader.address, pid: leader.pid },
-    masters: [{ id, address, pid, state }],
+    masters: [{ id, address, pid, state, build }],
     workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
     applications: { waiting: 0, running: 0 },
     recovery: null,

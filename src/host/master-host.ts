@@ -33,13 +33,12 @@ import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
-import { MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
-import { type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
+import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
+import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
 import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
 
 export type { MasterHost, MasterHostOptions } from "./master-options.js";
 
-const DEFAULT_SESSION_TTL_MS = 10_000;
 const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const FINISH_TIMEOUT_MS = 2_000;
@@ -91,7 +90,7 @@ class Master implements MasterHost {
     this.#options = options;
     this.#env = options.env;
     this.#settings = settingsOf(options);
-    const { masterId, pid } = options;
+    const { masterId, pid, build } = options;
     this.#pace = options.pace ?? createElectionPace(() => options.env.random.fraction());
     this.#holdBack = createHoldBack(options.env.clock);
     this.#suspicion = createLeaderSuspicion({
@@ -107,6 +106,7 @@ class Master implements MasterHost {
         id: masterId,
         address: this.address,
         pid,
+        build: build ?? null,
         state: this.#certainState(),
         clusterId: this.#clusterId,
         epoch: this.epoch(),
@@ -196,6 +196,7 @@ class Master implements MasterHost {
       address: this.address,
       pid: this.#options.pid,
       masters: this.#mastersText(),
+      ...buildFact(this.#options),
     };
   }
 
@@ -226,7 +227,7 @@ class Master implements MasterHost {
       key: secret ?? NO_SECRET,
       clusterId: this.#clusterId,
     } as const;
-    const facts = { address: this.address, pid, state: "STANDBY" };
+    const facts = { address: this.address, pid, state: "STANDBY", ...buildFact(this.#options) };
     const settings = { ...this.#linkSettings(), incoming: {}, requests: leaderToStandby };
     const link = await dialLink(address, { ...settings, ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
     link.onMessage((message) => this.#onLeaderSays(link, message));
@@ -324,7 +325,7 @@ class Master implements MasterHost {
 
   /** Until leadership is over, for whatever reason. */
   async #lead(leadership: Leadership): Promise<CodedError> {
-    const { masterId, pid, mode, secret } = this.#options;
+    const { masterId, pid, build, mode, secret } = this.#options;
     let tooLow: CodedError | null = null;
     this.#leadership = leadership;
     this.#setState("RECOVERING");
@@ -335,6 +336,7 @@ class Master implements MasterHost {
       clusterId: this.#clusterId ?? UNRECORDED_CLUSTER_ID,
       address: this.address,
       pid,
+      build: build ?? null,
       mode,
       settings: this.#settings,
       secret,

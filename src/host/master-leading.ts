@@ -46,6 +46,7 @@ export interface LeadingOptions {
   readonly clusterId: string;
   readonly address: string;
   readonly pid: number;
+  readonly build: string | null;
   readonly mode: "none" | "store";
   readonly settings: MasterSettings;
   readonly secret: Uint8Array | null;
@@ -82,9 +83,9 @@ export function lead(options: LeadingOptions): Leading {
   const begin = async () => {
     const { records, quarantined } = await readAll(leadership, stop.signal);
     stop.signal.throwIfAborted();
-    const { masterId, clusterId, address, pid, mode, settings } = options;
+    const { masterId, clusterId, address, pid, build, mode, settings } = options;
     const contentHash = (text: string) => env.digest.sha256Hex(new TextEncoder().encode(text));
-    const self = { epoch: leadership.epoch, masterId, clusterId, address, pid };
+    const self = { epoch: leadership.epoch, masterId, clusterId, address, pid, build };
     const core = createMasterCore({ ...self, mode, settings, contentHash, records, quarantined });
     const running = runTurns<MasterEvent, MasterEffect>({
       core,

@@ -1,7 +1,7 @@
 /** What each role may say to a master: the tables of its links. */
 import { driverToMaster } from "../wire/driver-messages.js";
 import type { MessageTable, Role } from "../wire/envelope.js";
-import { CLUSTER_SCOPE } from "../wire/handshake.js";
+import { CLUSTER_SCOPE, type Facts } from "../wire/handshake.js";
 import { OPERATIONS, type OperationName } from "../wire/operations.js";
 import { workerToMaster } from "../wire/worker-messages.js";
 import type { Link, LinkPeer } from "./link.js";
@@ -60,6 +60,13 @@ export function standbysAmong(links: Iterable<Link>) {
       address: String(peer.facts.address ?? ""),
       pid: Number(peer.facts.pid ?? 0),
       state: "STANDBY" as const,
+      build: buildOf(peer.facts),
     }))
     .sort((a, b) => (a.id < b.id ? -1 : 1));
 }
+
+/** Null: a master that does not say. */
+const buildOf = ({ build }: Facts): string | null => (typeof build === "string" ? build : null);
+
+/** As a master says it in its facts; nothing where it has none to say. */
+export const buildFact = ({ build }: { readonly build?: string }): Facts => (build === undefined ? {} : { build });

@@ -8,11 +8,16 @@ import { fenceMsFor } from "../wire/partition-lease.js";
 import type { MasterState } from "../wire/views.js";
 import type { ElectionPace } from "./election-pace.js";
 
+/** Of its session with the store: so long a lost machine stays unnoticed. */
+export const DEFAULT_SESSION_TTL_MS = 10_000;
+
 export interface MasterHostOptions {
   readonly env: Env;
   /** `[A-Za-z0-9._-]{1,128}`, unique among the cluster's masters. */
   readonly masterId: string;
   readonly pid: number;
+  /** Which build of Holdfast this is, for people. Default: it does not say. */
+  readonly build?: string;
   /** `host:port`; port 0 chooses one. */
   readonly listen: string;
   /** What others are told instead of the address listened on. */
@@ -25,6 +30,7 @@ export interface MasterHostOptions {
   readonly settings?: Partial<MasterSettings>;
   /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */
   readonly clusterId?: string;
+  /** Default: DEFAULT_SESSION_TTL_MS. */
   readonly sessionTtlMs?: number;
   /**
    * With a store on other machines: how long after a leader was lost with its machine the next one leads at the latest (its session, and what the

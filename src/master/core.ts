@@ -66,14 +66,14 @@ export type MasterCore = Core<MasterEvent, MasterEffect>;
 
 /** Its first event is `elected`. */
 export function createMasterCore(options: MasterCoreOptions): MasterCore {
-  const { epoch, masterId, clusterId, address, pid, mode, settings, contentHash } = options;
+  const { epoch, masterId, clusterId, address, pid, build, mode, settings, contentHash } = options;
   const quarantine = new Quarantine(options.quarantined);
   const history = new EventHistory({
     maxEvents: settings.maxEvents,
     recorded: mode === "store",
     stored: options.records.events ?? [],
   });
-  const self = { epoch, masterId, clusterId, address, pid };
+  const self = { epoch, masterId, clusterId, address, pid, build };
   const state = createState({ self, mode, settings, contentHash, quarantine, history });
   load(state, options.records);
   return {

@@ -214,6 +214,7 @@ export interface Identity {
   readonly clusterId: string;
   readonly address: string;
   readonly pid: number;
+  readonly build: string | null;
 }
 
 export interface MasterState {

@@ -124,7 +124,7 @@ export function clusterView(state: MasterState): ClusterView {
     epoch: self.epoch,
     state: state.phase,
     leader,
-    masters: [{ ...leader, state: state.phase }, ...state.standbys],
+    masters: [{ ...leader, state: state.phase, build: self.build }, ...state.standbys],
     workers,
     applications,
     recovery: {

@@ -51,7 +51,14 @@ export const applicationSummary = z.object({
 
 export const MASTER_STATES = ["STANDBY", "RECOVERING", "ALIVE"] as const;
 export type MasterState = (typeof MASTER_STATES)[number];
-export const masterView = z.object({ id: z.string(), address: z.string(), pid: z.number(), state: z.enum(MASTER_STATES) });
+export const masterView = z.object({
+  id: z.string(),
+  address: z.string(),
+  pid: z.number(),
+  state: z.enum(MASTER_STATES),
+  /** Which build of Holdfast it runs, for people; null: it does not say. Nothing is decided by it. */
+  build: z.string().nullable().default(null),
+});
 
 export const clusterView = z.object({
   clusterId: z.string(),

@@ -35,6 +35,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Words before the command, e.g. `ip netns exec m1`. They must end in an exec, so that the pid is the process's own. */
   readonly prefix?: readonly string[];
+  /** Another installation than the cluster's, for upgrades. */
+  readonly program?: string;
 }
 
 export interface WorkerStart extends StartOptions {
@@ -82,12 +84,13 @@ export async function processCluster(
   let count = 0;
   const living = new Map<number, { readonly process: ClusterProcess; readonly child: ChildProcess }>();
 
-  const start = (name: string, argv: readonly string[], { env = {}, prefix = [] }: StartOptions): ClusterProcess => {
+  const start = (name: string, argv: readonly string[], options: StartOptions): ClusterProcess => {
+    const { env = {}, prefix = [] } = options;
     const file = path.join(directory, "logs", `${name}.log`);
     const mark = `${directory}#${++count}`;
     const isMaster = argv[0] === "master";
     const log = openSync(file, "a");
-    const [command = "", ...words] = [...prefix, process.execPath, program, ...argv];
+    const [command = "", ...words] = [...prefix, process.execPath, options.program ?? program, ...argv];
     const child = spawn(command, words, {
       stdio: ["ignore", log, log],
       cwd: directory,

@@ -42,6 +42,7 @@ export function command(): Command {
           { title: "ADDRESS", of: (row) => row.address, shrink: true },
           { title: "PID", of: (row) => String(row.pid), align: "right" },
           { title: "STATE", of: (row) => row.state, paint: (row, text) => styleOfState(style, row.state)(text) },
+          { title: "BUILD", of: (row) => row.build ?? "-", shrink: true },
         ],
         view.masters,
         style,

@@ -5,6 +5,7 @@ import { randomId } from "../../env/random.js";
 import { runMasterHost } from "../../host/master-host.js";
 import { DEFAULT_MASTER_SETTINGS } from "../../master/settings.js";
 import { advertise } from "../../node/advertise-file.js";
+import { buildId } from "../../node/build-id.js";
 import { createNodeRandom } from "../../node/env.js";
 import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
@@ -118,6 +119,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       env,
       masterId,
       pid: process.pid,
+      build: buildId(),
       listen: options.listen,
       ...(options.publicAddress === undefined ? {} : { publicAddress: options.publicAddress }),
       store: recovery.store,

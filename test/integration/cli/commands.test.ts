@@ -259,6 +259,7 @@ describe("a cluster through the command line", () => {
       verdict: "ok",
       message: expect.stringContaining("STANDBY"),
     });
+    expect(checks.filter((check) => check.name === "listener").map(({ verdict }) => verdict)).toEqual(["ok", "ok", "ok"]);
   });
 
   test("secret makes a file that only its owner reads, once", async () => {

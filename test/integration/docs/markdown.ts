@@ -60,7 +60,7 @@ function markdownFiles(folder: string): readonly string[] {
 
 /** README, ARCHITECTURE and everything under docs/. */
 export function allDocuments(): readonly Document[] {
-  return ["README.md", "ARCHITECTURE.md", ...markdownFiles("docs")].map((name) =>
+  return ["README.md", "ARCHITECTURE.md", "packaging/README.md", ...markdownFiles("docs")].map((name) =>
     parseDocument(name, readFileSync(path.join(ROOT, name), "utf8")),
   );
 }

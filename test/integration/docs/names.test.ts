@@ -108,6 +108,15 @@ const OTHERS = new Set([
   "--max-old-space-size",
   "--check",
   "--write",
+  "--zookeeper",
+  "--shrink",
+  "--schedule",
+  "--crash-points",
+  "--every",
+  "--seconds",
+  "--runs",
+  "--minutes",
+  "--create",
 ]);
 
 describe("options", async () => {

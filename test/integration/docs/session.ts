@@ -11,7 +11,8 @@
  *   ```text log=a              lines that the background process has logged, in this order; waited for
  *   ```json file=x / ts file=x / csv file=x / text file=x    written to that file before
  *
- * `holdfast`, `npx holdfast` and `npx vitest` are the built ones; the ports 7077, 7078 and 7079 of the text are free ones of this machine.
+ * `holdfast`, `npx holdfast` and `npx vitest` are the built ones; the ports 7077, 7078 and 7079 of the text are free ones of this machine;
+ * z1:2181, z2:2181 and z3:2181 are three real ZooKeeper servers, started when a block that is run names one.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -20,12 +21,14 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { PROGRAM, ROOT, until } from "../../support/holdfast.js";
+import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 import { at, type Block } from "./markdown.js";
 
 const COMMAND_TIMEOUT_MS = 120_000;
 const LOG_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 15_000;
 const PORTS = ["7077", "7078", "7079"];
+const ZOOKEEPER = /\bz([123]):2181\b/g;
 
 export interface Session {
   readonly directory: string;
@@ -58,7 +61,11 @@ export async function projectDirectory(): Promise<string> {
 export async function openSession(): Promise<Session> {
   const directory = await projectDirectory();
   const ports = await freePorts(PORTS.length);
-  const rewrite = (text: string) => text.replace(/\b707[789]\b/g, (port) => String(ports[PORTS.indexOf(port)]));
+  let ensemble: ZooKeeperServers | null = null;
+  const rewrite = (text: string) =>
+    text
+      .replace(/\b707[789]\b/g, (port) => String(ports[PORTS.indexOf(port)]))
+      .replace(ZOOKEEPER, (name, number: string) => ensemble?.servers[Number(number) - 1]?.address ?? name);
   const tools = makeTools(directory);
   const env = {
     ...process.env,
@@ -124,6 +131,7 @@ export async function openSession(): Promise<Session> {
     directory,
     async run(block) {
       const { info, language } = block;
+      if (info.norun !== true && block.text.search(ZOOKEEPER) >= 0) ensemble ??= await startZooKeeper({ servers: 3 });
       if (typeof info.file === "string") {
         mkdirSync(path.dirname(path.join(directory, info.file)), { recursive: true });
         writeFileSync(path.join(directory, info.file), `${rewrite(block.text)}\n`);
@@ -150,6 +158,7 @@ export async function openSession(): Promise<Session> {
         await Promise.all(members.map(({ child }) => endedWithin(child, STOP_TIMEOUT_MS)));
       }
       for (const pid of processesOf(directory)) endAtOnce(pid);
+      await ensemble?.close();
       await rm(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     },
   };

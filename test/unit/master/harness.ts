@@ -107,6 +107,7 @@ export class TestMaster {
       clusterId: "test",
       address: "127.0.0.1:7077",
       pid: 42,
+      build: "A",
       mode: this.options.mode ?? "store",
       settings: { ...DEFAULT_MASTER_SETTINGS, ...this.options.settings },
       contentHash: sha256,
