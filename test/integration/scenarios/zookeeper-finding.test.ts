@@ -161,17 +161,13 @@ scenario(
     const { epoch } = await stage.valid(2, 1);
     const id = await stage.slowJob("out", 100_000, 500);
     const before = await stage.footprint(id);
+    const leader = await stage.leader();
     const [server] = zooKeeper.servers;
     await server?.stop();
     try {
-      await until(
-        "nobody to lead",
-        async () => {
-          const ran = await stage.command(["list", "--timeout", "1s"]);
-          return ran.exitCode === 3 && !ran.stderr.includes(PASSWORD);
-        },
-        40_000,
-      );
+      await until("nobody to lead", () => leader.log().includes(`Deposed from epoch ${epoch}`));
+      const ran = await stage.command(["list", "--timeout", "1s"]);
+      expect(ran).toMatchObject({ exitCode: 3, stderr: expect.not.stringContaining(PASSWORD) });
       for (const process of before.processes) expect(existsSync(`/proc/${process.split("@")[0]}`), process).toBe(true);
     } finally {
       server?.cont();
