@@ -62,10 +62,11 @@ export interface FindOptions {
   /** Dials one address; bounded in time by itself. Its signal aborts when another address won. */
   dial(address: string, signal: AbortSignal): Promise<Link>;
   /**
-   * Every address, of the URL and otherwise known, refused a connection, each when it was last dialled: no master listened anywhere at `since`, the
-   * instant at which the first of those dials began. (A firewall that rejects looks the same; one that drops does not.) Called after each refusal.
+   * Every master, of the URL and otherwise known, refused a connection or said that it does not lead, each when it was last dialled: whoever leads now was
+   * elected after `since`, the instant at which the first of those dials began. (A firewall that rejects looks like a dead master; one that drops does
+   * not.) Called after each such answer.
    */
-  onAllRefuse?(since: number): void;
+  onNobodyLeads?(since: number): void;
   /** Called when a first round failed, when what is wrong changes, and every REPORT_EVERY_MS. */
   onLooking?(looking: Looking): void;
   readonly signal: AbortSignal;
@@ -136,8 +137,8 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
   const since = env.clock.now();
   const inFlight = new Map<string, AbortController>();
   const outcomes = new Map<string, CodedError>();
-  /** Of the addresses whose last outcome is a refusal: when that dial began. */
-  const refusedSince = new Map<string, number>();
+  /** Of the addresses at which no leader was when they were last dialled: when that dial began. */
+  const leaderlessSince = new Map<string, number>();
   let known: readonly string[] = [];
   /** What the URL names is known, as of now. */
   let isComplete = false;
@@ -153,27 +154,31 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
   let wake: () => void = () => {};
   let search: Search | null = null;
 
-  const failed = (address: string, error: CodedError, dialledAt = since) => {
+  /** `leaderlessAt`: no leader was there at that instant or later. */
+  const failed = (address: string, error: CodedError, leaderlessAt: number | null) => {
     outcomes.set(address, error);
     lastError = error;
-    if (error.code !== "CONNECTION_REFUSED") {
-      refusedSince.delete(address);
+    if (leaderlessAt === null) {
+      leaderlessSince.delete(address);
       return;
     }
-    refusedSince.set(address, dialledAt);
-    const instants = known.map((one) => refusedSince.get(one));
+    leaderlessSince.set(address, leaderlessAt);
+    const instants = known.map((one) => leaderlessSince.get(one));
     if (isComplete && instants.length > 0 && instants.every((instant) => instant !== undefined))
-      options.onAllRefuse?.(Math.min(...instants));
+      options.onNobodyLeads?.(Math.min(...instants));
   };
 
-  const judge = (address: string, link: Link) => {
-    const { state, leader } = link.peer.facts;
+  /** `dialledAt` null: it has told something new on a link that stands already. */
+  const judge = (address: string, link: Link, dialledAt: number | null) => {
+    const { state, leader, leads } = link.peer.facts;
     if (found !== null || signal.aborted) {
       link.close();
     } else if (state === "STANDBY") {
       hold(address, link);
       const where = typeof leader === "string" ? `the leader is said to be ${leader}` : "it knows no leader";
-      failed(address, new CodedError("NOT_LEADER", `${address} is a standby; ${where}`));
+      // A leader in doubt says that it stands by, and may go on leading; so may a leader that only this standby knows.
+      const isLeaderless = leads === 0 && (typeof leader !== "string" || known.includes(leader));
+      failed(address, new CodedError("NOT_LEADER", `${address} is a standby; ${where}`), isLeaderless ? dialledAt : null);
       if (typeof leader === "string" && leader !== address && !inFlight.has(leader) && !outcomes.has(leader)) {
         start(leader);
       }
@@ -192,7 +197,7 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
     search?.held(true);
     earlier?.link.close();
     link.onAnnounced(() => {
-      if (held.get(address)?.link === link) judge(address, link);
+      if (held.get(address)?.link === link) judge(address, link, null);
     });
     void link.ended.then(() => {
       if (held.get(address)?.link === link) held.delete(address);
@@ -209,9 +214,11 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
     options
       .dial(address, control.signal)
       .then(
-        (link) => judge(address, link),
+        (link) => judge(address, link, dialledAt),
         (reason) => {
-          if (!control.signal.aborted) failed(address, CodedError.from(reason, "CONNECTION_LOST"), dialledAt);
+          if (control.signal.aborted) return;
+          const error = CodedError.from(reason, "CONNECTION_LOST");
+          failed(address, error, error.code === "CONNECTION_REFUSED" ? dialledAt : null);
         },
       )
       .finally(() => {

@@ -196,6 +196,8 @@ class Master implements MasterHost {
       address: this.address,
       pid: this.#options.pid,
       masters: this.#mastersText(),
+      // Unlike the state it stays 1 while a leader is in doubt: it may go on.
+      leads: this.#leadership === null ? 0 : 1,
       ...buildFact(this.#options),
     };
   }

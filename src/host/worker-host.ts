@@ -199,7 +199,7 @@ class RunningWorker implements WorkerHost {
           ...this.#heartbeats(),
         }),
       onLink: (link) => this.#linked(link),
-      onAllRefuse: (since) => this.#post({ kind: "masters-refuse", since }),
+      onNobodyLeads: (since) => this.#post({ kind: "nobody-leads", since }),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,
     });

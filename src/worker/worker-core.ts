@@ -20,7 +20,7 @@ import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
 import { close, settleClosing } from "./worker-closing.js";
 import type { FromMaster, WorkerEffect, WorkerEvent, WorkerIdentity } from "./worker-events.js";
-import { leaseRenewed, leaveWhenAway, mastersRefuse, nextLeaseAt, settleLeases } from "./worker-lease.js";
+import { leaseRenewed, leaveWhenAway, nextLeaseAt, nobodyLeads, settleLeases } from "./worker-lease.js";
 import { acknowledged, adopt, ended, launch, launched, launchFailed, stopOrdered } from "./worker-processes.js";
 import { admits, endWhenGone, refused, registered, registerWhenDue } from "./worker-registration.js";
 import { createWorkerState, liveCount, log, type WorkerCoreOptions, type WorkerState, type WorkerStep } from "./worker-state.js";
@@ -74,8 +74,8 @@ function take(worker: WorkerState, step: WorkerStep, event: WorkerEvent): void {
     case "link-down":
       linkDown(worker, step, event.linkId, event.reason);
       return;
-    case "masters-refuse":
-      mastersRefuse(worker, step, event.since);
+    case "nobody-leads":
+      nobodyLeads(worker, step, event.since);
       return;
     case "message":
       if (worker.link?.id === event.linkId && admits(worker, step, event.epoch)) hear(worker, step, event.message);

@@ -40,8 +40,8 @@ export type WorkerEvent =
   | { readonly kind: "launched"; readonly processId: string; readonly pid: number }
   | { readonly kind: "launch-failed"; readonly processId: string; readonly reason: string }
   | { readonly kind: "ended"; readonly processId: string; readonly end: ProcessEnd }
-  /** Every master that is known refused connections; none of them ran at `since` (an instant) or between it and its refusal. */
-  | { readonly kind: "masters-refuse"; readonly since: number }
+  /** Every master that is known refused connections or said that it does not lead: whoever leads now was elected after `since` (an instant). */
+  | { readonly kind: "nobody-leads"; readonly since: number }
   /** The operator ends this worker. `leave`: its processes run on for the next worker on this directory. */
   | { readonly kind: "close"; readonly leave: boolean }
   | { readonly kind: "wake-up" };

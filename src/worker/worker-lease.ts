@@ -3,8 +3,9 @@
  *
  *   runs on (`continue`)        ends when the worker process is gone: shown to be alive every `leaseRenewMs`, whatever becomes of masters
  *   must not run twice (`stop`) ends when no leader confirms this worker (wire/partition-lease.ts): asked every second while such a process lives.
- *                               Where every master that is known refuses connections, none runs, and nobody can start it elsewhere: that
- *                               confirms it as well, so masters may be away for hours. Silence confirms nothing.
+ *                               Where every master that is known refuses connections or says that it does not lead, nobody can start it
+ *                               elsewhere (the next leader gives each worker a fresh deadline): that confirms it as well, so masters, or
+ *                               their store, may be away for hours. Silence confirms nothing.
  *
  * A launch of the second kind waits until the lease is fresh, or its keeper would end it at once.
  */
@@ -60,7 +61,7 @@ export function leaseRenewed(worker: WorkerState, step: WorkerStep, sequence: nu
   confirmLease(worker, step, askedAt);
 }
 
-export function mastersRefuse(worker: WorkerState, step: WorkerStep, since: number): void {
+export function nobodyLeads(worker: WorkerState, step: WorkerStep, since: number): void {
   if (worker.lease.lengthMs !== null && hasLeased(worker)) confirmLease(worker, step, since);
 }
 

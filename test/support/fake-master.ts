@@ -21,6 +21,8 @@ export interface FakeMaster {
   leader: string | null;
   /** As masters tell of all that they know; "": nothing. */
   masters: string;
+  /** 0: it says that it leads nobody; null: nothing is said, as a leader in doubt would. */
+  leads: 0 | 1 | null;
   epoch: number;
   answers: Answers;
   /** Tells its facts of now on all links. */
@@ -35,7 +37,7 @@ export const NO_ANSWER = Symbol("no answer");
 export async function startFakeMaster(
   env: TestEnv,
   address: string,
-  initial: Partial<Pick<FakeMaster, "state" | "leader" | "masters" | "epoch" | "answers">> = {},
+  initial: Partial<Pick<FakeMaster, "state" | "leader" | "masters" | "leads" | "epoch" | "answers">> = {},
 ): Promise<FakeMaster> {
   let listener: LinkListener;
   const master: FakeMaster = {
@@ -45,6 +47,7 @@ export async function startFakeMaster(
     state: "ALIVE",
     leader: null,
     masters: "",
+    leads: null,
     epoch: 1,
     answers: {},
     ...initial,
@@ -60,6 +63,7 @@ export async function startFakeMaster(
     state: master.state,
     leader: master.leader,
     ...(master.masters === "" ? {} : { masters: master.masters }),
+    ...(master.leads === null ? {} : { leads: master.leads }),
   });
   listener = await listenLinks({
     env,

@@ -239,7 +239,7 @@ describe("the master finder", () => {
 describe("masters that refuse", () => {
   test("are proof that none runs, from the instant at which the first of them was dialled, again and again", async () => {
     const proofs: number[] = [];
-    const { env, options, control } = world("a:1,b:1", { onAllRefuse: (since) => proofs.push(since) });
+    const { env, options, control } = world("a:1,b:1", { onNobodyLeads: (since) => proofs.push(since) });
     const { following } = follow(options);
     await settle();
     expect(proofs).toEqual([1_000]);
@@ -250,21 +250,42 @@ describe("masters that refuse", () => {
     await following;
   });
 
+  test("and those that say that they do not lead are proof as well: whoever leads now was elected later", async () => {
+    const proofs: number[] = [];
+    const { env, options, control } = world("a:1,b:1", { onNobodyLeads: (since) => proofs.push(since) });
+    // It names a leader of before, which refuses.
+    const standby = await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1", leads: 0 });
+    const { following } = follow(options);
+    await env.clock.advance(3_000);
+    expect(proofs.length).toBeGreaterThan(2);
+    expect(proofs.at(-1)).toBeGreaterThan(1_000);
+    const before = proofs.length;
+    // A leader in doubt, and a leader that only the standby knows, may go on leading.
+    standby.leads = 1;
+    await env.clock.advance(3_000);
+    standby.leads = 0;
+    standby.leader = "c:1";
+    await env.clock.advance(3_000);
+    expect(proofs.length - before).toBeLessThanOrEqual(1);
+    control.abort();
+    await following;
+  });
+
   test("prove nothing while one is silent, stands by, or is known from elsewhere", async () => {
     const proofs: number[] = [];
-    const onAllRefuse = (since: number) => proofs.push(since);
-    const silent = world("a:1,b:1", { onAllRefuse });
+    const onNobodyLeads = (since: number) => proofs.push(since);
+    const silent = world("a:1,b:1", { onNobodyLeads });
     const { options } = silent;
     const { following } = follow({
       ...options,
       dial: (address, signal) => (address === "b:1" ? new Promise(() => {}) : options.dial(address, signal)),
     });
     await silent.env.clock.advance(5_000);
-    const standby = world("a:1,b:1", { onAllRefuse });
+    const standby = world("a:1,b:1", { onNobodyLeads });
     await startFakeMaster(standby.env, "b:1", { state: "STANDBY" });
     const second = follow(standby.options);
     await standby.env.clock.advance(5_000);
-    const told = world("a:1", { onAllRefuse });
+    const told = world("a:1", { onNobodyLeads });
     await startFakeMaster(told.env, "z:9", { state: "STANDBY" });
     const places = createPlaces(told.options);
     places.told(["z:9"]);

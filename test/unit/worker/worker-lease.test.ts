@@ -86,16 +86,16 @@ describe("the lease", () => {
     expect(ages(bench.during(() => bench.pass(30_000)))).toEqual([]);
   });
 
-  test("is renewed when every known master refuses, from the instant at which that was asked", () => {
+  test("is renewed when no known master leads, from the instant at which that was asked", () => {
     const bench = running();
     bench.disconnect();
     bench.now += 4_000;
-    expect(ages(bench.during(() => void bench.step({ kind: "masters-refuse", since: bench.now - 30 })))).toEqual([30]);
+    expect(ages(bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now - 30 })))).toEqual([30]);
   });
 
   test("of a worker that no leader has told a length is nothing that refusals could renew", () => {
     const bench = new LeaseBench();
-    expect(ages(bench.during(() => void bench.step({ kind: "masters-refuse", since: bench.now })))).toEqual([]);
+    expect(ages(bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now })))).toEqual([]);
   });
 });
 
