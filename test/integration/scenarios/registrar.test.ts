@@ -160,10 +160,10 @@ scenario(
     await until("the worker to be back", async () => (await stage.workerViews()).every(({ state }) => state === "alive"));
     expect((await stage.status(stops)).attempt).toBe(1);
     // Stopped, not dead: connections are taken and nobody answers.
-    next?.signal("SIGSTOP");
+    next?.freeze();
     await until("what must not run twice to end", () => !isAlive(pids[0]), 30_000);
     expect(isAlive(pids[1])).toBe(true);
-    next?.signal("SIGCONT");
+    next?.thaw();
     await stage.runs(stops, 2);
   },
   { timeoutMs: 120_000 },
