@@ -61,9 +61,9 @@ scenario(
       return view?.executors.filter((one) => one.state === "running" && one.pid !== null).length === 2;
     });
     const { driver, executors } = await status("job");
-    const pids = [driver?.pid, ...executors.map(({ pid }) => pid), master.pid, worker.pid];
+    const pids = [driver?.pid, ...executors.map(({ pid }) => pid), master.servingPid(), worker.pid];
     for (const pid of pids) expect(listening(pid ?? 0), `addresses of ${pid}`).toEqual([host]);
-    for (const pid of pids) expect(seenOf(pid ?? 0)).not.toContain(secret);
+    for (const pid of [...pids, master.pid]) expect(seenOf(pid ?? 0)).not.toContain(secret);
 
     // A program, which tells its whole environment.
     const told = await stage.command(
