@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { CodedError } from "../base/errors.js";
+import { allowManyWaits } from "../node/listener-limit.js";
 import { remark, showError } from "./command.js";
 import { type HeadStart, headStartFor } from "./head-start.js";
 import { hidePasswords, ownWords, PASSWORD_WARNING } from "./password-on-command-line.js";
@@ -118,6 +119,8 @@ process.stdout.on("error", (thrown: NodeJS.ErrnoException) => {
 });
 // A log that nobody reads any more, or whose disk is full, must not end a master or a worker.
 process.stderr.on("error", () => {});
+
+allowManyWaits();
 
 // Timers of ours never keep a process alive, so a command that only waits would end with them.
 const keepAlive = setInterval(() => {}, 60_000);
