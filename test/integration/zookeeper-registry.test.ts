@@ -61,7 +61,12 @@ describe("the detector on a real ZooKeeper", () => {
     await first.leading;
     const { detector, kinds, sees } = detect(url);
     await sees("leader.created");
-    expect(detector.view()).toEqual({ leader: { address: "h1:7077", epoch: 1 }, candidates: ["h1:7077"], problem: null, isFresh: true });
+    expect(detector.view()).toEqual({
+      leader: { address: "h1:7077", epoch: 1 },
+      candidates: ["h1:7077"],
+      problem: null,
+      isFresh: true,
+    });
     const second = await master(url, "h2:7077");
     await until("the standby", () => detector.view().candidates.length === 2);
     const nodesBefore = /zk_znode_count\s+(\d+)/.exec(

@@ -224,8 +224,12 @@ export class Stage {
   }
 
   /** A supervised program that runs for ever; the answer is its id, when it runs. */
-  async ticker(): Promise<string> {
-    const id = await this.program(["sh", "-c", "while :; do echo tick; sleep 0.2; done"], { name: "ticker", supervise: true });
+  async ticker(spec: Partial<ApplicationSpec> = {}): Promise<string> {
+    const id = await this.program(["sh", "-c", "while :; do echo tick; sleep 0.2; done"], {
+      name: "ticker",
+      supervise: true,
+      ...spec,
+    });
     await this.runs(id);
     return id;
   }
