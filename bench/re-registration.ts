@@ -8,6 +8,7 @@ import { runInNewContext } from "node:vm";
 import type { Turn } from "../src/base/core.js";
 import { createMasterCore, type MasterCore } from "../src/master/core.js";
 import type { MasterEffect, MasterEvent } from "../src/master/effects.js";
+import type { StoredEvents } from "../src/master/event-history.js";
 import { DEFAULT_MASTER_SETTINGS } from "../src/master/settings.js";
 import {
   type ApplicationRecord,
@@ -15,6 +16,7 @@ import {
   DEFAULT_RESTART_POLICY,
   type WorkerRecord,
 } from "../src/wire/application.js";
+import { batchOf } from "../src/wire/event-records.js";
 import { driverProcessId } from "../src/wire/ids.js";
 import { decodeApplicationRecord, decodeWorkerRecord } from "../src/wire/records.js";
 import type { ProcessReport } from "../src/wire/worker-messages.js";
@@ -37,7 +39,13 @@ function openCore(epoch: number, records: ReadonlyMap<string, Uint8Array>) {
   const applications: ApplicationRecord[] = [];
   const workers: WorkerRecord[] = [];
   const written = new Map(records);
+  const events: StoredEvents[] = [];
   for (const [key, bytes] of records) {
+    const batch = batchOf(key);
+    if (batch !== null) {
+      events.push({ batch, value: bytes });
+      continue;
+    }
     const decoded = key.startsWith("applications/") ? decodeApplicationRecord(bytes) : decodeWorkerRecord(bytes);
     if (!decoded.ok) throw new Error(`${key}: ${decoded.reason}`);
     if (key.startsWith("applications/")) applications.push(decoded.record as ApplicationRecord);
@@ -53,7 +61,7 @@ function openCore(epoch: number, records: ReadonlyMap<string, Uint8Array>) {
     mode: "store",
     settings: DEFAULT_MASTER_SETTINGS,
     contentHash: (text) => createHash("sha256").update(text).digest("hex"),
-    records: { applications, workers },
+    records: { applications, workers, events },
     quarantined: [],
   });
   let instant = 1_000;
