@@ -14,7 +14,8 @@ export default defineConfig({
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 240_000,
           hookTimeout: 240_000,
-          fileParallelism: false,
+          // Most of a scenario is waiting for processes: three files at once keep two cores busy, and more would starve each other.
+          maxWorkers: 3,
         },
       },
     ],

@@ -98,6 +98,9 @@ export interface OpenSession {
   readonly onWaiting?: (waiting: { readonly owner: string | undefined; readonly reason: string }) => void;
 }
 
+/** Long enough that a leader that was stopped for this time notices it (LEADER_AWAY_MS of the master), clocks that go wrong by a tenth included. */
+export const OWNER_STOPPED_MS = 1_000;
+
 export interface CoordinationStore {
   readonly limits: StoreLimits;
   /**
@@ -107,5 +110,10 @@ export interface CoordinationStore {
   openSession(options: OpenSession): Promise<CoordinationSession>;
   /** A hint that the owner may be gone: a waiting `openSession` tries at once. Never needed for correctness. */
   nudge(): void;
+  /**
+   * Of a store that one process owns, asked by one that waits for it: the owner's `candidate`, when that process has not run for OWNER_STOPPED_MS as of
+   * now (somebody stopped it): it does not lead at this moment, and when it goes on it notices that it was away. Null: it may run. Absent: cannot be told.
+   */
+  stoppedOwner?(): string | null;
   close(): Promise<void>;
 }

@@ -62,9 +62,9 @@ export interface FindOptions {
   /** Dials one address; bounded in time by itself. Its signal aborts when another address won. */
   dial(address: string, signal: AbortSignal): Promise<Link>;
   /**
-   * Every master, of the URL and otherwise known, refused a connection or said that it does not lead, each when it was last dialled: whoever leads now was
-   * elected after `since`, the instant at which the first of those dials began. (A firewall that rejects looks like a dead master; one that drops does
-   * not.) Called after each such answer.
+   * Every master, of the URL and otherwise known, refused a connection, said that it does not lead, or is the one of which a standby beside it says that
+   * its process is stopped, each when it was last dialled: whoever leads now was elected, or went on, after `since`, the instant at which the first of
+   * those dials began. (A firewall that rejects looks like a dead master; one that drops does not.) Called after each such answer.
    */
   onNobodyLeads?(since: number): void;
   /** Called when a first round failed, when what is wrong changes, and every REPORT_EVERY_MS. */
@@ -139,6 +139,8 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
   const outcomes = new Map<string, CodedError>();
   /** Of the addresses at which no leader was when they were last dialled: when that dial began. */
   const leaderlessSince = new Map<string, number>();
+  /** Of the addresses whose process a standby said to be stopped: when that standby was dialled. */
+  const stoppedSince = new Map<string, number>();
   let known: readonly string[] = [];
   /** What the URL names is known, as of now. */
   let isComplete = false;
@@ -163,14 +165,14 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
       return;
     }
     leaderlessSince.set(address, leaderlessAt);
-    const instants = known.map((one) => leaderlessSince.get(one));
+    const instants = known.map((one) => leaderlessSince.get(one) ?? stoppedSince.get(one));
     if (isComplete && instants.length > 0 && instants.every((instant) => instant !== undefined))
       options.onNobodyLeads?.(Math.min(...instants));
   };
 
   /** `dialledAt` null: it has told something new on a link that stands already. */
   const judge = (address: string, link: Link, dialledAt: number | null) => {
-    const { state, leader, leads } = link.peer.facts;
+    const { state, leader, leads, stopped } = link.peer.facts;
     if (found !== null || signal.aborted) {
       link.close();
     } else if (state === "STANDBY") {
@@ -178,6 +180,7 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
       const where = typeof leader === "string" ? `the leader is said to be ${leader}` : "it knows no leader";
       // A leader in doubt says that it stands by, and may go on leading; so may a leader that only this standby knows.
       const isLeaderless = leads === 0 && (typeof leader !== "string" || known.includes(leader));
+      if (typeof stopped === "string" && dialledAt !== null && known.includes(stopped)) stoppedSince.set(stopped, dialledAt);
       failed(address, new CodedError("NOT_LEADER", `${address} is a standby; ${where}`), isLeaderless ? dialledAt : null);
       if (typeof leader === "string" && leader !== address && !inFlight.has(leader) && !outcomes.has(leader)) {
         start(leader);

@@ -198,6 +198,7 @@ class Master implements MasterHost {
       masters: this.#mastersText(),
       // Unlike the state it stays 1 while a leader is in doubt: it may go on.
       leads: this.#leadership === null ? 0 : 1,
+      stopped: this.#leadership === null ? (this.#options.store.stoppedOwner?.() ?? null) : null,
       ...buildFact(this.#options),
     };
   }

@@ -122,13 +122,15 @@ class MasterPlaces implements Places {
     this.#searchedSince = this.#options.env.clock.now();
     this.#askAfter(ASK_AFTER_MS);
     let held = false;
+    const isCurrent = () => this.#changed === changed;
     return {
       held: (isHeld) => {
-        if (isHeld === held || !this.#searching) return;
+        if (isHeld === held || !this.#searching || !isCurrent()) return;
         held = isHeld;
         this.#askAfter(held ? ASK_AFTER_HELD_MS : ASK_AFTER_MS);
       },
       end: () => {
+        if (!isCurrent()) return;
         this.#searching = false;
         this.#changed = () => {};
         this.#stopAsking();

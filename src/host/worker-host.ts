@@ -23,7 +23,7 @@ import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkMessage }
 import { dialLink } from "./link-handshake.js";
 import { keysOfCluster } from "./link-keys.js";
 import { type LinkListener, listenLinks } from "./link-listener.js";
-import { followLeader, type Looking } from "./master-finder.js";
+import { findLeader, followLeader, type Looking } from "./master-finder.js";
 import { createPlaces, type OpenRegistry, type Places } from "./master-places.js";
 import type { ReadFile } from "./master-url.js";
 import { runTurns, type Turns } from "./turns.js";
@@ -97,6 +97,9 @@ class RunningWorker implements WorkerHost {
   #turns: Turns<WorkerEvent> | null = null;
   #listener: LinkListener | null = null;
   #following: Promise<void> = Promise.resolve();
+  /** Under way while the leader is silent: see #lookAround. */
+  #lookingAround: AbortController | null = null;
+  #around: Promise<void> = Promise.resolve();
   #clusterId: string | null = null;
   #closed: Promise<void> | null = null;
   /** The core has nothing left to do. */
@@ -177,32 +180,66 @@ class RunningWorker implements WorkerHost {
   }
 
   #follow(): Promise<void> {
-    const { env, masterUrl, readFile, secret, onLooking } = this.#options;
+    const { onLooking } = this.#options;
     return followLeader({
-      env,
-      masterUrl,
-      readFile,
-      places: this.#places,
-      dial: (address, signal) =>
-        dialLink(address, {
-          env,
-          epoch: () => this.#epoch(),
-          role: "worker",
-          id: this.workerId,
-          scope: CLUSTER_SCOPE,
-          key: secret ?? NO_SECRET,
-          clusterId: (this.#core?.identity ?? this.#options.files.identity).clusterId ?? null,
-          facts: { address: this.address, pid: this.#options.pid },
-          connectTimeoutMs: DIAL_TIMEOUT_MS,
-          signal,
-          incoming: masterToWorker,
-          ...this.#heartbeats(),
-        }),
+      ...this.#search(),
+      dial: (address, signal) => this.#dial(address, signal),
       onLink: (link) => this.#linked(link),
-      onNobodyLeads: (since) => this.#post({ kind: "nobody-leads", since }),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,
     });
+  }
+
+  #search() {
+    const { env, masterUrl, readFile } = this.#options;
+    const onNobodyLeads = (since: number) => this.#post({ kind: "nobody-leads", since });
+    return { env, masterUrl, readFile, places: this.#places, onNobodyLeads };
+  }
+
+  #dial(address: string, signal: AbortSignal): Promise<Link> {
+    const { env, secret, pid, files } = this.#options;
+    return dialLink(address, {
+      env,
+      epoch: () => this.#epoch(),
+      role: "worker",
+      id: this.workerId,
+      scope: CLUSTER_SCOPE,
+      key: secret ?? NO_SECRET,
+      clusterId: (this.#core?.identity ?? files.identity).clusterId ?? null,
+      facts: { address: this.address, pid },
+      connectTimeoutMs: DIAL_TIMEOUT_MS,
+      signal,
+      incoming: masterToWorker,
+      ...this.#heartbeats(),
+    });
+  }
+
+  /** Asks all masters but the silent leader, until that one speaks or another one leads; then its link is given up. */
+  #lookAround(linkId: number): void {
+    const link = this.#leader.current();
+    if (link?.id !== linkId || this.#lookingAround !== null) return;
+    const control = new AbortController();
+    this.#lookingAround = control;
+    const signal = AbortSignal.any([control.signal, this.#closing.signal]);
+    const silent = new CodedError("TIMEOUT", `the leader at ${link.remote} has not answered for a while`);
+    const dial = (address: string, dialling: AbortSignal) =>
+      address === link.remote ? Promise.reject(silent) : this.#dial(address, dialling);
+    this.#around = findLeader({ ...this.#search(), dial, signal })
+      .then(
+        (found) => {
+          found.close();
+          if (found.peer.epoch > link.peer.epoch) link.close();
+        },
+        // Nobody waits for it any more.
+        () => {},
+      )
+      .finally(() => {
+        if (this.#lookingAround === control) this.#lookingAround = null;
+      });
+  }
+
+  #stopLookingAround(): void {
+    this.#lookingAround?.abort(new CodedError("ABORTED", "the leader has answered, or its link has ended"));
   }
 
   #heartbeats() {
@@ -223,12 +260,16 @@ class RunningWorker implements WorkerHost {
     link.onMessage((message: LinkMessage) => {
       // The link has validated the body by the schema of its kind.
       const { kind, body, epoch, sizeBytes } = message;
-      if (kind === "worker.renewed") this.#places.told((body as { readonly masters: readonly string[] }).masters);
+      if (kind === "worker.renewed") {
+        this.#places.told((body as { readonly masters: readonly string[] }).masters);
+        this.#stopLookingAround();
+      }
       const event: WorkerEvent = { kind: "message", linkId: link.id, epoch, message: { kind, body } as FromMaster };
       if (this.#turns?.post(event, { linkId: link.id, sizeBytes }) === false)
         link.fail(new CodedError("LIMIT_EXCEEDED", "more orders wait for this worker than it keeps"));
     });
     link.ended.then((reason) => {
+      this.#stopLookingAround();
       if (this.#leader.current() === link) this.#leader.set(null);
       this.#post({ kind: "link-down", linkId: link.id, reason: reason.message });
     });
@@ -261,6 +302,9 @@ class RunningWorker implements WorkerHost {
         if (link?.id === effect.linkId) link.close();
         break;
       }
+      case "look-around":
+        this.#lookAround(effect.linkId);
+        break;
       case "renew-lease":
         launcher.renewLease();
         break;
@@ -367,7 +411,7 @@ class RunningWorker implements WorkerHost {
     this.#closing.abort(new CodedError("CLOSED", "the worker is closed"));
     this.#artifacts.close();
     for (const control of this.#preparing.values()) control.abort(this.#closing.signal.reason);
-    await Promise.allSettled([this.#listener?.close(), this.#following]);
+    await Promise.allSettled([this.#listener?.close(), this.#following, this.#around]);
     await Promise.allSettled([this.#places.close(), this.#masters.settled()]);
     await this.#turns?.close();
     await this.#options.launcher.close({ leave });

@@ -2,6 +2,7 @@
 import type { ErrorShape } from "../base/errors.js";
 import { decide } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
+import { changeOver } from "./driver-moves.js";
 import { type DriverState, dismiss, isOurs, memberOf, release, wanted } from "./driver-state.js";
 import { deployWhenReady, fail, gone, resume, stoppedWhenSettled } from "./driver-tries.js";
 import { shape } from "./endings.js";
@@ -36,6 +37,8 @@ export function executorRegistered(driver: DriverState, event: EventOf<"executor
   });
   resume(driver, event.processId, event.link);
   deployWhenReady(driver);
+  // It may be the last that is waited for: the master's view of it may have come before it did.
+  changeOver(driver);
 }
 
 export function otherGraph(driver: DriverState, event: EventOf<"executor.registered">): void {

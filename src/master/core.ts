@@ -18,6 +18,7 @@ import {
   REMOVALS_KEY,
   workerKey,
 } from "../wire/records.js";
+import { noticeAway, pulse } from "./away.js";
 import { cancelDeadline, carryOutCancel } from "./cancellation.js";
 import { drainDeadline, moveOff } from "./drain.js";
 import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLinkClosed, registerDriver } from "./drivers.js";
@@ -79,6 +80,7 @@ export function createMasterCore(options: MasterCoreOptions): MasterCore {
   return {
     step(event: MasterEvent, now: Now, turn: Turn<MasterEffect>): void {
       const step: Step = { now, turn };
+      noticeAway(state, step);
       take(state, step, event);
       dueDeadlines(state, step);
       removeOverdue(state, step);
@@ -242,6 +244,9 @@ function deadline(state: MasterState, step: Step, what: DeadlineKind): void {
       sweepLost(state, step);
       return;
     case "removals":
+      return;
+    case "pulse":
+      pulse(state, step);
       return;
     case "driver":
     case "cancel":

@@ -10,6 +10,7 @@ import { canonicalJson, type JsonValue } from "../base/json.js";
 import { type CommitManifest, isFinal, MAX_RESULT_BYTES } from "../wire/application.js";
 import { encodeApplicationRecord } from "../wire/records.js";
 import { finishApplication } from "./applications.js";
+import { judgedAt } from "./away.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
 import { givenBack, isLive, orderExecutors, showExecutors, stayingExecutors } from "./executors.js";
 import type { DriverExecutors, DriverFinished, DriverRegister } from "./messages.js";
@@ -268,7 +269,7 @@ export function driverLinkClosed(state: MasterState, step: Step, app: Applicatio
     carryOutCancel(state, step, app);
     return;
   }
-  driver.deadlineAt = Math.max(step.now.instant, heardAt + state.settings.driverDeadlineMs);
+  driver.deadlineAt = Math.max(step.now.instant, judgedAt(state, heardAt, state.settings.driverDeadlineMs));
   state.deadlines.add(driver.deadlineAt, { kind: "driver", id: app.id, attempt: driver.attempt });
   log(state, step, "info", `The connection of the driver of ${app.id} ended (attempt ${driver.attempt}).`, {
     app: app.id,
@@ -280,6 +281,12 @@ export function driverDeadline(state: MasterState, step: Step, app: Application,
   const { driver, record } = app;
   if (driver === null || driver.attempt !== attempt || driver.deadlineAt === null || driver.deadlineAt > step.now.instant) return;
   if (driver.linkId !== null || isFinal(record.state)) return;
+  const dueAt = judgedAt(state, Number.NEGATIVE_INFINITY, state.settings.driverDeadlineMs);
+  if (dueAt > step.now.instant) {
+    driver.deadlineAt = dueAt;
+    state.deadlines.add(dueAt, { kind: "driver", id: app.id, attempt });
+    return;
+  }
   driver.deadlineAt = null;
   if (record.spec.deployMode === "client") {
     const message = `the client that ran the driver of ${app.id} is gone`;

@@ -12,6 +12,7 @@ import { driverProcessId } from "../wire/ids.js";
 import type { RemovalsRecord } from "../wire/registrar.js";
 import { addApplication, expectClient, remember } from "./applications.js";
 import { newDriverRun } from "./attempts.js";
+import { pulse } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import type { StoredEvents } from "./event-history.js";
 import { emit, tell } from "./events.js";
@@ -55,6 +56,7 @@ export function load(state: MasterState, records: Records): void {
 export function elected(state: MasterState, step: Step): void {
   const { now } = step;
   const { recovery } = state;
+  pulse(state, step);
   const applications = [...state.applications.values()].filter((app) => !isFinal(app.record.state));
   const workers = [...state.workers.values()].filter((worker) => !isDown(worker));
   state.recovery = {

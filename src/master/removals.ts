@@ -13,6 +13,7 @@
 import { isoTime } from "../base/iso-time.js";
 import type { WorkerRecord } from "../wire/application.js";
 import { FEW_WORKERS_AWAY, REMOVAL_WINDOW_MS, type RemovalsView } from "../wire/registrar.js";
+import { judgedAt } from "./away.js";
 import { tell } from "./events.js";
 import { MAX_STEP_CHANGES } from "./settings.js";
 import type { MasterState, Step, Worker } from "./state.js";
@@ -23,6 +24,12 @@ export const waitsForRemoval = (state: MasterState, worker: Worker): boolean => 
 /** Its deadline has passed; `removeOverdue` decides in the same step. */
 export function workerOverdue(state: MasterState, step: Step, worker: Worker): void {
   if (worker.deadlineAt === null || worker.deadlineAt > step.now.instant || worker.linkId !== null || isDown(worker)) return;
+  const dueAt = judgedAt(state, worker.heardAt, state.settings.workerDeadlineMs);
+  if (dueAt > step.now.instant) {
+    worker.deadlineAt = dueAt;
+    state.deadlines.add(dueAt, { kind: "worker", id: worker.id });
+    return;
+  }
   worker.deadlineAt = null;
   state.removals.waiting.set(worker.id, step.now.wall);
 }

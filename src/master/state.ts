@@ -174,6 +174,8 @@ export type DeadlineKind =
   | { readonly kind: "recovery" }
   /** A limit of removals may no longer hold. */
   | { readonly kind: "removals" }
+  /** A step so often that an absence of this leader shows (away.ts). */
+  | { readonly kind: "pulse" }
   | { readonly kind: "drain"; readonly id: string }
   /** Of lost workers. */
   | { readonly kind: "sweep" }
@@ -238,6 +240,9 @@ export interface MasterState {
   /** Finished applications, the one that ended first at the front. */
   readonly finished: Map<string, true>;
   readonly deadlines: Deadlines<DeadlineKind>;
+  /** Instant of the last step, and of the end of this leader's last absence (away.ts). */
+  steppedAt: number;
+  judgedFrom: number;
   /** What workers that can take processes now have left. */
   readonly capacity: Capacity;
   /** Grows when a worker joins, leaves or changes: then verdicts about what can ever be placed are void. */
@@ -383,6 +388,8 @@ export function createState(options: {
     removals: { held: false, waiting: new Map(), allowed: new Set(), recent: [], away: new Map(), alert: null },
     finished: new Map(),
     deadlines: new Deadlines(),
+    steppedAt: Number.POSITIVE_INFINITY,
+    judgedFrom: Number.NEGATIVE_INFINITY,
     capacity: new Capacity(),
     capacityVersion: 0,
     queue: [],

@@ -12,6 +12,7 @@
 import type { WorkerRecord } from "../wire/application.js";
 import { leaseMsFor } from "../wire/partition-lease.js";
 import { MAX_MASTERS_TOLD } from "../wire/worker-messages.js";
+import { judgedAt } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
@@ -210,7 +211,7 @@ export function workerLinkClosed(state: MasterState, step: Step, worker: Worker,
   worker.linkId = null;
   state.unlinked.add(worker.id);
   worker.heardAt = heardAt;
-  worker.deadlineAt = Math.max(step.now.instant, heardAt + state.settings.workerDeadlineMs);
+  worker.deadlineAt = Math.max(step.now.instant, judgedAt(state, heardAt, state.settings.workerDeadlineMs));
   state.deadlines.add(worker.deadlineAt, { kind: "worker", id: worker.id });
   refreshCapacity(state, worker);
   emit(state, step, "worker.suspect", worker.id, `The connection of worker ${worker.id} ended.`);

@@ -165,21 +165,31 @@ export function describeOwner(
   if (note === undefined) return { owner: undefined, reason: `${locked} another process that has not said who it is` };
   const who = `${locked} process ${note.pid}`;
   if (note.host !== hostname()) return { owner: note.candidate, reason: `${who} on ${note.host}` };
-  const stat = processStat(note.pid);
-  const sameProcess = stat !== undefined && (note.startTicks === null || stat.startTicks === note.startTicks);
-  if (sameProcess && /[Tt]/.test(stat.state)) {
+  const stat = statOfOwner(note);
+  if (stat !== undefined && STOPPED.test(stat.state)) {
     return {
       owner: note.candidate,
       reason: `${who}, which is stopped (SIGSTOP): continue it (kill -CONT ${note.pid}) or end it (kill -9 ${note.pid})`,
     };
   }
-  if (existsSync("/proc/self/stat") && !sameProcess) {
+  if (existsSync("/proc/self/stat") && stat === undefined) {
     return {
       owner: undefined,
       reason: `${locked} another process than the one that wrote its name there last (process ${note.pid} is gone)`,
     };
   }
   return { owner: note.candidate, reason: `${who}, which is running` };
+}
+
+const STOPPED = /[Tt]/;
+
+/** On this machine. */
+export const isStopped = (note: OwnerNote): boolean => STOPPED.test(statOfOwner(note)?.state ?? "");
+
+/** Undefined when the process is gone, or its pid is another's by now. */
+function statOfOwner({ pid, startTicks }: OwnerNote): ReturnType<typeof processStat> {
+  const stat = processStat(pid);
+  return stat !== undefined && (startTicks === null || stat.startTicks === startTicks) ? stat : undefined;
 }
 
 function processStat(pid: number): { readonly state: string; readonly startTicks: number } | undefined {

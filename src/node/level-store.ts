@@ -31,6 +31,7 @@ import {
 } from "./level-directory.js";
 import { explainLevelError, isLocked } from "./level-errors.js";
 import { damaged, LevelJournal } from "./level-journal.js";
+import { createOwnerWatch, type OwnerWatch } from "./level-owner.js";
 import { createSpaceGuard, type SpaceGuard } from "./level-space.js";
 import { createLockWait, type LockWait } from "./level-wait.js";
 
@@ -70,6 +71,7 @@ class LevelStore implements CoordinationStore {
   private readonly options: LevelStoreOptions;
   private readonly paths: StorePaths;
   private readonly space: SpaceGuard;
+  private readonly owner: OwnerWatch;
   private readonly waits = new Set<LockWait>();
   private readonly closing = new AbortController();
   private owned: Owned | undefined;
@@ -84,6 +86,7 @@ class LevelStore implements CoordinationStore {
     this.limits = options.limits ?? DEFAULT_LIMITS;
     this.paths = storePaths(options.directory);
     const { clock, reserveBytes = DEFAULT_RESERVE_BYTES } = options;
+    this.owner = createOwnerWatch(() => clock.now());
     this.space = createSpaceGuard({ directory: this.paths.directory, reserveBytes, clock });
   }
 
@@ -104,7 +107,9 @@ class LevelStore implements CoordinationStore {
         }
         signal.throwIfAborted();
         watcher ??= watchOwner(this.paths, () => wait.nudge());
-        const waiting = describeOwner(this.paths, await readOwnerNote(this.paths));
+        const note = await readOwnerNote(this.paths);
+        this.owner.look(note);
+        const waiting = describeOwner(this.paths, note);
         if (told !== waiting.reason) open.onWaiting?.(waiting);
         told = waiting.reason;
         await wait.pause();
@@ -112,11 +117,16 @@ class LevelStore implements CoordinationStore {
     } finally {
       watcher?.close();
       this.waits.delete(wait);
+      if (this.waits.size === 0) this.owner.forget();
     }
   }
 
   nudge(): void {
     for (const wait of this.waits) wait.nudge();
+  }
+
+  stoppedOwner(): string | null {
+    return this.owner.stopped();
   }
 
   async close(): Promise<void> {

@@ -40,7 +40,7 @@ export type WorkerEvent =
   | { readonly kind: "launched"; readonly processId: string; readonly pid: number }
   | { readonly kind: "launch-failed"; readonly processId: string; readonly reason: string }
   | { readonly kind: "ended"; readonly processId: string; readonly end: ProcessEnd }
-  /** Every master that is known refused connections or said that it does not lead: whoever leads now was elected after `since` (an instant). */
+  /** Every master that is known does not lead (host/master-finder.ts): whoever leads now was elected, or went on, after `since` (an instant). */
   | { readonly kind: "nobody-leads"; readonly since: number }
   /** The operator ends this worker. `leave`: its processes run on for the next worker on this directory. */
   | { readonly kind: "close"; readonly leave: boolean }
@@ -62,6 +62,8 @@ export type WorkerEffect =
   | { readonly kind: "forget"; readonly processId: string }
   | { readonly kind: "send"; readonly linkId: number; readonly message: ToMaster }
   | { readonly kind: "close-link"; readonly linkId: number; readonly reason: string }
+  /** The leader does not answer: the other masters are asked, beside the link (`nobody-leads`). Harmless while that goes on already. */
+  | { readonly kind: "look-around"; readonly linkId: number }
   | { readonly kind: "renew-lease" }
   /** A leader confirmed this worker so long ago. */
   | { readonly kind: "renew-leader-lease"; readonly ageMs: number }

@@ -3,9 +3,10 @@
  *
  *   runs on (`continue`)        ends when the worker process is gone: shown to be alive every `leaseRenewMs`, whatever becomes of masters
  *   must not run twice (`stop`) ends when no leader confirms this worker (wire/partition-lease.ts): asked every second while such a process lives.
- *                               Where every master that is known refuses connections or says that it does not lead, nobody can start it
- *                               elsewhere (the next leader gives each worker a fresh deadline): that confirms it as well, so masters, or
- *                               their store, may be away for hours. Silence confirms nothing.
+ *                               Where every master that is known refuses connections, says that it does not lead, or is stopped as the standby
+ *                               beside it says, nobody can start it elsewhere (the next leader gives each worker a fresh deadline, and so does
+ *                               one that goes on): that confirms it as well, so masters, or their store, may be away for hours. Silence confirms
+ *                               nothing; so when the leader is silent, the others are asked.
  *
  * A launch of the second kind waits until the lease is fresh, or its keeper would end it at once.
  */
@@ -15,6 +16,8 @@ import { isLeased, liveCount, log, send, type WorkerState, type WorkerStep } fro
 
 /** Renewals without an answer that are remembered; the answer to an older one would not make the lease fresh. */
 const MAX_ASKED = 16;
+/** A renewal that has no answer after this share of the lease: the other masters are asked as well. */
+const LOOK_AROUND_SHARE = 0.2;
 
 /** The master counts its deadline from what it last heard; the lease is at most one renewal older than that. */
 export function livelyLeaseMs(worker: WorkerState): number | null {
@@ -35,6 +38,9 @@ export function settleLeases(worker: WorkerState, step: WorkerStep): void {
   lease.renewAt = null;
   if (worker.link?.state !== "registered" || !hasLeased(worker)) return;
   lease.renewAt = instant + Math.min(LEASE_RENEW_MS, (lease.lengthMs ?? LEASE_RENEW_MS) / 4);
+  const [unansweredSince] = lease.asked.values();
+  if (lease.lengthMs !== null && unansweredSince !== undefined && instant - unansweredSince >= LOOK_AROUND_SHARE * lease.lengthMs)
+    step.turn.effects.push({ kind: "look-around", linkId: worker.link.id });
   lease.sequence += 1;
   lease.asked.set(lease.sequence, instant);
   const [oldest] = lease.asked.keys();

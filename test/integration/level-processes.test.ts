@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasCode } from "../../src/base/errors.js";
+import { OWNER_STOPPED_MS } from "../../src/env/coordination-store.js";
 import { waitFor } from "../support/wait-for.js";
 import { type LevelProcess, type LevelProcesses, levelProcesses } from "./level-processes.js";
 import { temporaryDirectory, testLevelStore } from "./level-support.js";
@@ -123,6 +124,34 @@ describe("processes on one LevelDB directory", () => {
       owner.signal("SIGKILL");
       waiter.tell("nudge");
       expect((await waiter.hear("leading")).epoch).toBe(2);
+    }));
+
+  test("an owner that is stopped counts as stopped after a while, and no longer when it has gone on, however short", () =>
+    inDirectory(async (directory) => {
+      const owner = processes.start(directory, "stopped-master");
+      await owner.hear("leading");
+      const store = testLevelStore(directory);
+      const stop = new AbortController();
+      const open = store.openSession({ ttlMs: 6_000, signal: stop.signal, candidate: "waiter" }).catch(() => {});
+      const stopped = () => store.stoppedOwner?.() ?? null;
+      expect(stopped()).toBeNull();
+      const stoppedAt = performance.now();
+      owner.signal("SIGSTOP");
+      await waitFor(() => stopped() === "stopped-master");
+      expect(performance.now() - stoppedAt).toBeGreaterThan(OWNER_STOPPED_MS);
+      owner.signal("SIGCONT");
+      const before = owner.said.length;
+      owner.tell("write");
+      await waitFor(() => owner.said.length > before);
+      owner.signal("SIGSTOP");
+      expect(stopped()).toBeNull();
+      await waitFor(() => stopped() === "stopped-master");
+      owner.signal("SIGKILL");
+      await owner.gone;
+      expect(stopped()).toBeNull();
+      stop.abort(new Error("enough"));
+      await open;
+      await store.close();
     }));
 
   test("a second store of the owning process waits too, and its attempts do not free the lock for other processes", () =>

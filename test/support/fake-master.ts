@@ -23,6 +23,8 @@ export interface FakeMaster {
   masters: string;
   /** 0: it says that it leads nobody; null: nothing is said, as a leader in doubt would. */
   leads: 0 | 1 | null;
+  /** The address of a master that it has seen stopped. */
+  stopped: string | null;
   epoch: number;
   answers: Answers;
   /** Tells its facts of now on all links. */
@@ -37,7 +39,7 @@ export const NO_ANSWER = Symbol("no answer");
 export async function startFakeMaster(
   env: TestEnv,
   address: string,
-  initial: Partial<Pick<FakeMaster, "state" | "leader" | "masters" | "leads" | "epoch" | "answers">> = {},
+  initial: Partial<Pick<FakeMaster, "state" | "leader" | "masters" | "leads" | "stopped" | "epoch" | "answers">> = {},
 ): Promise<FakeMaster> {
   let listener: LinkListener;
   const master: FakeMaster = {
@@ -48,6 +50,7 @@ export async function startFakeMaster(
     leader: null,
     masters: "",
     leads: null,
+    stopped: null,
     epoch: 1,
     answers: {},
     ...initial,
@@ -62,6 +65,7 @@ export async function startFakeMaster(
   const facts = () => ({
     state: master.state,
     leader: master.leader,
+    stopped: master.stopped,
     ...(master.masters === "" ? {} : { masters: master.masters }),
     ...(master.leads === null ? {} : { leads: master.leads }),
   });

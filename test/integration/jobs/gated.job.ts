@@ -12,6 +12,8 @@ const gatedSink = (gates: string): SinkConnector<unknown> => ({
   open: async () => ({
     write: () => undefined,
     prepare: async () => {
+      // The file sink was prepared before: nothing of it is written any more.
+      appendFileSync(path.join(gates, "preparing"), "+");
       await appearance(path.join(gates, "prepare"));
       return "prepared";
     },

@@ -84,7 +84,8 @@ scenario(
     stage.workers(2);
     const disk = stage.smallDisk("disk", 8);
     const { job, gates, output } = await gatedJob(stage, path.join(disk, "out"));
-    await until("the parts to be staged", () => stagedRecords(output) === COUNT);
+    await until("the parts of both executors to be staged", () => stage.text("gates", "preparing") === "++");
+    expect(stagedRecords(output)).toBe(COUNT);
     mount("-o", "remount,ro", disk);
     openGate(gates, "commit");
     openGate(gates, "prepare");

@@ -165,7 +165,7 @@ scenario(
     expect(await stage.ended(job)).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
     expectBuckets(stage.cluster.file("through"), 16_000);
   },
-  { deadlines: PATIENT, timeoutMs: 150_000 },
+  { timeoutMs: 150_000 },
 );
 
 scenario(

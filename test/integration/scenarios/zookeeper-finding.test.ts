@@ -251,6 +251,12 @@ function visibleOf(pid: number): string {
 function filesIn(directory: string): readonly (readonly [string, string])[] {
   return (readdirSync(directory, { recursive: true }) as string[])
     .map((name) => path.join(directory, name))
-    .filter((file) => existsSync(file) && statSync(file).isFile())
-    .map((file) => [file, readFileSync(file, "latin1")] as const);
+    .flatMap((file) => {
+      try {
+        return statSync(file).isFile() ? [[file, readFileSync(file, "latin1")] as const] : [];
+      } catch {
+        // Removed meanwhile: workers sweep what has ended.
+        return [];
+      }
+    });
 }

@@ -271,6 +271,25 @@ describe("masters that refuse", () => {
     await following;
   });
 
+  test("and so is one that is silent because its process is stopped, as a standby beside it says", async () => {
+    const proofs: number[] = [];
+    const { env, options, control } = world("a:1,b:1", { onNobodyLeads: (since) => proofs.push(since) });
+    const standby = await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1", leads: 0, stopped: "a:1" });
+    const dial: FindOptions["dial"] = (address, signal) =>
+      address === "a:1" ? new Promise(() => {}) : options.dial(address, signal);
+    const { following } = follow({ ...options, dial });
+    await env.clock.advance(3_000);
+    expect(proofs.length).toBeGreaterThan(2);
+    expect(proofs.at(-1)).toBeGreaterThan(2_000);
+    const last = env.clock.now();
+    standby.stopped = null;
+    await env.clock.advance(5_000);
+    // What was said before holds for its own instant only.
+    expect(Math.max(...proofs)).toBeLessThanOrEqual(last);
+    control.abort();
+    await following;
+  });
+
   test("prove nothing while one is silent, stands by, or is known from elsewhere", async () => {
     const proofs: number[] = [];
     const onNobodyLeads = (since: number) => proofs.push(since);

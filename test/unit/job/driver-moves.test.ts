@@ -41,6 +41,14 @@ describe("executors on a draining worker", () => {
     expect(world.view.progress.failedTries ?? []).toEqual([]);
   });
 
+  test("are left also when the master's view of the others comes before these do", () => {
+    const world = new World().running();
+    view(world, [1], [1, 2, 3]);
+    expect(world.told("executor.cancel")).toEqual([]);
+    world.executor(3);
+    expect(world.told("executor.cancel")).toHaveLength(2);
+  });
+
   test("are left although the job allows itself no restart", () => {
     const world = new World({ restart: { kind: "none" } }).running();
     world.executor(3);

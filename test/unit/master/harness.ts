@@ -154,6 +154,12 @@ export class TestMaster {
     this.advance(end);
   }
 
+  /** As by SIGSTOP and SIGCONT: time passes, and no step is made until then. */
+  stopFor(durationMs: number): void {
+    this.advance(this.now.instant + durationMs);
+    this.post({ kind: "wake-up" });
+  }
+
   private advance(instant: number): void {
     this.now.wall += instant - this.now.instant;
     this.now.instant = instant;
@@ -165,8 +171,8 @@ export class TestMaster {
     return linkId;
   }
 
-  close(linkId: number): void {
-    this.post({ kind: "closed", linkId, heardAt: this.now.instant });
+  close(linkId: number, heardAt: number = this.now.instant): void {
+    this.post({ kind: "closed", linkId, heardAt });
   }
 
   send(linkId: number, message: string, body: unknown): void {
@@ -342,8 +348,9 @@ export class TestWorker {
       this.master.send(this.linkId, "worker.report", { processId: order.processId, pid: 0, end: null, launchFailed: why });
   }
 
-  disconnect(): void {
-    this.master.close(this.linkId);
+  /** `heardAt`: of its last word. Default: now. */
+  disconnect(heardAt?: number): void {
+    this.master.close(this.linkId, heardAt);
   }
 }
 

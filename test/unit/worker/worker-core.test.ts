@@ -358,7 +358,8 @@ describe("a worker that was stopped and goes on", () => {
       deadline(bench, deadlineMs);
       bench.launch("p");
       const end = bench.now + 10 * deadlineMs;
-      while (bench.now < end) expect(kinds(bench.wakeUp())).toEqual([]);
+      // The renewals of its lease are not answered here.
+      while (bench.now < end) expect(kinds(bench.wakeUp()).filter((kind) => kind !== "look-around")).toEqual([]);
       expect(kinds(bench.launchLasting("q"))).toEqual(["launch"]);
     }
   });

@@ -93,6 +93,16 @@ describe("the lease", () => {
     expect(ages(bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now - 30 })))).toEqual([30]);
   });
 
+  test("that the leader leaves unanswered makes the worker ask the other masters, as long as that lasts", () => {
+    const bench = running();
+    const looks = (effects: readonly WorkerEffect[]) => effects.filter(({ kind }) => kind === "look-around");
+    const silent = bench.during(() => bench.pass(1_000));
+    expect(looks(silent)).toEqual([]);
+    expect(looks(bench.during(() => bench.pass(1_500)))).toEqual([{ kind: "look-around", linkId: bench.linkId }]);
+    for (const sequence of renewals(bench.effects)) bench.renewed(sequence);
+    expect(looks(bench.during(() => bench.pass(1_000)))).toEqual([]);
+  });
+
   test("of a worker that no leader has told a length is nothing that refusals could renew", () => {
     const bench = new LeaseBench();
     expect(ages(bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now })))).toEqual([]);
