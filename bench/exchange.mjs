@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { defineJob, planJob, sinks, sources } from "../dist/api/index.js";
-import { MAX_EXCHANGE_FRAME_BYTES, openExchanges } from "../dist/cli/runner-exchange.js";
+import { MAX_EXCHANGE_FRAME_BYTES, openExchanges } from "../dist/cli/runner/runner-exchange.js";
 import { runSlice } from "../dist/executor/run/run-slice.js";
 import { createNodeEnv } from "../dist/node/env.js";
 

@@ -4,7 +4,7 @@
  * Real processes, `file:` recovery. The parts of a crash come from the next leader's own log.
  */
 import { createServer } from "node:net";
-import { type ClusterClient, openClient } from "../src/cli/cluster-client.js";
+import { type ClusterClient, openClient } from "../src/cli/client/cluster-client.js";
 import type { ClusterView } from "../src/wire/views.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import type { Benchmark, Context } from "./benchmark.js";

@@ -1,5 +1,5 @@
 /** The smallest submission: a program that does nothing. Its answer comes after its record is on the disk. */
-import type { ClusterClient } from "../src/cli/cluster-client.js";
+import type { ClusterClient } from "../src/cli/client/cluster-client.js";
 
 export async function submitProbe(client: ClusterClient, key: string): Promise<string> {
   const { id } = await client.call("submit", {

@@ -3,7 +3,7 @@
  * and drivers are words only (load-cluster.ts); they share the machine's cores with the master.
  */
 import { createServer } from "node:net";
-import { openClient } from "../src/cli/cluster-client.js";
+import { openClient } from "../src/cli/client/cluster-client.js";
 import { createNodeEnv } from "../src/node/env.js";
 import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";

@@ -1,5 +1,5 @@
 /** How long a new leader recovers: 1,000 real records in LevelDB, and a large cluster that re-registers with the core. */
-import { openClient } from "../src/cli/cluster-client.js";
+import { openClient } from "../src/cli/client/cluster-client.js";
 import { type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import type { Benchmark, Context } from "./benchmark.js";
 import { submitProbe } from "./probe.js";

@@ -1,7 +1,7 @@
 /** A job that runs through a benchmark: how long its output stood still in given windows, and whether any of its processes was replaced. */
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import type { ClusterClient } from "../src/cli/cluster-client.js";
+import type { ClusterClient } from "../src/cli/client/cluster-client.js";
 import type { ProcessCluster } from "../test/support/process-cluster.js";
 import type { Context } from "./benchmark.js";
 import { runCommand } from "./run-command.js";

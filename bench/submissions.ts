@@ -1,5 +1,5 @@
 /** Durable submissions a second: clients that keep several in flight each, one leading master with file: recovery, group commit. */
-import { type ClusterClient, openClient } from "../src/cli/cluster-client.js";
+import { type ClusterClient, openClient } from "../src/cli/client/cluster-client.js";
 import { processCluster } from "../test/support/process-cluster.js";
 import type { Benchmark, Context } from "./benchmark.js";
 import { submitProbe } from "./probe.js";

@@ -4,8 +4,8 @@
  */
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
-import { type ClusterClient, openClient } from "../src/cli/cluster-client.js";
-import { type PreparedJob, prepareJob } from "../src/cli/job-submission.js";
+import { type ClusterClient, openClient } from "../src/cli/client/cluster-client.js";
+import { type PreparedJob, prepareJob } from "../src/cli/client/job-submission.js";
 import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
 import { type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import type { Benchmark, Context } from "./benchmark.js";

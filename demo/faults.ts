@@ -3,7 +3,7 @@
  * A master's death may change nothing of the job: that is checked, not assumed.
  */
 import { submitProbe } from "../bench/probe.js";
-import type { ClusterClient } from "../src/cli/cluster-client.js";
+import type { ClusterClient } from "../src/cli/client/cluster-client.js";
 import type { ZooKeeperServers } from "../test/support/zookeeper.js";
 import { type Footprint, isWhole, type Observer } from "./observe.js";
 

@@ -1,5 +1,5 @@
 /** What the demo knows of the running job: asked from the cluster again and again, by one client that follows every failover. */
-import type { ClusterClient } from "../src/cli/cluster-client.js";
+import type { ClusterClient } from "../src/cli/client/cluster-client.js";
 import type { ApplicationView, ClusterView } from "../src/wire/views.js";
 
 const LOOK_EVERY_MS = 5;

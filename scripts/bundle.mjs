@@ -12,11 +12,11 @@ const entry = (file) => path.join(root, file);
 // holdfast loads its commands when they are needed, so it is split into chunks; the others are one file each.
 const PROGRAMS = {
   holdfast: { file: "src/cli/main.ts", splitting: true },
-  runner: { file: "src/cli/runner.ts" },
+  runner: { file: "src/cli/runner/runner.ts" },
   planner: { file: "src/cli/planner.ts" },
   // What `import ... from "holdfast"` means in a job file.
   api: { file: "src/api/index.ts" },
-  sim: { file: "src/cli/sim.ts" },
+  sim: { file: "src/cli/sim/sim.ts" },
   demo: { file: "demo/main.ts" },
   bench: { file: "bench/main.ts" },
   chaos: { file: "test/chaos/main.ts" },

@@ -1,11 +1,11 @@
 /** What the long-running commands (master, worker, run) share: their log, the secret, who may reach their listener, and sentences while they look. */
 import type { Command } from "commander";
 import type { Env } from "../env/env.js";
-import type { Looking } from "../host/master-finder.js";
+import type { Looking } from "../host/finding/master-finder.js";
 import { createNodeEnv } from "../node/env.js";
-import { checkListenAddress } from "../node/listen-policy.js";
+import { readSecretFile } from "../node/files/secret-file.js";
 import { createLog } from "../node/log.js";
-import { readSecretFile } from "../node/secret-file.js";
+import { checkListenAddress } from "../node/network/listen-policy.js";
 import { parseChoice } from "./parse.js";
 import { formatDuration } from "./terminal.js";
 

@@ -5,9 +5,9 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { CodedError } from "../base/errors.js";
-import { allowManyWaits } from "../node/listener-limit.js";
+import { allowManyWaits } from "../node/network/listener-limit.js";
+import { type HeadStart, headStartFor } from "./client/head-start.js";
 import { remark, showError } from "./command.js";
-import { type HeadStart, headStartFor } from "./head-start.js";
 import { hidePasswords, ownWords, PASSWORD_WARNING } from "./password-on-command-line.js";
 
 type CommandModule = { readonly command: (headStart: HeadStart | null) => Command };

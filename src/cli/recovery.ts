@@ -7,9 +7,9 @@ import { isZooKeeperUrl, parseZooKeeperUrl, secretsOf, type ZooKeeperUrl } from 
 import type { BlobStore } from "../env/blob-store.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
-import { createFileBlobStore } from "../node/blob-store.js";
-import { createLevelStore } from "../node/level-store.js";
-import { makeTemporaryDirectory } from "../node/temporary-directory.js";
+import { createFileBlobStore } from "../node/files/blob-store.js";
+import { makeTemporaryDirectory } from "../node/files/temporary-directory.js";
+import { createLevelStore } from "../node/level-store/level-store.js";
 import { createZooKeeperStore } from "../node/zookeeper-store/zookeeper-store.js";
 
 export interface Recovery {

@@ -3,25 +3,25 @@
  *
  * Boundary: files and defaults; everything else is host/client*.ts.
  */
-import type { CallOptions } from "../host/client.js";
-import { connectClient } from "../host/client.js";
-import type { EventCursor } from "../host/client-follow.js";
-import { followEvents, uploadArtifact, waitForEnd } from "../host/client-follow.js";
-import type { ReadLogsOptions } from "../host/client-logs.js";
-import { readLogs } from "../host/client-logs.js";
-import type { Looking } from "../host/master-finder.js";
+import type { CallOptions } from "../host/client/client.js";
+import { connectClient } from "../host/client/client.js";
+import type { EventCursor } from "../host/client/client-follow.js";
+import { followEvents, uploadArtifact, waitForEnd } from "../host/client/client-follow.js";
+import type { ReadLogsOptions } from "../host/client/client-logs.js";
+import { readLogs } from "../host/client/client-logs.js";
+import type { Looking } from "../host/finding/master-finder.js";
 import type { OperationInput, OperationName, OperationOutput } from "../wire/operations.js";
 import type { ApplicationView, EventView } from "../wire/views.js";
 import { createNodeEnv } from "./env.js";
+import { readSecretFile } from "./files/secret-file.js";
+import { readUrlFile } from "./files/url-file.js";
 import { createLog } from "./log.js";
-import { readSecretFile } from "./secret-file.js";
-import { readUrlFile } from "./url-file.js";
 import { createZooKeeperRegistry } from "./zookeeper-store/registry.js";
 
 export { CodedError } from "../base/errors.js";
-export type { EventCursor } from "../host/client-follow.js";
-export type { LogChunk, LogStream } from "../host/client-logs.js";
-export type { Looking } from "../host/master-finder.js";
+export type { EventCursor } from "../host/client/client-follow.js";
+export type { LogChunk, LogStream } from "../host/client/client-logs.js";
+export type { Looking } from "../host/finding/master-finder.js";
 export type { OperationInput, OperationName, OperationOutput } from "../wire/operations.js";
 export type { ApplicationView, ClusterView, EventView, WorkerView } from "../wire/views.js";
 

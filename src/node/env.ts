@@ -5,8 +5,8 @@ import type { Digest, Env } from "../env/env.js";
 import type { Log } from "../env/log.js";
 import type { Random } from "../env/random.js";
 import { createNodeClock } from "./clock.js";
-import type { TcpTransportOptions } from "./tcp-transport.js";
-import { createTcpTransport } from "./tcp-transport.js";
+import type { TcpTransportOptions } from "./network/tcp-transport.js";
+import { createTcpTransport } from "./network/tcp-transport.js";
 
 export interface NodeEnvOptions {
   readonly log: Log;

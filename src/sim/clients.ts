@@ -1,9 +1,9 @@
 /** Client processes: the product's client library, driven by the workload; started again when they are killed. */
 import { CodedError } from "../base/errors.js";
 import { sleep } from "../env/clock.js";
-import { type Client, startClient } from "../host/client.js";
-import { uploadArtifact, waitForEnd } from "../host/client-follow.js";
-import { applicationKeyHex } from "../host/link-keys.js";
+import { type Client, startClient } from "../host/client/client.js";
+import { uploadArtifact, waitForEnd } from "../host/client/client-follow.js";
+import { applicationKeyHex } from "../host/link/link-keys.js";
 import { type ApplicationRecord, isFinal } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { Cluster } from "./cluster.js";

@@ -1,7 +1,7 @@
 /** What the operator of a simulated cluster does, once a run: drains a worker, takes that back, says that it is gone, holds removals and lets them go. */
 import { CodedError } from "../base/errors.js";
 import { sleep } from "../env/clock.js";
-import type { Client } from "../host/client.js";
+import type { Client } from "../host/client/client.js";
 import type { OperationInput } from "../wire/operations.js";
 import type { Cluster } from "./cluster.js";
 import type { SeededRandom } from "./seed.js";

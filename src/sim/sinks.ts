@@ -8,7 +8,7 @@ import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { SinkConnector, SourceConnector, Split } from "../dataflow/connector.js";
 import { sleep } from "../env/clock.js";
-import type { JobInputs } from "../host/driver-inputs.js";
+import type { JobInputs } from "../host/job/driver-inputs.js";
 import { outside } from "./marshal.js";
 import type { SinkCommitSeen } from "./observe.js";
 import type { SeededRandom } from "./seed.js";

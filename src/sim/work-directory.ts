@@ -7,7 +7,7 @@
 import { CodedError } from "../base/errors.js";
 import { utf8Decode } from "../base/utf8.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../env/launcher.js";
-import type { WorkerFiles } from "../host/worker-host.js";
+import type { WorkerFiles } from "../host/worker/worker-host.js";
 import { LEASE_GRACE_MS, LEASE_POLL_MS } from "../wire/partition-lease.js";
 import type { WorkerIdentity } from "../worker/worker-events.js";
 import { readNote } from "../worker/worker-notes.js";

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { advertise, MAX_ADVERTISED } from "../../src/node/advertise-file.js";
+import { advertise, MAX_ADVERTISED } from "../../src/node/files/advertise-file.js";
 
 let directory = "";
 beforeEach(async () => {

@@ -2,11 +2,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { keysOfCluster } from "../../src/host/link-keys.js";
-import { listenLinks } from "../../src/host/link-listener.js";
+import { keysOfCluster } from "../../src/host/link/link-keys.js";
+import { listenLinks } from "../../src/host/link/link-listener.js";
 import { connect } from "../../src/node/client.js";
 import { createNodeEnv } from "../../src/node/env.js";
-import { createSecretFile, readSecretFile } from "../../src/node/secret-file.js";
+import { createSecretFile, readSecretFile } from "../../src/node/files/secret-file.js";
 import { OPERATIONS } from "../../src/wire/operations.js";
 
 const env = createNodeEnv({ log: { debug() {}, info() {}, warn() {}, error() {} } });

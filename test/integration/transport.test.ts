@@ -2,8 +2,8 @@ import net from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import type { CodedError } from "../../src/base/errors.js";
 import type { Connection, Listener } from "../../src/env/transport.js";
-import type { TcpTransportOptions } from "../../src/node/tcp-transport.js";
-import { createTcpTransport, parseHostPort } from "../../src/node/tcp-transport.js";
+import type { TcpTransportOptions } from "../../src/node/network/tcp-transport.js";
+import { createTcpTransport, parseHostPort } from "../../src/node/network/tcp-transport.js";
 import { waitFor } from "../support/wait-for.js";
 
 const never = new AbortController().signal;

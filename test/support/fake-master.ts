@@ -1,9 +1,9 @@
 /** A master that answers operations from a table, for tests of the finder and the client: it can be a standby, die, freeze and come back. */
 import { CodedError } from "../../src/base/errors.js";
-import type { Link } from "../../src/host/link.js";
-import { keysOfCluster } from "../../src/host/link-keys.js";
-import type { LinkListener } from "../../src/host/link-listener.js";
-import { listenLinks } from "../../src/host/link-listener.js";
+import type { Link } from "../../src/host/link/link.js";
+import { keysOfCluster } from "../../src/host/link/link-keys.js";
+import type { LinkListener } from "../../src/host/link/link-listener.js";
+import { listenLinks } from "../../src/host/link/link-listener.js";
 import type { OperationName } from "../../src/wire/operations.js";
 import { OPERATIONS } from "../../src/wire/operations.js";
 import type { TestEnv } from "./manual-clock.js";

@@ -3,8 +3,8 @@ import { createHash, createHmac } from "node:crypto";
 import type { Clock } from "../../src/env/clock.js";
 import type { Env } from "../../src/env/env.js";
 import type { Log } from "../../src/env/log.js";
-import type { MemoryTransport } from "../../src/host/memory-transport.js";
-import { createMemoryTransport } from "../../src/host/memory-transport.js";
+import type { MemoryTransport } from "../../src/host/link/memory-transport.js";
+import { createMemoryTransport } from "../../src/host/link/memory-transport.js";
 
 export interface ManualClock extends Clock {
   /** Runs everything due in order, letting promises settle between timers. */

@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { type ClusterClient, openClient } from "../../src/cli/cluster-client.js";
+import { type ClusterClient, openClient } from "../../src/cli/client/cluster-client.js";
 import type { ApplicationSpec } from "../../src/wire/application.js";
 import type { ApplicationView, ClusterView, WorkerView } from "../../src/wire/views.js";
 import { holdfast, PROGRAM, type Ran, ROOT, type Running, type RunOptions, startHoldfast, until } from "./holdfast.js";

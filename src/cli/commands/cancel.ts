@@ -1,7 +1,7 @@
 /** `holdfast cancel APP`: polite signal, grace, then its process groups are killed; waits until it has ended unless told not to. */
 import type { Command } from "commander";
 import { isFinal } from "../../wire/application.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 
 export function command(): Command {

@@ -1,6 +1,6 @@
 /** `holdfast cluster`: who leads, every master, the counts, the last recovery. Any master answers. */
 import type { Command } from "commander";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatDuration, harmless, styleFor, styleOfState, table } from "../terminal.js";
 import { removalsText } from "./removals.js";

@@ -3,13 +3,13 @@
  * and what to do if it is not good. Exit code 0: nothing fails; 1: something does.
  */
 import type { Command } from "commander";
-import { DEFAULT_SESSION_TTL_MS } from "../../host/master-options.js";
+import { DEFAULT_SESSION_TTL_MS } from "../../host/master/master-options.js";
+import { zooKeeperOfMaster } from "../client/master-option.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import type { Check } from "../doctor/check.js";
 import { cluster } from "../doctor/cluster.js";
 import { clockRate, disk, limits, nodeVersion, programs, recoveryDirectory, secret } from "../doctor/machine.js";
 import { zooKeeper } from "../doctor/records.js";
-import { zooKeeperOfMaster } from "../master-option.js";
 import { readRecovery } from "../recovery.js";
 import { harmless, styleFor } from "../terminal.js";
 

@@ -4,7 +4,7 @@ import { CodedError } from "../../base/errors.js";
 import { sleep } from "../../env/clock.js";
 import { createNodeClock } from "../../node/clock.js";
 import type { WorkerView } from "../../wire/views.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
 import { parseDurationMs } from "../parse.js";
 

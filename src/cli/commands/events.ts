@@ -1,7 +1,7 @@
 /** `holdfast events [-f]`: what happened in the cluster, one line each, in order. */
 import type { Command } from "commander";
 import type { EventView } from "../../wire/views.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { harmless, styleFor } from "../terminal.js";
 

@@ -1,6 +1,6 @@
 /** `holdfast gone W`: the operator's word that a machine never comes back; what it ran starts elsewhere at once. */
 import type { Command } from "commander";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 
 export function command(): Command {

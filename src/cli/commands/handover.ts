@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import type { ClusterView } from "../../wire/views.js";
-import { type ClusterClient, openClient } from "../cluster-client.js";
+import { type ClusterClient, openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, timeoutMsOf, withCluster } from "../command.js";
 import { formatDuration } from "../terminal.js";
 

@@ -1,6 +1,6 @@
 /** `holdfast list`: all applications in the order of their submission. */
 import type { Command } from "commander";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatAge, styleFor, styleOfState, table } from "../terminal.js";
 

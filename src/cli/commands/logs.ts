@@ -5,9 +5,9 @@
  */
 import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
-import type { LogChunk, LogStream } from "../../host/client-logs.js";
+import type { LogChunk, LogStream } from "../../host/client/client-logs.js";
 import { parseProcessId } from "../../wire/ids.js";
-import { type ClusterClient, openClient } from "../cluster-client.js";
+import { type ClusterClient, openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, remark, withCluster } from "../command.js";
 import { parseChoice } from "../parse.js";
 

@@ -2,18 +2,18 @@
 import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import { randomId } from "../../env/random.js";
-import { runMasterHost } from "../../host/master-host.js";
+import { runMasterHost } from "../../host/master/master-host.js";
 import { DEFAULT_MASTER_SETTINGS } from "../../master/settings.js";
-import { advertise } from "../../node/advertise-file.js";
 import { buildId } from "../../node/build-id.js";
 import { createNodeRandom } from "../../node/env.js";
+import { advertise } from "../../node/files/advertise-file.js";
 import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs, parsePerMinute, parseShare } from "../parse.js";
 import { openRecovery, readRecovery, secretsOfRecovery } from "../recovery.js";
 import { rehearseOnStandby } from "../rehearsal.js";
-import { attachToSupervisor, type Supervised } from "../supervised.js";
-import { DEFAULT_HUNG_AFTER_MS, MAX_HUNG_AFTER_MS, MIN_HUNG_AFTER_MS } from "../supervisor-line.js";
+import { attachToSupervisor, type Supervised } from "../supervisor/supervised.js";
+import { DEFAULT_HUNG_AFTER_MS, MAX_HUNG_AFTER_MS, MIN_HUNG_AFTER_MS } from "../supervisor/supervisor-line.js";
 
 /** ZooKeeper allows two to twenty of its ticks. */
 const MIN_SESSION_TIMEOUT_MS = 400;

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import type { RemovalsView } from "../../wire/registrar.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 
 interface RemovalsOptions extends ClusterOptions {

@@ -4,13 +4,13 @@ import type { Command } from "commander";
 import { createNodeEnv } from "../../node/env.js";
 import { createLog } from "../../node/log.js";
 import { DEFAULT_RESTART_POLICY } from "../../wire/application.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
+import type { HeadStart } from "../client/head-start.js";
+import { prepareJob } from "../client/job-submission.js";
+import { progressView } from "../client/progress-view.js";
 import { newCommand, onInterrupt, withJson } from "../command.js";
 import { type EmbeddedCluster, openEmbeddedCluster } from "../embedded-cluster.js";
-import type { HeadStart } from "../head-start.js";
-import { prepareJob } from "../job-submission.js";
 import { collect, parseCount, parseParams, parseSizeBytes } from "../parse.js";
-import { progressView } from "../progress-view.js";
 import { report } from "./submit.js";
 
 interface RunOptions {

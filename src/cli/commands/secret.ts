@@ -1,6 +1,6 @@
 /** `holdfast secret FILE`: makes a cluster secret of 256 random bits in a file that only its owner can read. */
 import type { Command } from "commander";
-import { createSecretFile } from "../../node/secret-file.js";
+import { createSecretFile } from "../../node/files/secret-file.js";
 import { newCommand, print, printJson, withJson } from "../command.js";
 
 export function command(): Command {

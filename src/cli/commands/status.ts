@@ -1,7 +1,7 @@
 /** `holdfast status APP`: one application in full: state, reason, attempts, processes, progress. */
 import type { Command } from "commander";
 import type { ApplicationView } from "../../wire/views.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatAge, formatCount, harmless, type Style, styleFor, styleOfState, table } from "../terminal.js";
 

@@ -7,13 +7,13 @@ import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { ApplicationView } from "../../wire/views.js";
-import { type KnownMasters, runClientDriver } from "../client-driver.js";
-import { openClient } from "../cluster-client.js";
+import { type KnownMasters, runClientDriver } from "../client/client-driver.js";
+import { openClient } from "../client/cluster-client.js";
+import type { HeadStart } from "../client/head-start.js";
+import { type PreparedJob, prepareJob } from "../client/job-submission.js";
+import { operatorLines, progressView } from "../client/progress-view.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
-import type { HeadStart } from "../head-start.js";
-import { type PreparedJob, prepareJob } from "../job-submission.js";
 import { collect, parseChoice, parseCores, parseCount, parseEnvironment, parseParams, parseSizeBytes } from "../parse.js";
-import { operatorLines, progressView } from "../progress-view.js";
 import { harmless } from "../terminal.js";
 
 export interface SubmitOptions extends ClusterOptions {

@@ -2,14 +2,14 @@
 import os from "node:os";
 import path from "node:path";
 import type { Command } from "commander";
-import { runWorkerHost } from "../../host/worker-host.js";
-import { createProcessLauncher } from "../../node/process-launcher.js";
-import { openWorkDirectory } from "../../node/process-work-directory.js";
+import { runWorkerHost } from "../../host/worker/worker-host.js";
+import { readUrlFile } from "../../node/files/url-file.js";
+import { createProcessLauncher } from "../../node/processes/process-launcher.js";
+import { openWorkDirectory } from "../../node/processes/process-work-directory.js";
 import { programPath } from "../../node/programs.js";
-import { readUrlFile } from "../../node/url-file.js";
+import { openRegistry, secretsOfMaster } from "../client/master-option.js";
 import { DEFAULT_MASTER, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, logLooking, prepareDaemon, withDaemon } from "../daemon.js";
-import { openRegistry, secretsOfMaster } from "../master-option.js";
 import { parseCores, parseCount, parseSizeBytes } from "../parse.js";
 import { untilInterrupted } from "./master.js";
 

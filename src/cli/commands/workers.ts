@@ -1,8 +1,8 @@
 /** `holdfast workers`: every worker with its state and what is used of it. */
 import type { Command } from "commander";
-import { showMasterUrl } from "../../host/master-url.js";
+import { showMasterUrl } from "../../host/finding/master-url.js";
 import type { WorkerView } from "../../wire/views.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatBytes, formatDuration, styleFor, styleOfState, table } from "../terminal.js";
 

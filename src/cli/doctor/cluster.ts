@@ -1,13 +1,13 @@
 /** Checks of a running cluster, as its masters tell, and of who is let in at its listeners. */
 import { CodedError, hasCode } from "../../base/errors.js";
-import { dialPeer } from "../../host/link-handshake.js";
+import { dialPeer } from "../../host/link/link-handshake.js";
 import { createNodeEnv } from "../../node/env.js";
-import { isLoopback } from "../../node/listen-policy.js";
 import { createLog } from "../../node/log.js";
-import { parseHostPort } from "../../node/tcp-transport.js";
+import { isLoopback } from "../../node/network/listen-policy.js";
+import { parseHostPort } from "../../node/network/tcp-transport.js";
 import { CLUSTER_SCOPE, NO_SECRET } from "../../wire/handshake.js";
 import type { ClusterView, WorkerView } from "../../wire/views.js";
-import { openClient } from "../cluster-client.js";
+import { openClient } from "../client/cluster-client.js";
 import type { ClusterOptions } from "../command.js";
 import { removalsText } from "../commands/removals.js";
 import { formatCount, formatDuration } from "../terminal.js";

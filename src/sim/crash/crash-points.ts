@@ -12,7 +12,7 @@
 import type { BlobStore } from "../../env/blob-store.js";
 import type { CoordinationSession, CoordinationStore } from "../../env/coordination-store.js";
 import type { Connection, Transport } from "../../env/transport.js";
-import type { MasterHostOptions } from "../../host/master-host.js";
+import type { MasterHostOptions } from "../../host/master/master-host.js";
 import { type Mutant, mutant } from "../mutants/mutant.js";
 import type { SimProcess, World } from "../world.js";
 

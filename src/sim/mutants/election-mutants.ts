@@ -2,7 +2,7 @@
 import { utf8Decode, utf8Encode } from "../../base/utf8.js";
 import { EPOCH_KEY, RECORDS_PREFIX } from "../../coordination/keys.js";
 import type { CoordinationStore, StoredRecord, Transaction } from "../../env/coordination-store.js";
-import type { MasterHostOptions } from "../../host/master-host.js";
+import type { MasterHostOptions } from "../../host/master/master-host.js";
 import { APPLICATIONS_PREFIX, WORKERS_PREFIX } from "../../wire/records.js";
 import { withCommit, withSessions } from "../store-wrapping.js";
 import { type Mutant, mutant } from "./mutant.js";

@@ -1,5 +1,5 @@
 /** Mistakes of a master towards workers, drivers and clients, made in the frames that it sends and hears. */
-import type { MasterHostOptions } from "../../host/master-host.js";
+import type { MasterHostOptions } from "../../host/master/master-host.js";
 import { type Mutant, mutant } from "./mutant.js";
 import { type Rewrites, withFrames, withWorkerRecords } from "./wrapping.js";
 

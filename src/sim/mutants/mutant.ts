@@ -1,7 +1,7 @@
 /** A planted bug: a wrapper around parts of the product, injected by the simulator, that makes one mistake. Product code is untouched. */
-import type { Link } from "../../host/link.js";
-import type { MasterHostOptions } from "../../host/master-host.js";
-import type { WorkerHostOptions } from "../../host/worker-host.js";
+import type { Link } from "../../host/link/link.js";
+import type { MasterHostOptions } from "../../host/master/master-host.js";
+import type { WorkerHostOptions } from "../../host/worker/worker-host.js";
 import type { SimProcess } from "../world.js";
 
 export interface Mutant {

@@ -2,7 +2,7 @@
 import { hasCode } from "../../base/errors.js";
 import { EPOCH_KEY, LEADER_PREFIX } from "../../coordination/keys.js";
 import type { CoordinationStore, Transaction } from "../../env/coordination-store.js";
-import type { MasterHostOptions } from "../../host/master-host.js";
+import type { MasterHostOptions } from "../../host/master/master-host.js";
 import { withCommit, withSessions } from "../store-wrapping.js";
 import { type Mutant, mutant } from "./mutant.js";
 import { withApplicationRecords } from "./wrapping.js";

@@ -1,7 +1,7 @@
 /** Mistakes of reports, supervision, scheduling and submissions. */
 import type { Connection } from "../../env/transport.js";
-import type { MasterHostOptions } from "../../host/master-host.js";
-import type { WorkerHostOptions } from "../../host/worker-host.js";
+import type { MasterHostOptions } from "../../host/master/master-host.js";
+import type { WorkerHostOptions } from "../../host/worker/worker-host.js";
 import { type Mutant, mutant } from "./mutant.js";
 import { type Frame, type Rewrites, withFrames } from "./wrapping.js";
 

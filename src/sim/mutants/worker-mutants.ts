@@ -1,5 +1,5 @@
 /** Mistakes of a worker: about epochs, processes and what it tells. */
-import type { WorkerHostOptions } from "../../host/worker-host.js";
+import type { WorkerHostOptions } from "../../host/worker/worker-host.js";
 import { type Mutant, mutant } from "./mutant.js";
 import { type Rewrites, withFrames } from "./wrapping.js";
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { holdfast, startHoldfast, until } from "../../support/holdfast.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
-import { newPath, testZooKeeperStore } from "../zookeeper-support.js";
+import { newPath, testZooKeeperStore } from "../stores/zookeeper-support.js";
 
 const PASSWORD = "s3cret-of-doctor";
 const answer = z.object({

@@ -2,7 +2,7 @@
 import path from "node:path";
 import { expect } from "vitest";
 import { createNodeClock } from "../../../src/node/clock.js";
-import { createLevelStore } from "../../../src/node/level-store.js";
+import { createLevelStore } from "../../../src/node/level-store/level-store.js";
 import { until } from "../../support/holdfast.js";
 import { kill, PATIENT, scenario } from "../../support/scenario.js";
 

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openClient } from "../../../src/cli/cluster-client.js";
+import { openClient } from "../../../src/cli/client/cluster-client.js";
 import { EXCHANGE_CREDITS } from "../../../src/executor/run/exchange/exchange-network.js";
 import { BATCH_RECORDS, CREDITS_PER_CHANNEL } from "../../../src/executor/run/network.js";
 import { holdfast, PROGRAM, until } from "../../support/holdfast.js";

@@ -1,6 +1,6 @@
 /** Processes that do not belong to the cluster and come near it: another secret on one machine, another cluster on the same path. */
 import { expect } from "vitest";
-import { createSecretFile } from "../../../src/node/secret-file.js";
+import { createSecretFile } from "../../../src/node/files/secret-file.js";
 import type { Fault } from "../../chaos/faults/fault.js";
 import { until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";

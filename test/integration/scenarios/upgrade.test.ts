@@ -8,7 +8,7 @@ import { ROOT, until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
 import { readRows, type Stage, scenario } from "../../support/scenario.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
-import { newPath } from "../zookeeper-support.js";
+import { newPath } from "../stores/zookeeper-support.js";
 
 const NEXT_BUILD = "next+12345678";
 /** Programs that nobody runs from an installation. */

@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
-import { openClient } from "../../../src/cli/cluster-client.js";
+import { openClient } from "../../../src/cli/client/cluster-client.js";
 import type { EventView } from "../../../src/wire/views.js";
 import { until } from "../../support/holdfast.js";
 import { expectBuckets, jobFile, jobWords, kill, PATIENT, type Stage, scenario } from "../../support/scenario.js";

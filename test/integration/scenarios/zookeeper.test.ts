@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { holdfast } from "../../support/holdfast.js";
 import { type Stage, scenario } from "../../support/scenario.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
-import { newPath, testZooKeeperStore } from "../zookeeper-support.js";
+import { newPath, testZooKeeperStore } from "../stores/zookeeper-support.js";
 
 const PASSWORD = "kr8bs@lat/9";
 const SIGNAL = { signal: new AbortController().signal };

@@ -4,7 +4,7 @@
  */
 import { createInterface } from "node:readline";
 import { CodedError } from "../../../src/base/errors.js";
-import { openClient } from "../../../src/cli/cluster-client.js";
+import { openClient } from "../../../src/cli/client/cluster-client.js";
 import type { OperationName } from "../../../src/wire/operations.js";
 import { connectZooKeeper, type ZooKeeper } from "../../../src/zookeeper/index.js";
 import type { ZnodeCall } from "./remote-client.js";

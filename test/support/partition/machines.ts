@@ -8,7 +8,7 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { build } from "esbuild";
-import { createSecretFile } from "../../../src/node/secret-file.js";
+import { createSecretFile } from "../../../src/node/files/secret-file.js";
 import type { ApplicationView, ClusterView } from "../../../src/wire/views.js";
 import { PROGRAM, type Ran, ROOT, type RunOptions, startHoldfast, until } from "../holdfast.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../process-cluster.js";

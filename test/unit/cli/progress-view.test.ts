@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { progressView } from "../../../src/cli/progress-view.js";
+import { progressView } from "../../../src/cli/client/progress-view.js";
 import type { ApplicationView } from "../../../src/wire/views.js";
 
 function view(recordsIn: number, operators: number, changes: Partial<ApplicationView> = {}): ApplicationView {

@@ -1,8 +1,8 @@
 /** What the parent of a master decides: who gets one, whether the child hangs, when it is started again. */
 import { describe, expect, test } from "vitest";
-import { createRestartPace, LONGEST_PAUSE_MS, MAX_PATIENCE, STABLE_MS } from "../../../src/cli/restart-pace.js";
-import { createSilence, MAX_SILENCE_MS, TICK_MS } from "../../../src/cli/silence.js";
-import { createLines, formatUp, parseFromMaster, parseStop, wantsSupervisor } from "../../../src/cli/supervisor-line.js";
+import { createRestartPace, LONGEST_PAUSE_MS, MAX_PATIENCE, STABLE_MS } from "../../../src/cli/supervisor/restart-pace.js";
+import { createSilence, MAX_SILENCE_MS, TICK_MS } from "../../../src/cli/supervisor/silence.js";
+import { createLines, formatUp, parseFromMaster, parseStop, wantsSupervisor } from "../../../src/cli/supervisor/supervisor-line.js";
 
 const LIMIT_MS = 500;
 

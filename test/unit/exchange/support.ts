@@ -9,7 +9,7 @@ import {
   type PeerTransport,
 } from "../../../src/executor/run/exchange/index.js";
 import type { BatchInput, BatchOutput, ChannelId } from "../../../src/executor/run/network.js";
-import type { MemoryTransport } from "../../../src/host/memory-transport.js";
+import type { MemoryTransport } from "../../../src/host/link/memory-transport.js";
 import { createNodeTextCodec } from "../../../src/node/text-codec.js";
 import { createTestEnv, settle, type TestEnv } from "../../support/manual-clock.js";
 

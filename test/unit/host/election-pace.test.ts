@@ -8,7 +8,7 @@ import {
   LONGEST_RETRY_MS,
   LONGEST_SUSPICION_MS,
   STABLE_LEADERSHIP_MS,
-} from "../../../src/host/election-pace.js";
+} from "../../../src/host/master/election-pace.js";
 import { type MasterStage, openMasterStage, type StagedMaster } from "./master-stage.js";
 
 const steady = () => createElectionPace(() => 1);

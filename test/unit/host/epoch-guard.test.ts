@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createEpochGuard } from "../../../src/host/epoch-guard.js";
+import { createEpochGuard } from "../../../src/host/turns/epoch-guard.js";
 
 test("orders of a lower epoch than the highest seen are refused, before and after a restart", () => {
   const guard = createEpochGuard();

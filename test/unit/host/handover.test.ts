@@ -1,9 +1,9 @@
 /** Planned hand-overs: the leader resigns for a standby, goes on standing by, and nobody who asks notices more than a pause. */
 import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
-import { type Client, startClient } from "../../../src/host/client.js";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import type { MasterHost } from "../../../src/host/master-host.js";
+import { type Client, startClient } from "../../../src/host/client/client.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
+import type { MasterHost } from "../../../src/host/master/master-host.js";
 import { NO_SECRET } from "../../../src/wire/handshake.js";
 import { leaderToStandby } from "../../../src/wire/master-messages.js";
 import type { OperationInput, OperationOutput } from "../../../src/wire/operations.js";

@@ -2,10 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
 import type { Connection } from "../../../src/env/transport.js";
-import type { Link } from "../../../src/host/link.js";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import { keysOfCluster } from "../../../src/host/link-keys.js";
-import { listenLinks } from "../../../src/host/link-listener.js";
+import type { Link } from "../../../src/host/link/link.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
+import { keysOfCluster } from "../../../src/host/link/link-keys.js";
+import { listenLinks } from "../../../src/host/link/link-listener.js";
 import { createTestEnv, settle } from "../../support/manual-clock.js";
 
 const secret = new Uint8Array(32).fill(7);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
-import { Inbox, MAX_WAITING_BYTES_PER_LINK, MAX_WAITING_MESSAGES_PER_LINK } from "../../../src/host/inbox.js";
-import { runTurns } from "../../../src/host/turns.js";
+import { Inbox, MAX_WAITING_BYTES_PER_LINK, MAX_WAITING_MESSAGES_PER_LINK } from "../../../src/host/turns/inbox.js";
+import { runTurns } from "../../../src/host/turns/turns.js";
 import { createManualClock, settle } from "../../support/manual-clock.js";
 
 const from = (linkId: number, sizeBytes = 1) => ({ linkId, sizeBytes });

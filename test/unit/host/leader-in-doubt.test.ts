@@ -1,7 +1,7 @@
 /** A leader whose session's local deadline has passed: the store may have given it up already, so it says and does nothing as the leader. */
 import { describe, expect, test } from "vitest";
 import type { CoordinationStore } from "../../../src/env/coordination-store.js";
-import type { Link } from "../../../src/host/link.js";
+import type { Link } from "../../../src/host/link/link.js";
 import { OPERATIONS, type OperationName } from "../../../src/wire/operations.js";
 import { programSpec } from "../master/harness.js";
 import { type MasterStage, never, openMasterStage } from "./master-stage.js";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
-import { createDetector, type DetectorEvent, MAX_RETRY_MS, READ_SPREAD_MS } from "../../../src/host/master-detector.js";
+import { createDetector, type DetectorEvent, MAX_RETRY_MS, READ_SPREAD_MS } from "../../../src/host/finding/master-detector.js";
 import { createFakeRegistry, NOBODY } from "../../support/fake-registry.js";
 import { createTestEnv, settle } from "../../support/manual-clock.js";
 

@@ -1,10 +1,10 @@
 import { setMaxListeners } from "node:events";
 import { describe, expect, test } from "vitest";
-import type { Link } from "../../../src/host/link.js";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import type { FindOptions, Looking } from "../../../src/host/master-finder.js";
-import { findLeader, followLeader } from "../../../src/host/master-finder.js";
-import { createPlaces } from "../../../src/host/master-places.js";
+import type { FindOptions, Looking } from "../../../src/host/finding/master-finder.js";
+import { findLeader, followLeader } from "../../../src/host/finding/master-finder.js";
+import { createPlaces } from "../../../src/host/finding/master-places.js";
+import type { Link } from "../../../src/host/link/link.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
 import { startFakeMaster, testSecret } from "../../support/fake-master.js";
 import type { TestEnv } from "../../support/manual-clock.js";
 import { createTestEnv, settle } from "../../support/manual-clock.js";

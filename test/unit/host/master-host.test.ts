@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { CodedError } from "../../../src/base/errors.js";
 import { RECORDS_PREFIX } from "../../../src/coordination/keys.js";
-import { MAX_WAITING_MESSAGES_PER_LINK } from "../../../src/host/inbox.js";
-import type { Link } from "../../../src/host/link.js";
-import type { MasterHostOptions } from "../../../src/host/master-host.js";
+import type { Link } from "../../../src/host/link/link.js";
+import type { MasterHostOptions } from "../../../src/host/master/master-host.js";
+import { MAX_WAITING_MESSAGES_PER_LINK } from "../../../src/host/turns/inbox.js";
 import type { ClusterView } from "../../../src/wire/views.js";
 import { settle } from "../../support/manual-clock.js";
 import { MIB, programSpec } from "../master/harness.js";

@@ -1,10 +1,10 @@
 import { setMaxListeners } from "node:events";
 import { describe, expect, test } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
-import type { Link } from "../../../src/host/link.js";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import { followLeader, type Looking } from "../../../src/host/master-finder.js";
-import { ASK_AFTER_HELD_MS, ASK_AFTER_MS, createPlaces } from "../../../src/host/master-places.js";
+import { followLeader, type Looking } from "../../../src/host/finding/master-finder.js";
+import { ASK_AFTER_HELD_MS, ASK_AFTER_MS, createPlaces } from "../../../src/host/finding/master-places.js";
+import type { Link } from "../../../src/host/link/link.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
 import { startFakeMaster, testSecret } from "../../support/fake-master.js";
 import { createFakeRegistry, NOBODY } from "../../support/fake-registry.js";
 import { createTestEnv, settle } from "../../support/manual-clock.js";

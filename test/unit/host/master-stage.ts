@@ -5,9 +5,9 @@ import { createFaultyStore, type FaultyStore, type StoreCall, type StoreFault } 
 import { createMemoryStore, type MemoryStore } from "../../../src/coordination/memory-store.js";
 import type { BlobStore } from "../../../src/env/blob-store.js";
 import type { Log } from "../../../src/env/log.js";
-import type { Link, LinkMessage } from "../../../src/host/link.js";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import { type MasterHost, type MasterHostOptions, runMasterHost } from "../../../src/host/master-host.js";
+import type { Link, LinkMessage } from "../../../src/host/link/link.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
+import { type MasterHost, type MasterHostOptions, runMasterHost } from "../../../src/host/master/master-host.js";
 import type { Role } from "../../../src/wire/envelope.js";
 import { NO_SECRET } from "../../../src/wire/handshake.js";
 import { masterToWorker } from "../../../src/wire/worker-messages.js";

@@ -6,7 +6,7 @@ import {
   parseMasterUrl,
   readMasterFile,
   showMasterUrl,
-} from "../../../src/host/master-url.js";
+} from "../../../src/host/finding/master-url.js";
 
 const codeOf = (act: () => unknown): string => {
   try {

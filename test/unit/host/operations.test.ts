@@ -1,9 +1,9 @@
 /** The table of operations is the whole contract: each one has an answer, refuses bad input by field, and is closed to those who may not ask. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CodedError } from "../../../src/base/errors.js";
-import type { Link } from "../../../src/host/link.js";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import { applicationKeyHex } from "../../../src/host/link-keys.js";
+import type { Link } from "../../../src/host/link/link.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
+import { applicationKeyHex } from "../../../src/host/link/link-keys.js";
 import { OPERATIONS, type OperationInput, type OperationName } from "../../../src/wire/operations.js";
 import { programSpec } from "../master/harness.js";
 import { type MasterStage, never, openMasterStage, type StagedMaster } from "./master-stage.js";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { Core, Now, RecordChange, Turn } from "../../../src/base/core.js";
 import { CodedError } from "../../../src/base/errors.js";
-import type { TurnsOptions } from "../../../src/host/turns.js";
-import { MAX_TURN_EVENTS, MAX_TURN_WRITES, runTurns } from "../../../src/host/turns.js";
+import type { TurnsOptions } from "../../../src/host/turns/turns.js";
+import { MAX_TURN_EVENTS, MAX_TURN_WRITES, runTurns } from "../../../src/host/turns/turns.js";
 import { createManualClock, settle } from "../../support/manual-clock.js";
 
 type Event =

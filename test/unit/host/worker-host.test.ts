@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
-import { dialLink } from "../../../src/host/link-handshake.js";
-import type { WorkerHost } from "../../../src/host/worker-host.js";
+import { dialLink } from "../../../src/host/link/link-handshake.js";
+import type { WorkerHost } from "../../../src/host/worker/worker-host.js";
 import { runnerStart } from "../../../src/wire/runner-start.js";
 import { createFakeRegistry } from "../../support/fake-registry.js";
 import { application, order } from "../worker/worker-bench.js";

@@ -1,10 +1,10 @@
 /** A worker's host with everything around it in memory: a launcher without processes, files without a disk, and a master that does as told. */
 import { CodedError } from "../../../src/base/errors.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../../../src/env/launcher.js";
-import type { Link, LinkMessage } from "../../../src/host/link.js";
-import { keysOfCluster } from "../../../src/host/link-keys.js";
-import { listenLinks } from "../../../src/host/link-listener.js";
-import { runWorkerHost, type WorkerFiles, type WorkerHost, type WorkerHostOptions } from "../../../src/host/worker-host.js";
+import type { Link, LinkMessage } from "../../../src/host/link/link.js";
+import { keysOfCluster } from "../../../src/host/link/link-keys.js";
+import { listenLinks } from "../../../src/host/link/link-listener.js";
+import { runWorkerHost, type WorkerFiles, type WorkerHost, type WorkerHostOptions } from "../../../src/host/worker/worker-host.js";
 import { OPERATIONS } from "../../../src/wire/operations.js";
 import { masterToWorker, workerToMaster } from "../../../src/wire/worker-messages.js";
 import type { WorkerIdentity } from "../../../src/worker/worker-events.js";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { CodedError } from "../../../src/base/errors.js";
-import { checkListenAddress } from "../../../src/node/listen-policy.js";
+import { checkListenAddress } from "../../../src/node/network/listen-policy.js";
 
 const secret = new Uint8Array(32);
 const outcome = (address: string, withSecret: boolean, plaintext: boolean): string => {

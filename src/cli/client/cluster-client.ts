@@ -1,0 +1,83 @@
+/**
+ * The client library with a command's options filled in: where the masters are, the secret, how long to look, and what people are told
+ * while it looks. Boundary: the only file of the command line that opens a client.
+ */
+import { randomId } from "../../env/random.js";
+import { type Client, connectClient } from "../../host/client/client.js";
+import { followEvents, uploadArtifact, waitForEnd } from "../../host/client/client-follow.js";
+import { type ReadLogsOptions, readLogs } from "../../host/client/client-logs.js";
+import type { Looking } from "../../host/finding/master-finder.js";
+import { createNodeEnv } from "../../node/env.js";
+import { readSecretFile } from "../../node/files/secret-file.js";
+import { readUrlFile } from "../../node/files/url-file.js";
+import { createLog } from "../../node/log.js";
+import type { OperationInput, OperationName, OperationOutput } from "../../wire/operations.js";
+import type { ApplicationView, EventView } from "../../wire/views.js";
+import { type ClusterOptions, remark, timeoutMsOf } from "../command.js";
+import { formatDuration } from "../terminal.js";
+import { openRegistry, secretsOfMaster } from "./master-option.js";
+
+export interface ClusterClient extends AsyncDisposable {
+  readonly client: Client;
+  call<N extends OperationName>(name: N, input: OperationInput<N>): Promise<OperationOutput<N>>;
+  uploadArtifact(bytes: Uint8Array): Promise<string>;
+  /** Resolves with the final state, through every failover. */
+  waitForEnd(application: string, onProgress: (view: ApplicationView) => void): Promise<ApplicationView>;
+  events(options: { readonly once: boolean }): AsyncGenerator<EventView, void, void>;
+  readLogs(options: Omit<ReadLogsOptions, "signal" | "timeoutMs">): Promise<void>;
+  /** A key for a submission that the user did not name. */
+  newSubmissionKey(): string;
+}
+
+export interface OpenOptions {
+  /** Where sentences about looking for a leader go; default: a line on standard error. */
+  readonly onLooking?: (text: string) => void;
+  /** Addresses of all masters that are known, the likeliest first, whenever that changes. */
+  readonly onMasters?: (addresses: readonly string[]) => void;
+}
+
+/** While nothing is found for this long, the user is told what is waited for. */
+const TELL_AFTER_MS = 1_000;
+
+export async function openClient(options: ClusterOptions, signal: AbortSignal, open: OpenOptions = {}): Promise<ClusterClient> {
+  const timeoutMs = timeoutMsOf(options);
+  const secrets = await secretsOfMaster(options.master);
+  const env = createNodeEnv({
+    log: createLog({ format: "text", stream: process.stderr, role: "client", id: "cli", level: "error", secrets }),
+  });
+  const tell = open.onLooking ?? (options.json === true ? () => {} : remark);
+  const client = await connectClient({
+    env,
+    masterUrl: options.master,
+    readFile: readUrlFile,
+    openRegistry: openRegistry(env.clock),
+    secret: options.secretFile === undefined ? null : await readSecretFile(options.secretFile),
+    signal,
+    timeoutMs,
+    onLooking: (looking) => {
+      if (looking.forMs >= TELL_AFTER_MS) tell(lookingSentence(looking));
+    },
+    ...(open.onMasters === undefined ? {} : { onMasters: open.onMasters }),
+  });
+  const call = { signal, timeoutMs };
+  return {
+    client,
+    call: (name, input) => client.call(name, input, { signal, timeoutMs: timeoutMs + waitMsOf(input) }),
+    uploadArtifact: (bytes) => uploadArtifact(client, bytes, call),
+    waitForEnd: (application, onProgress) =>
+      waitForEnd(client, application, { signal, timeoutMs: Number.POSITIVE_INFINITY, onProgress }),
+    events: ({ once }) =>
+      followEvents(client, { signal, timeoutMs: once ? timeoutMs : Number.POSITIVE_INFINITY, after: null, once }),
+    readLogs: (wanted) => readLogs(client, { ...wanted, signal, timeoutMs: wanted.follow ? Number.POSITIVE_INFINITY : timeoutMs }),
+    newSubmissionKey: () => `sub-${randomId(env.random, 16)}`,
+    [Symbol.asyncDispose]: () => client.close(),
+  };
+}
+
+const waitMsOf = (input: object): number => ("waitMs" in input && typeof input.waitMs === "number" ? input.waitMs : 0);
+
+export function lookingSentence(looking: Looking): string {
+  const tried = looking.tried.map(({ address, error }) => `${address}: ${error.code}`).join(", ");
+  const said = [...(looking.problem === null ? [] : [looking.problem.message]), ...(tried === "" ? [] : [tried])].join("; ");
+  return `Looking for a leading master for ${formatDuration(looking.forMs)}${said === "" ? "" : ` (${said})`}.`;
+}

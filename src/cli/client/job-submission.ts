@@ -1,0 +1,106 @@
+/**
+ * From a job file to an application's spec: bundled and planned here, in the user's own process tree, so that mistakes in a job are told
+ * before anything is submitted. User code runs only in the planner's child process.
+ */
+import path from "node:path";
+import { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
+import type { JobGraph } from "../../dataflow/graph.js";
+import { bundleJob, type JobBundle } from "../../node/planning/bundle.js";
+import { openPlanner, type Plan } from "../../node/planning/plan-in-child.js";
+import type { ApplicationSpec, Resources, RestartPolicy } from "../../wire/application.js";
+import type { HeadStart } from "./head-start.js";
+
+export interface JobSettings {
+  readonly params: Readonly<Record<string, JsonValue>>;
+  /** Null: the job's own, or `defaultParallelism`. */
+  readonly parallelism: number | null;
+  readonly name: string | null;
+  readonly deployMode: "cluster" | "client";
+  readonly supervise: boolean;
+  readonly restart: RestartPolicy;
+  readonly onPartition?: ApplicationSpec["onPartition"];
+  readonly driver: Resources;
+  readonly executor: Resources;
+}
+
+export interface PreparedJob {
+  readonly bundle: JobBundle;
+  readonly plan: Plan;
+  readonly spec: ApplicationSpec;
+}
+
+export const DEFAULT_PARALLELISM = 1;
+
+export interface PrepareOptions {
+  /** Of what was begun before, the planner is taken. */
+  readonly headStart?: HeadStart | null;
+  /** What can be done with the bundle while it is planned. */
+  readonly onBundle?: (bundle: JobBundle) => Promise<void>;
+}
+
+/** Rejects with NOT_FOUND, BUNDLE_FAILED, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED or the signal's reason. */
+export async function prepareJob(
+  file: string,
+  settings: JobSettings,
+  signal: AbortSignal,
+  options: PrepareOptions = {},
+): Promise<PreparedJob> {
+  // The planner starts while esbuild works: both take about as long.
+  const planner = options.headStart?.takePlanner() ?? openPlanner();
+  try {
+    const bundle = await bundleJob(file);
+    const handedOn = options.onBundle?.(bundle);
+    handedOn?.catch(() => {});
+    const plan = await planner.plan({ bundle: bundle.bytes, fileName: path.basename(file), params: settings.params, signal });
+    await handedOn;
+    return { bundle, plan, spec: jobSpecOf(settings, bundle, plan) };
+  } finally {
+    planner.close();
+  }
+}
+
+/** Only then does it matter where a job is submitted from: the same job with absolute paths is the same everywhere. */
+function hasRelativePath({ operators }: JobGraph): boolean {
+  return operators.some(({ config }) => {
+    const paths =
+      (config as { readonly descriptor?: { readonly path?: string | readonly string[] } } | null)?.descriptor?.path ?? [];
+    return [paths].flat().some((each) => !path.isAbsolute(each));
+  });
+}
+
+function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): ApplicationSpec {
+  const parallelism = settings.parallelism ?? plan.settings.parallelism ?? DEFAULT_PARALLELISM;
+  if (parallelism > plan.graph.maxParallelism) {
+    throw new CodedError(
+      "INVALID_ARGUMENT",
+      `--parallelism ${parallelism} is above the job's maximum of ${plan.graph.maxParallelism}.`,
+      {
+        hint: "State is spread over so many key groups; ask for less.",
+      },
+    );
+  }
+  return {
+    name: (settings.name ?? plan.graph.jobId).slice(0, 128),
+    kind: "job",
+    deployMode: settings.deployMode,
+    supervise: settings.supervise,
+    restart: settings.restart,
+    ...(settings.onPartition === undefined ? {} : { onPartition: settings.onPartition }),
+    driver: settings.driver,
+    job: {
+      artifact: bundle.sha256,
+      graphHash: plan.graph.hash,
+      params: plan.params,
+      ...(hasRelativePath(plan.graph) ? { baseDir: process.cwd() } : {}),
+      // Relative paths mean on the cluster what they mean here.
+      baseDir: process.cwd(),
+      parallelism,
+      executor: {
+        cores: plan.settings.cores ?? settings.executor.cores,
+        memoryBytes: plan.settings.memoryBytes ?? settings.executor.memoryBytes,
+      },
+    },
+    process: null,
+  };
+}

@@ -1,0 +1,124 @@
+/** The runner as the driver of a job: loads it, finds the master by the URL of the start file, and ends with the exit code of the job. */
+import { readFile } from "node:fs/promises";
+import { hexToBytes } from "../../base/bytes.js";
+import { CodedError } from "../../base/errors.js";
+import type { Env } from "../../env/env.js";
+import { followLeader } from "../../host/finding/master-finder.js";
+import { type DriverHostOptions, type FollowMaster, type RunningDriver, startDriver } from "../../host/job/driver-host.js";
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "../../host/link/link.js";
+import { dialLink } from "../../host/link/link-handshake.js";
+import type { Ending } from "../../job/driver-events.js";
+import { restartRules } from "../../job/restart-strategy.js";
+import { applicationScope, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
+import type { RunnerStart } from "../../wire/runner-start.js";
+import { createInputsThread } from "./runner-inputs-thread.js";
+import { checkGraph, inputsOf, loadJob } from "./runner-job.js";
+
+const CONNECT_TIMEOUT_MS = 3_000;
+
+/** How this process was told to go. */
+export interface StopRequest {
+  readonly mode: "cancel" | "quit";
+  readonly reason: string;
+}
+
+/** `stopped` resolves when the process is told to go. */
+export async function runDriver(
+  start: RunnerStart,
+  env: Env,
+  stopped: Promise<StopRequest>,
+  onStarted: (driver: RunningDriver) => void,
+): Promise<number> {
+  const { application, processId } = start;
+  const job = await driverJob(start);
+  const driver = await startDriver({
+    ...job,
+    env,
+    application,
+    attempt: application.attempt,
+    processId,
+    pid: process.pid,
+    applicationKey: hexToBytes(start.applicationKey),
+    listenAddress: `${start.listenHost}:0`,
+    highestEpoch: start.epoch,
+    followMaster: followMaster(start, env),
+  });
+  onStarted(driver);
+  env.log.info("the driver listens", { app: application.id, attempt: application.attempt, address: driver.address });
+  void stopped.then(({ mode, reason }) => driver.stop(mode, reason));
+  const ending = await driver.ended;
+  report(env, ending, application.id);
+  return exitCodeOf(ending);
+}
+
+type DriverJob = Pick<DriverHostOptions, "graphHash" | "restart" | "job" | "broken">;
+
+/** A job that can't be loaded has a driver all the same: it tells the master why. */
+async function driverJob(start: RunnerStart): Promise<DriverJob> {
+  const { application, artifactPath } = start;
+  const own = createInputsThread(new URL(import.meta.url), start, application.attempt);
+  try {
+    const loaded = await loadJob(application, artifactPath);
+    checkGraph(loaded, application);
+    return { graphHash: loaded.built.graph.hash, restart: restartRules(loaded.restart), job: inputsOf(loaded, own) };
+  } catch (thrown) {
+    const broken = CodedError.from(thrown, "PLAN_FAILED").toShape();
+    return { graphHash: "", restart: restartRules(null), job: { sources: new Map(), sinks: new Map() }, broken };
+  }
+}
+
+function exitCodeOf(ending: Ending): number {
+  if (ending.outcome === "finished") return 0;
+  // As the shell says it of a process that a SIGTERM ended: the application goes on elsewhere.
+  return ending.outcome === "quit" ? 143 : 1;
+}
+
+function report(env: Env, { outcome, reason }: Ending, app: string): void {
+  if (reason === null) env.log.info(`the job is ${outcome}`, { app });
+  else env.log[outcome === "failed" ? "error" : "info"](`the job is ${outcome}: ${reason.message}`, { app, code: reason.code });
+}
+
+function followMaster(start: RunnerStart, env: Env): FollowMaster {
+  return ({ epoch, incoming, onLink }) => {
+    const closing = new AbortController();
+    // The first master is that of this application's cluster; one without its records would take this driver for a strange one.
+    let clusterId: string | null = null;
+    const { application, processId } = start;
+    const following = followLeader({
+      env,
+      masterUrl: start.masterUrl,
+      readFile: (file) => readFile(file, "utf8"),
+      signal: closing.signal,
+      dial: (address, signal) =>
+        dialLink(address, {
+          env,
+          role: "driver",
+          id: processId,
+          scope: applicationScope(application.id),
+          key: hexToBytes(start.applicationKey),
+          clusterId,
+          epoch,
+          incoming,
+          heartbeatMs: DEFAULT_HEARTBEAT_MS,
+          silenceMs: DEFAULT_SILENCE_MS,
+          connectTimeoutMs: CONNECT_TIMEOUT_MS,
+          signal,
+        }),
+      onLooking: ({ forMs, lastError }) =>
+        env.log.warn("looking for a leading master; the job runs on meanwhile", {
+          app: application.id,
+          forMs: Math.round(forMs),
+          lastError: lastError?.message,
+        }),
+      onLink: (link) => {
+        const { clusterId: found } = link.peer;
+        if (found !== UNRECORDED_CLUSTER_ID) clusterId ??= found;
+        onLink(link);
+      },
+    });
+    following.catch((thrown: unknown) =>
+      env.log.error("the master can't be looked for", { reason: CodedError.from(thrown).message }),
+    );
+    return { close: () => closing.abort(new CodedError("CLOSED", "the driver has ended")) };
+  };
+}

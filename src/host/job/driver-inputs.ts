@@ -1,0 +1,108 @@
+/**
+ * What a driver does itself with the sources and sinks of its job: enumerate, begin, commit, clean up. The records are the executors' affair.
+ *
+ * Boundary: connectors in, JSON out; which try, and when, is decided by the driver's core.
+ */
+import { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
+import type { SinkConnector, SourceConnector } from "../../dataflow/connector.js";
+import type { Log } from "../../env/log.js";
+import { isUpTo } from "../../job/driver-events.js";
+import type { EnumeratedSource } from "../../job/splits.js";
+import type { CommitManifest } from "../../wire/application.js";
+
+interface Placed<C> {
+  readonly connector: C;
+  /** Subtasks of the operator. */
+  readonly parallelism: number;
+}
+
+/** By the uid of the operator. */
+export interface JobInputs {
+  readonly sources: ReadonlyMap<string, Placed<SourceConnector<unknown>>>;
+  readonly sinks: ReadonlyMap<string, Placed<SinkConnector<unknown>>>;
+  /** By `collect` sink: the most records of all subtasks together. */
+  readonly collectLimits?: ReadonlyMap<string, number>;
+}
+
+export interface InputsOptions {
+  readonly job: JobInputs;
+  readonly applicationId: string;
+  /** Of this driver. */
+  readonly attempt: number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** Rejects with SOURCE_FAILED or SINK_FAILED. */
+export async function prepareTry(options: InputsOptions, attempt: string): Promise<EnumeratedSource[]> {
+  await removeLeftovers(options, attempt);
+  const { sources, sinks } = options.job;
+  const begun = Promise.all([...sinks].map(([uid, sink]) => beginSink(options, uid, sink, attempt)));
+  const enumerated = Promise.all([...sources].map(([uid, source]) => enumerate(options, uid, source)));
+  const [, result] = await Promise.all([begun, enumerated]);
+  return result;
+}
+
+/** Rejects with SINK_FAILED; may be repeated. */
+export async function commitSinks(options: InputsOptions, manifest: CommitManifest, attempt: string): Promise<void> {
+  const { applicationId, job } = options;
+  const commits = Object.entries(manifest.sinks).map(async ([uid, committables]) => {
+    const sink = job.sinks.get(uid);
+    if (sink === undefined) throw new CodedError("SINK_FAILED", `The commit names the sink ${uid}, which the job does not have.`);
+    try {
+      await sink.connector.commit(committables as JsonValue[], { applicationId, attempt, parallelism: sink.parallelism });
+    } catch (thrown) {
+      throw named(thrown, "SINK_FAILED", `The sink ${uid} could not commit`);
+    }
+  });
+  const outcomes = await Promise.allSettled(commits);
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+}
+
+/** Leftovers cost space, not correctness: what can't be removed is logged. */
+export async function removeLeftovers(options: InputsOptions, keepAttempt: string | null): Promise<void> {
+  const { applicationId, attempt, job, log } = options;
+  const removals = [...job.sinks].map(async ([uid, { connector }]) => {
+    try {
+      await connector.cleanUp({ applicationId, keepAttempt, isOver: (name) => isUpTo(attempt, name) });
+    } catch (thrown) {
+      log.warn("leftovers of a sink could not be removed", {
+        app: applicationId,
+        sink: uid,
+        reason: CodedError.from(thrown).message,
+      });
+    }
+  });
+  await Promise.all(removals);
+}
+
+async function beginSink(
+  options: InputsOptions,
+  uid: string,
+  sink: Placed<SinkConnector<unknown>>,
+  attempt: string,
+): Promise<void> {
+  const { applicationId, signal } = options;
+  try {
+    await sink.connector.begin?.({ applicationId, attempt, parallelism: sink.parallelism, signal });
+  } catch (thrown) {
+    throw named(thrown, "SINK_FAILED", `The sink ${uid} could not begin`);
+  }
+}
+
+async function enumerate(options: InputsOptions, uid: string, source: Placed<SourceConnector<unknown>>): Promise<EnumeratedSource> {
+  try {
+    const { splits, totalRecords } = await source.connector.enumerate({ parallelism: source.parallelism, signal: options.signal });
+    return { uid, subtasks: source.parallelism, splits, totalRecords };
+  } catch (thrown) {
+    throw named(thrown, "SOURCE_FAILED", `The source ${uid} could not be read`);
+  }
+}
+
+/** Errors of connectors name path and cause; others, of users' own connectors, get the operator's name put before. */
+function named(thrown: unknown, code: "SOURCE_FAILED" | "SINK_FAILED", what: string): CodedError {
+  if (thrown instanceof CodedError) return thrown;
+  const cause = CodedError.from(thrown, code);
+  return new CodedError(code, `${what}: ${cause.message}`, { cause: thrown });
+}

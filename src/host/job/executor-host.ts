@@ -1,0 +1,324 @@
+/**
+ * The host of the executor's core: the link to the driver in, slices out.
+ *
+ * Boundary: what a slice is and how it runs is handed in (`startSlice`); its asks for splits and its collected records go through here.
+ * Invariants:
+ *   1. An ask or a collected batch that a broken link left open is sent again, with the same number, on the next link.
+ *   2. After `ended` no slice runs and the link is closed.
+ */
+import { CodedError } from "../../base/errors.js";
+import type { Split } from "../../dataflow/connector.js";
+import { sleep } from "../../env/clock.js";
+import type { Env } from "../../env/env.js";
+import { createExecutorCore } from "../../executor/core/executor-core.js";
+import {
+  EXECUTOR_LIMITS,
+  type ExecutorEffect,
+  type ExecutorEvent,
+  type ExecutorLimits,
+  type SliceOrder,
+} from "../../executor/core/executor-events.js";
+import { driverToExecutor, splitReply } from "../../wire/executor-messages.js";
+import { applicationScope } from "../../wire/handshake.js";
+import type { Progress } from "../../wire/progress.js";
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkMessage } from "../link/link.js";
+import { dialLink } from "../link/link-handshake.js";
+import { runTurns } from "../turns/turns.js";
+
+const PROGRESS_EVERY_MS = 250;
+const DIAL_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+const FLUSH_MS = 1_000;
+
+/** What a slice may ask of the host. */
+export interface SliceCalls {
+  /** The next split for this source, null at its end. Rejects when the signal aborts, or when the try is over. */
+  nextSplit(source: string, signal: AbortSignal): Promise<Split | null>;
+  /** How many subtasks read the source now, as far as the driver has said; null: it has not yet. */
+  readers(source: string): number | null;
+  /** Records of a `collect` sink; resolves when the driver has them. */
+  collect(sink: string, records: readonly unknown[]): Promise<void>;
+}
+
+export interface StartedSlice {
+  readonly done: Promise<{ readonly committables: Readonly<Record<string, readonly unknown[]>>; readonly progress: Progress }>;
+  progress(): Progress;
+  /** Resolves when nothing of it runs; `done` has then rejected. */
+  cancel(reason: CodedError): Promise<void>;
+}
+
+export interface ExecutorHostOptions {
+  readonly env: Env;
+  readonly applicationId: string;
+  readonly applicationKey: Uint8Array;
+  readonly processId: string;
+  readonly pid: number;
+  readonly driverAddress: string;
+  readonly dataAddress: string;
+  readonly graphHash: string;
+  readonly startSlice: (order: SliceOrder, calls: SliceCalls) => StartedSlice;
+  readonly limits?: Partial<ExecutorLimits>;
+  /** Of the link to the driver. */
+  readonly heartbeatMs?: number;
+  readonly silenceMs?: number;
+}
+
+export interface ExecutorEnd {
+  readonly exitCode: 0 | 1;
+  readonly reason: string;
+}
+
+export interface RunningExecutor {
+  readonly ended: Promise<ExecutorEnd>;
+  /** User code threw where nobody could catch it. */
+  crashed(error: CodedError): void;
+  terminate(reason: string): void;
+}
+
+export function startExecutor(options: ExecutorHostOptions): RunningExecutor {
+  const host = new ExecutorHost(options);
+  return {
+    ended: host.ended,
+    crashed: (error) => host.post({ kind: "crashed", error: error.toShape() }),
+    terminate: (reason) => host.post({ kind: "terminate", reason }),
+  };
+}
+
+interface Running {
+  readonly order: SliceOrder;
+  readonly slice: StartedSlice;
+}
+
+class ExecutorHost {
+  readonly ended: Promise<ExecutorEnd>;
+  private readonly options: ExecutorHostOptions;
+  private readonly work = new AbortController();
+  private readonly turns;
+  private driver: Link | null = null;
+  /** The same once the driver has answered the registration: before that it would not know who asks. */
+  private ready: Link | null = null;
+  private running: Running | null = null;
+  /** Of the newest try, by source. */
+  private readers: { readonly try: number; readonly bySource: Map<string, number> } = { try: 0, bySource: new Map() };
+  /** Calls that wait for a link to the driver. */
+  private waiting: Array<(link: Link) => void> = [];
+  private settle: (end: ExecutorEnd) => void = () => undefined;
+
+  constructor(options: ExecutorHostOptions) {
+    this.options = options;
+    this.ended = new Promise((resolve) => {
+      this.settle = resolve;
+    });
+    const { processId, pid, dataAddress, graphHash, env } = options;
+    const core = createExecutorCore({ processId, pid, dataAddress, graphHash, limits: { ...EXECUTOR_LIMITS, ...options.limits } });
+    this.turns = runTurns<ExecutorEvent, ExecutorEffect>({
+      core,
+      clock: env.clock,
+      commit: null,
+      act: (effect) => this.act(effect),
+      wakeUp: { kind: "wake-up" },
+    });
+    this.turns.ended.then((broken) => {
+      if (broken !== null) void this.finish({ exitCode: 1, reason: broken.message });
+    });
+    this.post({ kind: "started" });
+  }
+
+  post(event: ExecutorEvent): void {
+    this.turns.post(event);
+  }
+
+  private act(effect: ExecutorEffect): void {
+    switch (effect.kind) {
+      case "dial":
+        void this.dial();
+        break;
+      case "tell-driver":
+        if (this.driver?.id === effect.link) this.driver.send(effect.message, effect.body);
+        break;
+      case "start-slice":
+        this.start(effect.order);
+        break;
+      case "cancel-slice":
+        if (this.running?.order.try === effect.try) void this.running.slice.cancel(new CodedError("ABORTED", effect.reason));
+        break;
+      case "end":
+        void this.finish({ exitCode: effect.exitCode, reason: effect.reason });
+        break;
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------ the driver
+
+  private async dial(): Promise<void> {
+    const { env, applicationId, applicationKey, processId, driverAddress } = this.options;
+    try {
+      const link = await dialLink(driverAddress, {
+        env,
+        role: "executor",
+        id: processId,
+        scope: applicationScope(applicationId),
+        key: applicationKey,
+        clusterId: null,
+        epoch: () => 0,
+        incoming: driverToExecutor,
+        heartbeatMs: this.options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
+        silenceMs: this.options.silenceMs ?? DEFAULT_SILENCE_MS,
+        connectTimeoutMs: DIAL_TIMEOUT_MS,
+        signal: this.work.signal,
+      });
+      this.connected(link);
+    } catch (thrown) {
+      this.post({ kind: "driver.dial-failed", error: CodedError.from(thrown, "CONNECTION_LOST").toShape() });
+    }
+  }
+
+  private connected(link: Link): void {
+    if (this.work.signal.aborted) {
+      link.destroy();
+      return;
+    }
+    this.driver = link;
+    this.post({ kind: "driver.connected", link: link.id });
+    link.onMessage((message) => this.fromDriver(link, message));
+    link.ended.then(() => {
+      if (this.driver === link) this.driver = null;
+      if (this.ready === link) this.ready = null;
+      this.post({ kind: "driver.lost", link: link.id });
+    });
+  }
+
+  private fromDriver(link: Link, { kind, body }: LinkMessage): void {
+    if (kind === "executor.registered") {
+      this.ready = link;
+      const waiting = this.waiting;
+      this.waiting = [];
+      for (const go of waiting) go(link);
+    }
+    if (kind === "executor.readers") {
+      const said = body as { readonly try: number; readonly source: string; readonly readers: number };
+      this.sawReaders(said.try, said.source, said.readers);
+      return;
+    }
+    const event = { ...(body as object), kind: kind.replace("executor.", "driver."), link: link.id };
+    this.post(event as unknown as ExecutorEvent);
+  }
+
+  private sawReaders(tryNumber: number, source: string, readers: number): void {
+    if (tryNumber > this.readers.try) this.readers = { try: tryNumber, bySource: new Map() };
+    if (tryNumber === this.readers.try) this.readers.bySource.set(source, readers);
+  }
+
+  /** The link to a driver that knows this executor: now, or when it is back. */
+  private linked(signal: AbortSignal): Promise<Link> {
+    if (this.ready !== null) return Promise.resolve(this.ready);
+    return new Promise((resolve, reject) => {
+      const onAbort = () => reject(signal.reason);
+      if (signal.aborted) onAbort();
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.waiting.push((link) => {
+        signal.removeEventListener("abort", onAbort);
+        resolve(link);
+      });
+    });
+  }
+
+  /** One numbered request, repeated over broken links until it is answered. */
+  private async ask<T>(send: (link: Link) => Promise<T>, signal: AbortSignal): Promise<T> {
+    for (;;) {
+      signal.throwIfAborted();
+      const link = await this.linked(signal);
+      try {
+        return await send(link);
+      } catch (thrown) {
+        const error = CodedError.from(thrown);
+        if (error.code !== "CONNECTION_LOST" && error.code !== "CLOSED" && error.code !== "TIMEOUT") throw thrown;
+        // The link's own end arrives a moment later than the request's; without the wait this would spin on a dead link.
+        await Promise.race([link.ended, sleep(this.options.env.clock, PROGRESS_EVERY_MS, signal)]);
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------ slices
+
+  private start(order: SliceOrder): void {
+    let slice: StartedSlice;
+    try {
+      slice = this.options.startSlice(order, this.calls(order.try));
+    } catch (thrown) {
+      this.post({ kind: "slice.failed", try: order.try, error: CodedError.from(thrown, "OPERATOR_FAILED").toShape() });
+      return;
+    }
+    const running = { order, slice };
+    this.running = running;
+    void this.reportProgress(running);
+    slice.done.then(
+      ({ committables, progress }) =>
+        this.sliceEnded(running, { kind: "slice.done", try: order.try, committables: mutable(committables), progress }),
+      (thrown: unknown) => {
+        const error = CodedError.from(thrown, "OPERATOR_FAILED");
+        this.options.env.log.warn(`the slice of try ${order.try} ended: ${error.message}`, { code: error.code });
+        this.sliceEnded(running, { kind: "slice.failed", try: order.try, error: error.toShape() });
+      },
+    );
+  }
+
+  private sliceEnded(running: Running, event: ExecutorEvent): void {
+    if (this.running === running) this.running = null;
+    this.post(event);
+  }
+
+  private async reportProgress(running: Running): Promise<void> {
+    const { clock } = this.options.env;
+    const { signal } = this.work;
+    while (this.running === running && !signal.aborted) {
+      await sleep(clock, PROGRESS_EVERY_MS, signal).catch(() => undefined);
+      if (this.running === running)
+        this.post({ kind: "slice.progress", try: running.order.try, progress: running.slice.progress() });
+    }
+  }
+
+  private calls(tryNumber: number): SliceCalls {
+    const asks = new Map<string, number>();
+    const batches = new Map<string, number>();
+    const next = (counters: Map<string, number>, key: string): number => {
+      const number = (counters.get(key) ?? 0) + 1;
+      counters.set(key, number);
+      return number;
+    };
+    return {
+      nextSplit: async (source, signal) => {
+        const body = { try: tryNumber, source, ask: next(asks, source) };
+        const answer = await this.ask(
+          (link) => link.request("executor.split", body, { signal, timeoutMs: REQUEST_TIMEOUT_MS, reply: splitReply }),
+          signal,
+        );
+        this.sawReaders(tryNumber, source, answer.readers);
+        return answer.split as Split | null;
+      },
+      readers: (source) => (this.readers.try === tryNumber ? (this.readers.bySource.get(source) ?? null) : null),
+      collect: async (sink, records) => {
+        const body = { try: tryNumber, sink, batch: next(batches, sink), records: [...records] };
+        const { signal } = this.work;
+        await this.ask((link) => link.request("executor.collected", body, { signal, timeoutMs: REQUEST_TIMEOUT_MS }), signal);
+      },
+    };
+  }
+
+  private async finish(end: ExecutorEnd): Promise<void> {
+    const { clock } = this.options.env;
+    void this.turns.close();
+    const { driver } = this;
+    if (driver !== null) {
+      driver.close();
+      await Promise.race([driver.ended, sleep(clock, FLUSH_MS, this.work.signal)]);
+    }
+    this.work.abort(new CodedError("CLOSED", "the executor has ended"));
+    this.driver?.destroy();
+    this.settle(end);
+  }
+}
+
+function mutable(committables: Readonly<Record<string, readonly unknown[]>>): Record<string, unknown[]> {
+  return Object.fromEntries(Object.entries(committables).map(([uid, values]) => [uid, [...values]]));
+}

@@ -1,0 +1,54 @@
+/**
+ * A standby's suspicion that the leader is dead: raised when nobody listens at its address any more, acted upon at once, or after the pause that
+ * the pace of elections asks for (election-pace.ts). It deposes a leader whose session may live; the epoch makes a wrong one harmless.
+ */
+import { CodedError } from "../../base/errors.js";
+import { type Clock, sleep } from "../../env/clock.js";
+
+export interface LeaderSuspicionOptions {
+  readonly clock: Clock;
+  /** The end of this master. */
+  readonly signal: AbortSignal;
+  pauseMs(): number;
+  /** After a pause: whether nothing speaks against it (the leader is not seen again, this master does not lead). */
+  holds(): boolean;
+}
+
+export interface LeaderSuspicion {
+  /** A new one for each campaign: what was suspected before does not count for the next leader. */
+  forCampaign(): AbortSignal;
+  /** False: raised before in this campaign. */
+  raise(address: string): boolean;
+}
+
+export function createLeaderSuspicion(options: LeaderSuspicionOptions): LeaderSuspicion {
+  let present = new AbortController();
+  let waits: AbortController | null = null;
+
+  const later = async (of: AbortController, pauseMs: number, reason: CodedError) => {
+    waits = of;
+    try {
+      await sleep(options.clock, pauseMs, AbortSignal.any([options.signal, of.signal]));
+      if (of === present && options.holds()) of.abort(reason);
+    } catch {
+      // Closed, or acted upon already.
+    } finally {
+      if (waits === of) waits = null;
+    }
+  };
+
+  return {
+    forCampaign() {
+      present = new AbortController();
+      return present.signal;
+    },
+    raise(address) {
+      if (present.signal.aborted || waits === present) return false;
+      const reason = new CodedError("CONNECTION_REFUSED", `the leader at ${address} is gone`);
+      const pauseMs = options.pauseMs();
+      if (pauseMs === 0) present.abort(reason);
+      else void later(present, pauseMs, reason);
+      return true;
+    },
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * Job bundles on a worker: fetched from the leading master in parts, verified, kept. Launches that need the same bundle share one fetch.
+ *
+ * Invariant: a path is handed out only for bytes with the named sha-256. A fetch waits as long as there is no master; it fails when a master says
+ * that it does not have the bundle, when the bytes are wrong, or when nobody waits any more.
+ */
+import { base64ToBytes } from "../../base/bytes.js";
+import { CodedError } from "../../base/errors.js";
+import type { Env } from "../../env/env.js";
+import { MAX_ARTIFACT_BYTES, OPERATIONS } from "../../wire/operations.js";
+import type { Link } from "../link/link.js";
+import type { LeaderLinks } from "./worker-leader.js";
+
+const REQUEST_TIMEOUT_MS = 30_000;
+/** A bundle that came damaged is fetched once more; then something is wrong that does not heal. */
+const MAX_DAMAGED = 2;
+
+export interface ArtifactFiles {
+  /** Null: not kept. A kept file with other bytes counts as not kept. */
+  artifactPath(sha256: string): Promise<string | null>;
+  /** Appears whole or not at all. Rejects with DISK_FAILED. */
+  keepArtifact(sha256: string, bytes: Uint8Array): Promise<string>;
+}
+
+export interface Artifacts {
+  /** Rejects with NOT_FOUND, ARTIFACT_CORRUPT, DISK_FAILED or the signal's reason. */
+  path(sha256: string, signal: AbortSignal): Promise<string>;
+  close(): void;
+}
+
+export function createArtifacts(env: Env, files: ArtifactFiles, leader: LeaderLinks): Artifacts {
+  const fetches = new Map<string, Promise<string>>();
+  const closing = new AbortController();
+
+  const fetched = async (sha256: string): Promise<string> => {
+    const kept = await files.artifactPath(sha256);
+    if (kept !== null) return kept;
+    for (let damaged = 0; damaged < MAX_DAMAGED; damaged += 1) {
+      const bytes = await download(leader, sha256, closing.signal);
+      if (env.digest.sha256Hex(bytes) === sha256) return files.keepArtifact(sha256, bytes);
+    }
+    throw new CodedError(
+      "ARTIFACT_CORRUPT",
+      `the job bundle ${sha256.slice(0, 12)} arrived damaged from the master ${MAX_DAMAGED} times`,
+    );
+  };
+
+  return {
+    path: (sha256, signal) => {
+      let fetch = fetches.get(sha256);
+      if (fetch === undefined) {
+        fetch = fetched(sha256).finally(() => fetches.delete(sha256));
+        fetches.set(sha256, fetch);
+      }
+      return orAborted(fetch, signal);
+    },
+    close: () => closing.abort(new CodedError("CLOSED", "the worker is closed")),
+  };
+}
+
+/** Begins again with the next master when one is lost on the way. */
+async function download(leader: LeaderLinks, sha256: string, signal: AbortSignal): Promise<Uint8Array> {
+  for (let lost: Link | null = null; ; ) {
+    const link = await leader.next(lost, signal);
+    try {
+      return await downloadFrom(link, sha256, signal);
+    } catch (thrown) {
+      const error = CodedError.from(thrown);
+      if (signal.aborted || (error.retry === "no" && error.code !== "CLOSED")) throw error;
+      lost = error.code === "TIMEOUT" ? null : link;
+    }
+  }
+}
+
+async function downloadFrom(link: Link, sha256: string, signal: AbortSignal): Promise<Uint8Array> {
+  let bytes: Uint8Array | undefined;
+  for (let offset = 0; bytes === undefined || offset < bytes.length; ) {
+    const options = { signal, timeoutMs: REQUEST_TIMEOUT_MS, reply: OPERATIONS["artifact.get"].output };
+    const { totalBytes, base64 } = await link.request("artifact.get", { sha256, offset }, options);
+    const part = base64ToBytes(base64);
+    bytes ??= new Uint8Array(checkedSize(totalBytes));
+    if (totalBytes !== bytes.length || offset + part.length > totalBytes || (part.length === 0 && offset < totalBytes)) {
+      throw new CodedError("ARTIFACT_CORRUPT", `the master sent a part of the job bundle ${sha256.slice(0, 12)} that does not fit`);
+    }
+    bytes.set(part, offset);
+    offset += part.length;
+  }
+  return bytes;
+}
+
+function checkedSize(totalBytes: number): number {
+  if (Number.isInteger(totalBytes) && totalBytes >= 0 && totalBytes <= MAX_ARTIFACT_BYTES) return totalBytes;
+  throw new CodedError("LIMIT_EXCEEDED", `a job bundle of ${totalBytes} bytes is larger than ${MAX_ARTIFACT_BYTES}`);
+}
+
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
