@@ -14,27 +14,30 @@
 import { CodedError, hasCode } from "../../base/errors.js";
 import { campaign, type Leadership } from "../../coordination/leadership.js";
 import { untilAborted } from "../../coordination/until-aborted.js";
-import { sleep, type Timer } from "../../env/clock.js";
+import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
+import type { SeenMasters } from "../../env/master-registry.js";
 import { randomId } from "../../env/random.js";
 import type { MasterSettings } from "../../master/settings.js";
-import { type Facts, MAX_FACT_CHARACTERS, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
+import { CLUSTER_SCOPE, type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import { leaderToStandby } from "../../wire/master-messages.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
-import type { Link, LinkMessage } from "../link/link.js";
-import { dialLink } from "../link/link-handshake.js";
+import type { Link, LinkMessage, LinkPeer } from "../link/link.js";
+import { dialLink, dialPeer } from "../link/link-handshake.js";
 import { clusterBinding, keysOfCluster } from "../link/link-keys.js";
 import { type LinkListener, listenLinks } from "../link/link-listener.js";
 import { createElectionPace, type ElectionPace, type LeadershipEnd } from "./election-pace.js";
 import { createHoldBack } from "./hold-back.js";
+import { createKnownMasters, type KnownMasters } from "./known-masters.js";
 import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.js";
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
-import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
+import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
 import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
+import { createRoster, joinAddresses, type Roster } from "./master-roster.js";
 import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
 
 export type { MasterHost, MasterHostOptions } from "./master-options.js";
@@ -42,8 +45,6 @@ export type { MasterHost, MasterHostOptions } from "./master-options.js";
 const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const FINISH_TIMEOUT_MS = 2_000;
-/** Changes of the list of masters are told to everybody at most this often. */
-const ANNOUNCE_AFTER_MS = 1_000;
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
 const NONE_EPOCH_START_WALL_MS = 1_767_225_600_000; // 2026-01-01T00:00:00Z
 
@@ -61,9 +62,8 @@ class Master implements MasterHost {
   readonly #env: Env;
   readonly #settings: MasterSettings;
   readonly #desk: MasterDesk;
-  readonly #links = new Map<number, Link>();
-  /** Those of them that are of masters. */
-  readonly #masterLinks = new Set<Link>();
+  readonly #roster: Roster;
+  readonly #knownMasters: KnownMasters;
   readonly #stop = new AbortController();
   #listener: LinkListener | null = null;
   #standby: Standby | null = null;
@@ -71,7 +71,13 @@ class Master implements MasterHost {
   #leadership: Leadership | null = null;
   #leading: Leading | null = null;
   #leader: LeaderSeen | null = null;
+  /** Also when it was this master itself, and when it is gone. */
+  #lastLeader: LeaderSeen | null = null;
   #leaderLink: Link | null = null;
+  /** Calendar time at which the last leader was left or lost; of the start while there was none. */
+  #leaderlessAt: number;
+  /** While this master stands in line. */
+  #inLine: ((signal: AbortSignal) => Promise<SeenMasters>) | null = null;
   #clusterId: string | null = null;
   #minimumEpoch = 1;
   readonly #suspicion: LeaderSuspicion;
@@ -82,7 +88,6 @@ class Master implements MasterHost {
   #waitingFor = "";
   /** The store has been opened, or its owner's lock was met: what fails later may pass. */
   #usable = false;
-  #announcing: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
   #settle: (reason: CodedError | null) => void = () => {};
 
@@ -93,6 +98,26 @@ class Master implements MasterHost {
     const { masterId, pid, build } = options;
     this.#pace = options.pace ?? createElectionPace(() => options.env.random.fraction());
     this.#holdBack = createHoldBack(options.env.clock);
+    this.#leaderlessAt = options.env.clock.wallNow();
+    const { signal } = this.#stop;
+    this.#roster = createRoster({
+      clock: options.env.clock,
+      signal,
+      leading: () => this.#leading,
+      epoch: () => this.epoch(),
+      clusterId: () => this.#clusterId,
+      facts: () => this.#facts(),
+      take: (link, message) => this.#desk.take(link, message),
+    });
+    this.#knownMasters = createKnownMasters({
+      clock: options.env.clock,
+      signal,
+      address: () => this.address,
+      lastLeader: () => this.#lastLeader,
+      inLine: (within) => this.#inLine?.(within) ?? null,
+      writtenDown: options.otherMasters ?? (async () => []),
+      ask: (address, within) => this.#askMaster(address, within),
+    });
     this.#suspicion = createLeaderSuspicion({
       clock: options.env.clock,
       signal: this.#stop.signal,
@@ -112,9 +137,12 @@ class Master implements MasterHost {
         epoch: this.epoch(),
       }),
       leader: () => this.#leader,
+      lastLeader: () => this.#lastLeader,
       leaderLink: () => this.#leaderLink,
+      leaderHeardAt: () => this.#leaderHeardAt(),
+      otherMasters: () => this.#knownMasters.find(),
       handOver: (input) => this.#handOverAsAsked(input),
-      signal: this.#stop.signal,
+      signal,
     });
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
@@ -126,7 +154,7 @@ class Master implements MasterHost {
   }
 
   epoch(): number {
-    return this.#leadership?.epoch ?? this.#leader?.epoch ?? 0;
+    return this.#leadership?.epoch ?? this.#lastLeader?.epoch ?? 0;
   }
 
   async open(): Promise<void> {
@@ -144,7 +172,7 @@ class Master implements MasterHost {
       roles: MASTER_ACCEPTS,
       facts: () => this.#facts(),
       address: listen,
-      onLink: (link) => this.#onLink(link),
+      onLink: (link) => this.#roster.add(link),
       onRefused: (remote, reason) =>
         this.#env.log.debug("A connection was refused.", { remote, code: reason.code, error: reason.message }),
     });
@@ -152,7 +180,10 @@ class Master implements MasterHost {
     this.#standby = watchLeader({
       dial: (address, signal) => this.#dialMaster(address, signal),
       onLeader: (leader, link) => {
+        if (link === null) this.#leaderlessAt = this.#leaderHeardAt();
+        else this.#knownMasters.told(addressesIn(link.peer.facts));
         this.#leader = leader ?? this.#leader;
+        this.#lastLeader = leader ?? this.#lastLeader;
         this.#leaderLink = link;
         if (leader !== null && leader.address !== this.address) this.#holdBack.end();
         if (link === null) this.#options.store.nudge();
@@ -167,13 +198,12 @@ class Master implements MasterHost {
 
   async close(): Promise<void> {
     this.#stop.abort(new CodedError("CLOSED", "the master is closed"));
-    this.#announcing?.cancel();
+    this.#roster.close();
     await this.#listener?.close();
     await this.#running;
     await this.#standby?.close();
     this.#holdBack.end();
-    for (const link of this.#links.values()) link.close();
-    this.#links.clear();
+    this.#roster.closeAll();
     this.#settle(null);
   }
 
@@ -210,11 +240,9 @@ class Master implements MasterHost {
 
   /** Whoever follows this master finds the next one among these, also when it can't ask ZooKeeper. */
   #mastersText(): string {
-    const leader = this.#leaderAddress();
-    const standbys = [...this.#masterLinks].map(({ peer }) => String(peer.facts.address ?? ""));
-    const addresses = new Set([...(leader === null ? [] : [leader]), this.address, ...standbys]);
+    const addresses = new Set([this.#leaderAddress() ?? "", this.address, ...this.#roster.masterAddresses()]);
     addresses.delete("");
-    return joinWithin([...addresses], MAX_FACT_CHARACTERS);
+    return joinAddresses(addresses);
   }
 
   #leaderAddress(): string | null {
@@ -237,6 +265,31 @@ class Master implements MasterHost {
     return link;
   }
 
+  /** When a leader was last heard, by the calendar. */
+  #leaderHeardAt(): number {
+    const { clock } = this.#env;
+    if (this.#leadership !== null) return clock.wallNow();
+    return this.#leaderLink === null ? this.#leaderlessAt : clock.wallNow() - (clock.now() - this.#leaderLink.lastHeardAt());
+  }
+
+  /** As a client, so that it is not taken for a standby of the one that is asked. */
+  async #askMaster(address: string, signal: AbortSignal): Promise<LinkPeer> {
+    const { masterId, secret } = this.#options;
+    const { peer, channel } = await dialPeer(address, {
+      env: this.#env,
+      epoch: () => this.epoch(),
+      role: "client",
+      id: masterId,
+      scope: CLUSTER_SCOPE,
+      key: secret ?? NO_SECRET,
+      clusterId: this.#clusterId,
+      connectTimeoutMs: DIAL_TIMEOUT_MS,
+      signal,
+    });
+    channel.connection.destroy();
+    return peer;
+  }
+
   #onLeaderSays(link: Link, message: LinkMessage): void {
     const standsBy = this.#state === "STANDBY" && !this.#stop.signal.aborted;
     const { masterId } = this.#options;
@@ -247,7 +300,7 @@ class Master implements MasterHost {
   async #handOverAsAsked(input: OperationInput<"handover">): Promise<OperationOutput<"handover">> {
     const leadership = this.#leadership;
     const self = { masterId: this.#options.masterId, address: this.address, leadership };
-    const { successor, answer } = await prepareHandover({ ...self, input, links: this.#links.values(), signal: this.#stop.signal });
+    const { successor, answer } = await prepareHandover({ ...self, input, links: this.#roster.links(), signal: this.#stop.signal });
     // Lost meanwhile: the one who asked asks the next leader, which tells that this epoch is over.
     if (this.#leadership !== leadership) throw new CodedError("NOT_LEADER", `epoch ${input.epoch} ended meanwhile`);
     if (successor !== null) this.#handOver(successor);
@@ -305,6 +358,9 @@ class Master implements MasterHost {
       clock: this.#env.clock,
       signal: AbortSignal.any([this.#stop.signal, held]),
       onWaiting: (waiting) => this.#onWaiting(waiting),
+      onInLine: (list) => {
+        this.#inLine = list;
+      },
       minimumEpoch: this.#minimumEpoch,
       suspicion: this.#suspicion.forCampaign(),
       clusterId: id,
@@ -331,6 +387,7 @@ class Master implements MasterHost {
     const { masterId, pid, build, mode, secret } = this.#options;
     let tooLow: CodedError | null = null;
     this.#leadership = leadership;
+    this.#lastLeader = { id: masterId, address: this.address, pid, epoch: leadership.epoch };
     this.#setState("RECOVERING");
     const leading = lead({
       env: this.#env,
@@ -343,7 +400,7 @@ class Master implements MasterHost {
       mode,
       settings: this.#settings,
       secret,
-      link: (linkId) => this.#links.get(linkId),
+      link: (linkId) => this.#roster.get(linkId),
       onPhase: (phase) => this.#setState(phase),
       onEpochTooLow: (seen) => {
         this.#minimumEpoch = Math.max(this.#minimumEpoch, seen + 1);
@@ -352,7 +409,7 @@ class Master implements MasterHost {
       },
     });
     this.#leading = leading;
-    for (const link of this.#links.values()) this.#leadOn(leading, link);
+    this.#roster.introduceAll(leading);
     const over = new AbortController();
     const aborted = untilAborted(new Promise<never>(() => {}), AbortSignal.any([this.#stop.signal, over.signal])).catch((thrown) =>
       CodedError.from(thrown),
@@ -375,6 +432,7 @@ class Master implements MasterHost {
     this.#leading = null;
     this.#leadership = null;
     this.#leader = null;
+    this.#leaderlessAt = this.#env.clock.wallNow();
     this.#setState("STANDBY");
     if (successor !== null) {
       this.#holdBack.begin(LEAVE_TO_OTHERS_MS);
@@ -389,8 +447,7 @@ class Master implements MasterHost {
     // A planned end frees the epoch first, so that whoever notices the end of its link finds the next leader sooner.
     if (planned) await this.#resign(leadership);
     // Whoever waits for an answer of the discarded core learns by the end of its link that the outcome is unknown.
-    for (const link of this.#links.values()) link.close();
-    this.#links.clear();
+    this.#roster.closeAll();
     if (!planned) await this.#resign(leadership);
   }
 
@@ -411,65 +468,10 @@ class Master implements MasterHost {
     this.#state = state;
     this.#options.onState?.(state, this.epoch());
   }
-
-  #onLink(link: Link): void {
-    this.#links.set(link.id, link);
-    if (link.peer.role === "master") this.#masterLinks.add(link);
-    if (this.#leading !== null) this.#introduce(this.#leading, link);
-    link.onMessage((message) => this.#desk.take(link, message));
-    void link.ended.then(() => {
-      this.#masterLinks.delete(link);
-      if (!this.#links.delete(link.id)) return;
-      this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
-      if (link.peer.role === "master") this.#tellStandbys();
-    });
-  }
-
-  /** A link from the time of standing by: whoever waits at its other end learns at once that this master leads now. */
-  #leadOn(leading: Leading, link: Link): void {
-    const { clusterId } = link.peer;
-    // While it stood by it may not have known its cluster, and could not refuse strangers to it.
-    if (clusterId !== null && clusterId !== this.#clusterId) {
-      link.close();
-      return;
-    }
-    this.#introduce(leading, link);
-    link.announce(this.#facts());
-  }
-
-  #introduce(leading: Leading, link: Link): void {
-    const { role, id, scope } = link.peer;
-    leading.post({ kind: "opened", linkId: link.id, role, peerId: id, scope });
-    if (role === "master") this.#tellStandbys();
-  }
-
-  #tellStandbys(): void {
-    this.#announceMasters();
-    const masters = standbysAmong(this.#masterLinks);
-    this.#leading?.post({ kind: "standbys", masters });
-  }
-
-  /** Once for all changes of ANNOUNCE_AFTER_MS: a standby that comes and goes costs each link one small frame a second. */
-  #announceMasters(): void {
-    const { clock } = this.#env;
-    if (this.#leading === null || this.#stop.signal.aborted) return;
-    this.#announcing ??= clock.at(clock.now() + ANNOUNCE_AFTER_MS, () => {
-      this.#announcing = null;
-      if (this.#leading === null || this.#stop.signal.aborted) return;
-      const facts = this.#facts();
-      for (const link of this.#links.values()) link.announce(facts);
-    });
-  }
 }
 
-function joinWithin(texts: readonly string[], maxCharacters: number): string {
-  let joined = "";
-  for (const text of texts) {
-    const longer = joined === "" ? text : `${joined},${text}`;
-    if (longer.length > maxCharacters) break;
-    joined = longer;
-  }
-  return joined;
+function addressesIn({ masters }: Facts): readonly string[] {
+  return typeof masters === "string" && masters !== "" ? masters.split(",") : [];
 }
 
 /** A code of its own would be an error that nobody ever sees: a hand-over and the close of the host are ends that were asked for. */

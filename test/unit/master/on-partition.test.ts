@@ -56,7 +56,7 @@ describe("a renewal", () => {
   test("is answered to a worker that is registered on this connection, with every master that is known", () => {
     const master = new TestMaster();
     const worker = new TestWorker(master, "w1");
-    master.post({ kind: "standbys", masters: [{ id: "m2", address: "b:1", pid: 9, state: "STANDBY", build: null }] });
+    master.post({ kind: "standbys", masters: [{ id: "m2", address: "b:1", pid: 9, state: "STANDBY", epoch: 7, build: null }] });
     master.send(worker.linkId, "worker.renew", { sequence: 7 });
     expect(master.sent("worker.renewed")).toEqual([
       { linkId: worker.linkId, body: { sequence: 7, masters: ["127.0.0.1:7077", "b:1"] } },
