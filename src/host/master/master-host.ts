@@ -11,10 +11,12 @@
  *   2. Nothing is answered, sent or launched before it is durable (host/master-leading.ts).
  *   3. After `close` nothing of it runs; the store and the blob store belong to the caller.
  */
-import { CodedError, hasCode } from "../../base/errors.js";
+import { CodedError } from "../../base/errors.js";
 import { campaign, type Leadership } from "../../coordination/leadership.js";
+import { isPassing } from "../../coordination/patience.js";
 import { untilAborted } from "../../coordination/until-aborted.js";
 import { sleep } from "../../env/clock.js";
+import type { Waiting } from "../../env/coordination-store.js";
 import type { Env } from "../../env/env.js";
 import type { SeenMasters } from "../../env/master-registry.js";
 import { randomId } from "../../env/random.js";
@@ -335,7 +337,7 @@ class Master implements MasterHost {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
-        if (!this.#usable || hasCode(error, "STORE_FORMAT") || hasCode(error, "NO_STORE")) {
+        if (isForGood(error, this.#usable)) {
           this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
           this.#settle(error);
           return;
@@ -374,11 +376,11 @@ class Master implements MasterHost {
     return leadership;
   }
 
-  #onWaiting({ owner, reason }: { readonly owner: string | undefined; readonly reason: string }): void {
+  #onWaiting({ owner, reason, isUnreached }: Waiting): void {
     const text = `Standing by${owner === undefined ? "" : ` behind the master at ${owner}`}: ${reason}.`;
     if (text !== this.#waitingFor) this.#env.log.info(text, { leader: owner ?? null });
     this.#waitingFor = text;
-    this.#usable = true;
+    if (isUnreached !== true) this.#usable = true;
     if (owner !== undefined && owner !== this.address) this.#standby?.hint(owner);
   }
 
@@ -477,6 +479,12 @@ function addressesIn({ masters }: Facts): readonly string[] {
 /** A code of its own would be an error that nobody ever sees: a hand-over and the close of the host are ends that were asked for. */
 const handedOverTo = ({ id, address }: Successor): CodedError =>
   new CodedError("CLOSED", `handed over to ${id} at ${address}, as its operator asked`);
+
+/** Of a store that has been used already a refusal may be a mistake that somebody puts right: then the others, or this one later, go on. */
+function isForGood(error: CodedError, wasUsable: boolean): boolean {
+  if (error.code === "STORE_FORMAT" || error.code === "NO_STORE") return true;
+  return !wasUsable && error.code !== "SESSION_ENDED" && !isPassing(error);
+}
 
 function endOf({ code }: CodedError): LeadershipEnd {
   if (code === "STALE_EPOCH" || code === "CLOSED") return "planned";
