@@ -21,7 +21,7 @@ export interface KnownMastersOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** Of this master. */
-  address(): string;
+  readonly address: string;
   /** The leader that was heard last. */
   lastLeader(): LeaderSeen | null;
   /** What the store says; null: this master does not stand in line there. */
@@ -76,7 +76,7 @@ export function createKnownMasters(options: KnownMastersOptions): KnownMasters {
       ...written,
     ]);
     known.delete("");
-    known.delete(options.address());
+    known.delete(options.address);
     return [...known].slice(0, MAX_ASKED);
   };
 

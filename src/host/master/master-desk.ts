@@ -14,11 +14,10 @@ import { OPERATIONS, type OperationInput, type OperationOutput } from "../../wir
 import type { ClusterView, MasterState } from "../../wire/views.js";
 import type { Link, LinkMessage } from "../link/link.js";
 import type { From } from "../turns/inbox.js";
-import type { MastersFound } from "./known-masters.js";
 import type { MasterArtifacts } from "./master-artifacts.js";
+import type { Following } from "./master-following.js";
 import type { Leading } from "./master-leading.js";
 import { mayAsk } from "./master-links.js";
-import type { LeaderSeen } from "./master-standby.js";
 
 /** How long a standby waits for the leader's own view before it answers with what it knows. */
 const FORWARD_TIMEOUT_MS = 2_000;
@@ -36,15 +35,8 @@ export interface MasterDeskOptions {
     readonly clusterId: string | null;
     readonly epoch: number;
   };
-  /** As a standby knows it. */
-  leader(): LeaderSeen | null;
-  /** It may have been this master itself, and be gone. */
-  lastLeader(): LeaderSeen | null;
-  leaderLink(): Link | null;
-  /** As a standby: when (calendar time) it last heard a leader, or began to look for one. */
-  leaderHeardAt(): number;
-  /** As a standby: all others that it can know of. */
-  otherMasters(): Promise<MastersFound>;
+  /** Null: it does not listen yet. */
+  following(): Following | null;
   handOver(input: OperationInput<"handover">): Promise<OperationOutput<"handover">>;
   readonly signal: AbortSignal;
 }
@@ -125,7 +117,7 @@ function answerAsStandby(options: MasterDeskOptions, link: Link, kind: string, r
     answer(link, requestId, clusterOfStandby(options));
     return;
   }
-  const leader = options.leader();
+  const leader = options.following()?.leader() ?? null;
   const where = leader === null ? "it knows no leader" : `the leader is ${leader.address}`;
   const hint = leader === null ? "Try again: a leader is being elected." : `Ask the master at ${leader.address}.`;
   const details = { leader: leader?.address ?? null };
@@ -136,14 +128,15 @@ function answerAsStandby(options: MasterDeskOptions, link: Link, kind: string, r
 /** The leader's own view; without a leader that answers, what can be known here: who of the masters answers, and since when nobody leads. */
 async function clusterOfStandby(options: MasterDeskOptions): Promise<ClusterView> {
   const request = { signal: options.signal, timeoutMs: FORWARD_TIMEOUT_MS, reply: OPERATIONS.cluster.output };
-  const said = await options
-    .leaderLink()
+  const following = options.following();
+  const said = await following
+    ?.link()
     ?.request("cluster", {}, request)
     .catch(() => undefined);
   if (said !== undefined) return said;
-  const last = options.lastLeader();
-  const since = isoTime(options.leaderHeardAt());
-  const { masters: others, silent } = await options.otherMasters();
+  const last = following?.lastLeader() ?? null;
+  const since = isoTime(following?.heardAt() ?? 0);
+  const { masters: others, silent } = (await following?.others()) ?? { masters: [], silent: [] };
   const { id, address, pid, build, state, clusterId, epoch } = options.self();
   const leading = others.find((other) => other.state === "ALIVE" || other.state === "RECOVERING");
   const leader = leading === undefined ? null : refOf(leading);

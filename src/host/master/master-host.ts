@@ -21,30 +21,26 @@ import type { Env } from "../../env/env.js";
 import type { SeenMasters } from "../../env/master-registry.js";
 import { randomId } from "../../env/random.js";
 import type { MasterSettings } from "../../master/settings.js";
-import { CLUSTER_SCOPE, type Facts, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
-import { leaderToStandby } from "../../wire/master-messages.js";
+import { type Facts, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
-import type { Link, LinkMessage, LinkPeer } from "../link/link.js";
-import { dialLink, dialPeer } from "../link/link-handshake.js";
+import type { Link, LinkMessage } from "../link/link.js";
 import { clusterBinding, keysOfCluster } from "../link/link-keys.js";
 import { type LinkListener, listenLinks } from "../link/link-listener.js";
 import { createElectionPace, type ElectionPace, type LeadershipEnd } from "./election-pace.js";
 import { createHoldBack } from "./hold-back.js";
-import { createKnownMasters, type KnownMasters } from "./known-masters.js";
 import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.js";
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
+import { createFollowing, type Following } from "./master-following.js";
 import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
 import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
 import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
 import { createRoster, joinAddresses, type Roster } from "./master-roster.js";
-import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
 
 export type { MasterHost, MasterHostOptions } from "./master-options.js";
 
-const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const FINISH_TIMEOUT_MS = 2_000;
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
@@ -65,19 +61,12 @@ class Master implements MasterHost {
   readonly #settings: MasterSettings;
   readonly #desk: MasterDesk;
   readonly #roster: Roster;
-  readonly #knownMasters: KnownMasters;
   readonly #stop = new AbortController();
   #listener: LinkListener | null = null;
-  #standby: Standby | null = null;
+  #following: Following | null = null;
   #state: MasterState = "STANDBY";
   #leadership: Leadership | null = null;
   #leading: Leading | null = null;
-  #leader: LeaderSeen | null = null;
-  /** Also when it was this master itself, and when it is gone. */
-  #lastLeader: LeaderSeen | null = null;
-  #leaderLink: Link | null = null;
-  /** Calendar time at which the last leader was left or lost; of the start while there was none. */
-  #leaderlessAt: number;
   /** While this master stands in line. */
   #inLine: ((signal: AbortSignal) => Promise<SeenMasters>) | null = null;
   #clusterId: string | null = null;
@@ -100,7 +89,6 @@ class Master implements MasterHost {
     const { masterId, pid, build } = options;
     this.#pace = options.pace ?? createElectionPace(() => options.env.random.fraction());
     this.#holdBack = createHoldBack(options.env.clock);
-    this.#leaderlessAt = options.env.clock.wallNow();
     const { signal } = this.#stop;
     this.#roster = createRoster({
       clock: options.env.clock,
@@ -111,20 +99,11 @@ class Master implements MasterHost {
       facts: () => this.#facts(),
       take: (link, message) => this.#desk.take(link, message),
     });
-    this.#knownMasters = createKnownMasters({
-      clock: options.env.clock,
-      signal,
-      address: () => this.address,
-      lastLeader: () => this.#lastLeader,
-      inLine: (within) => this.#inLine?.(within) ?? null,
-      writtenDown: options.otherMasters ?? (async () => []),
-      ask: (address, within) => this.#askMaster(address, within),
-    });
     this.#suspicion = createLeaderSuspicion({
       clock: options.env.clock,
       signal: this.#stop.signal,
       pauseMs: () => this.#pace.suspicionPauseMs(options.env.clock.now()),
-      holds: () => this.#leaderLink === null && this.#leadership === null,
+      holds: () => this.#following?.link() == null && this.#leadership === null,
     });
     this.#desk = createMasterDesk({
       artifacts: createMasterArtifacts(options.blobs, options.env.digest),
@@ -138,11 +117,7 @@ class Master implements MasterHost {
         clusterId: this.#clusterId,
         epoch: this.epoch(),
       }),
-      leader: () => this.#leader,
-      lastLeader: () => this.#lastLeader,
-      leaderLink: () => this.#leaderLink,
-      leaderHeardAt: () => this.#leaderHeardAt(),
-      otherMasters: () => this.#knownMasters.find(),
+      following: () => this.#following,
       handOver: (input) => this.#handOverAsAsked(input),
       signal,
     });
@@ -156,7 +131,7 @@ class Master implements MasterHost {
   }
 
   epoch(): number {
-    return this.#leadership?.epoch ?? this.#lastLeader?.epoch ?? 0;
+    return this.#leadership?.epoch ?? this.#following?.lastLeader()?.epoch ?? 0;
   }
 
   async open(): Promise<void> {
@@ -179,20 +154,20 @@ class Master implements MasterHost {
         this.#env.log.debug("A connection was refused.", { remote, code: reason.code, error: reason.message }),
     });
     this.address = publicAddress ?? this.#listener.address;
-    this.#standby = watchLeader({
-      dial: (address, signal) => this.#dialMaster(address, signal),
-      onLeader: (leader, link) => {
-        if (link === null) this.#leaderlessAt = this.#leaderHeardAt();
-        else this.#knownMasters.told(addressesIn(link.peer.facts));
-        this.#leader = leader ?? this.#leader;
-        this.#lastLeader = leader ?? this.#lastLeader;
-        this.#leaderLink = link;
-        if (leader !== null && leader.address !== this.address) this.#holdBack.end();
-        if (link === null) this.#options.store.nudge();
+    this.#following = createFollowing({
+      env: this.#env,
+      master: this.#options,
+      address: this.address,
+      signal: this.#stop.signal,
+      linkSettings: () => this.#linkSettings(),
+      clusterId: () => this.#clusterId,
+      inLine: (signal) => this.#inLine?.(signal) ?? null,
+      onLeader: (leader) => {
+        if (leader === null) this.#options.store.nudge();
+        else if (leader.address !== this.address) this.#holdBack.end();
       },
       onDead: (address) => this.#onLeaderDead(address),
-      now: () => this.#env.clock.now(),
-      sleep: (durationMs, signal) => sleep(this.#env.clock, durationMs, signal),
+      onLeaderSays: (link, message) => this.#onLeaderSays(link, message),
     });
     this.#env.log.info(`Master ${masterId} listens at ${this.address}.`, { address: this.address });
     this.#running = this.#run();
@@ -203,7 +178,7 @@ class Master implements MasterHost {
     this.#roster.close();
     await this.#listener?.close();
     await this.#running;
-    await this.#standby?.close();
+    await this.#following?.close();
     this.#holdBack.end();
     this.#roster.closeAll();
     this.#settle(null);
@@ -248,54 +223,13 @@ class Master implements MasterHost {
   }
 
   #leaderAddress(): string | null {
-    return this.#certainState() === "STANDBY" ? (this.#leader?.address ?? null) : this.address;
-  }
-
-  async #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
-    const { masterId, secret, pid } = this.#options;
-    const identity = {
-      role: "master",
-      id: masterId,
-      scope: "cluster",
-      key: secret ?? NO_SECRET,
-      clusterId: this.#clusterId,
-    } as const;
-    const facts = { address: this.address, pid, state: "STANDBY", ...buildFact(this.#options) };
-    const settings = { ...this.#linkSettings(), incoming: {}, requests: leaderToStandby };
-    const link = await dialLink(address, { ...settings, ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
-    link.onMessage((message) => this.#onLeaderSays(link, message));
-    return link;
-  }
-
-  /** When a leader was last heard, by the calendar. */
-  #leaderHeardAt(): number {
-    const { clock } = this.#env;
-    if (this.#leadership !== null) return clock.wallNow();
-    return this.#leaderLink === null ? this.#leaderlessAt : clock.wallNow() - (clock.now() - this.#leaderLink.lastHeardAt());
-  }
-
-  /** As a client, so that it is not taken for a standby of the one that is asked. */
-  async #askMaster(address: string, signal: AbortSignal): Promise<LinkPeer> {
-    const { masterId, secret } = this.#options;
-    const { peer, channel } = await dialPeer(address, {
-      env: this.#env,
-      epoch: () => this.epoch(),
-      role: "client",
-      id: masterId,
-      scope: CLUSTER_SCOPE,
-      key: secret ?? NO_SECRET,
-      clusterId: this.#clusterId,
-      connectTimeoutMs: DIAL_TIMEOUT_MS,
-      signal,
-    });
-    channel.connection.destroy();
-    return peer;
+    return this.#certainState() === "STANDBY" ? (this.#following?.leader()?.address ?? null) : this.address;
   }
 
   #onLeaderSays(link: Link, message: LinkMessage): void {
     const standsBy = this.#state === "STANDBY" && !this.#stop.signal.aborted;
     const { masterId } = this.#options;
-    const hint = (address: string) => this.#standby?.hint(address);
+    const hint = (address: string) => this.#following?.hint(address);
     hearHandover({ link, message, masterId, standsBy, holdBack: this.#holdBack, hint });
   }
 
@@ -381,7 +315,7 @@ class Master implements MasterHost {
     if (text !== this.#waitingFor) this.#env.log.info(text, { leader: owner ?? null });
     this.#waitingFor = text;
     if (isUnreached !== true) this.#usable = true;
-    if (owner !== undefined && owner !== this.address) this.#standby?.hint(owner);
+    if (owner !== undefined && owner !== this.address) this.#following?.hint(owner);
   }
 
   /** Until leadership is over, for whatever reason. */
@@ -389,7 +323,7 @@ class Master implements MasterHost {
     const { masterId, pid, build, mode, secret } = this.#options;
     let tooLow: CodedError | null = null;
     this.#leadership = leadership;
-    this.#lastLeader = { id: masterId, address: this.address, pid, epoch: leadership.epoch };
+    this.#following?.leads(leadership.epoch);
     this.#setState("RECOVERING");
     const leading = lead({
       env: this.#env,
@@ -433,12 +367,11 @@ class Master implements MasterHost {
     if (planned) await this.#withinTime(leading.finish(), FINISH_TIMEOUT_MS);
     this.#leading = null;
     this.#leadership = null;
-    this.#leader = null;
-    this.#leaderlessAt = this.#env.clock.wallNow();
+    this.#following?.leads(null);
     this.#setState("STANDBY");
     if (successor !== null) {
       this.#holdBack.begin(LEAVE_TO_OTHERS_MS);
-      this.#standby?.hint(successor.address);
+      this.#following?.hint(successor.address);
     }
     const text = `${planned ? "Resigned" : "Deposed"} from epoch ${leadership.epoch}: ${reason.message}.`;
     this.#env.log[planned ? "info" : reason.code === "DISK_FAILED" || reason.code === "INTERNAL" ? "error" : "warn"](text, {
@@ -470,10 +403,6 @@ class Master implements MasterHost {
     this.#state = state;
     this.#options.onState?.(state, this.epoch());
   }
-}
-
-function addressesIn({ masters }: Facts): readonly string[] {
-  return typeof masters === "string" && masters !== "" ? masters.split(",") : [];
 }
 
 /** A code of its own would be an error that nobody ever sees: a hand-over and the close of the host are ends that were asked for. */
