@@ -9,6 +9,7 @@
  */
 import { CodedError } from "../base/errors.js";
 import type { CoordinationSession, Guard, StoredRecord, StoreLimits, Watch, Write } from "../env/coordination-store.js";
+import type { SeenMasters } from "../env/master-registry.js";
 import { type Bell, createBell } from "./bell.js";
 import {
   decodeClusterId,
@@ -31,6 +32,7 @@ import {
 } from "./keys.js";
 import type { CampaignOptions } from "./leadership.js";
 import { createPatience, isPassing, type Patience } from "./patience.js";
+import { seenMasters } from "./seen-masters.js";
 
 export interface WonEpoch {
   readonly epoch: number;
@@ -108,6 +110,15 @@ export class Candidacy {
       refusals++;
       if (outcome === "again" || refusals > 1) await this.patience.pause(refusals);
     }
+  }
+
+  /** One page of each: they are hints, and no cluster has that many masters. */
+  async masters(signal: AbortSignal): Promise<SeenMasters> {
+    const limit = this.limits.maxPageRecords;
+    const pages = await Promise.all(
+      [CANDIDATES_PREFIX, LEADER_PREFIX].map((prefix) => this.session.list({ prefix, limit }, { signal })),
+    );
+    return seenMasters(pages.flatMap(({ records }) => records));
   }
 
   /** About the leader that was last seen, so that its successor is not deposed for it. */

@@ -8,6 +8,7 @@ import type { RecordChange } from "../base/core.js";
 import { type CodedError, hasCode } from "../base/errors.js";
 import { type Clock, sleep } from "../env/clock.js";
 import type { CoordinationStore, OpenSession, StoreLimits } from "../env/coordination-store.js";
+import type { SeenMasters } from "../env/master-registry.js";
 import { Candidacy } from "./candidacy.js";
 import { FencedLeadership } from "./fenced-leadership.js";
 
@@ -55,6 +56,9 @@ export interface CommitLimits {
   readonly maxCommitBytes: number;
 }
 
+/** Hints, for people. Rejects when the store does not answer. */
+export type ListMasters = (signal: AbortSignal) => Promise<SeenMasters>;
+
 export interface CampaignOptions {
   /** What the others are told about this process (an address); never a secret. At most 512 bytes. */
   readonly candidate: string;
@@ -63,6 +67,8 @@ export interface CampaignOptions {
   /** Ends the campaign, not a leadership that came of it. */
   readonly signal: AbortSignal;
   readonly onWaiting?: NonNullable<OpenSession["onWaiting"]>;
+  /** Called for each session with a way to see who else leads or stands in line; once that session is over the list rejects. */
+  readonly onInLine?: (list: ListMasters) => void;
   /** The epoch will be at least this: for a store that forgets (recovery `none`) while workers remember. */
   readonly minimumEpoch?: number;
   /** Take the epoch even though the present leader's session lives. */
@@ -113,6 +119,7 @@ async function campaignOnce(store: CoordinationStore, options: CampaignOptions):
   const { candidate, ttlMs, signal, onWaiting, clock } = options;
   const session = await store.openSession({ candidate, ttlMs, signal, ...(onWaiting === undefined ? {} : { onWaiting }) });
   const candidacy = new Candidacy(session, store.limits, options);
+  options.onInLine?.((within) => candidacy.masters(within));
   try {
     const won = await candidacy.win();
     const limits = { limits: commitLimits(store.limits), storeLimits: store.limits };

@@ -89,13 +89,20 @@ export interface CoordinationSession {
   close(): Promise<void>;
 }
 
+export interface Waiting {
+  readonly owner: string | undefined;
+  readonly reason: string;
+  /** Nothing was heard of the store so far: it may yet refuse this process for good. */
+  readonly isUnreached?: boolean;
+}
+
 export interface OpenSession {
   readonly ttlMs: number;
   readonly signal: AbortSignal;
   /** What others are told about this candidate while they wait (an address); never a secret. At most 512 bytes. */
   readonly candidate: string;
   /** Called when the store makes this process wait (another process owns it), and whenever what it waits for changes. */
-  readonly onWaiting?: (waiting: { readonly owner: string | undefined; readonly reason: string }) => void;
+  readonly onWaiting?: (waiting: Waiting) => void;
 }
 
 /** Long enough that a leader that was stopped for this time notices it (LEADER_AWAY_MS of the master), clocks that go wrong by a tenth included. */

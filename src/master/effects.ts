@@ -1,9 +1,8 @@
 /** Everything that goes into the master's core and comes out of it. Data only; order is meaning; effects follow the commit of their turn. */
 
-import type { z } from "zod";
 import type { ErrorShape } from "../base/errors.js";
 import type { Role } from "../wire/envelope.js";
-import type { masterView, MasterState as Phase } from "../wire/views.js";
+import type { MasterView, MasterState as Phase } from "../wire/views.js";
 import type { LaunchOrder } from "../wire/worker-messages.js";
 import type { MasterToDriver, MasterToWorker, OperationReply } from "./messages.js";
 
@@ -22,7 +21,7 @@ export type MasterEvent =
       readonly requestId: number | null;
     }
   /** The masters that stand by, as their links say. */
-  | { readonly kind: "standbys"; readonly masters: readonly z.infer<typeof masterView>[] }
+  | { readonly kind: "standbys"; readonly masters: readonly MasterView[] }
   | { readonly kind: "wake-up" };
 
 export type MasterEffect =

@@ -16,6 +16,7 @@ import { pulse } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import type { StoredEvents } from "./event-history.js";
 import { emit, tell } from "./events.js";
+import { debtOfElectionMs, waitsForLease } from "./lease-debts.js";
 import { sweepLost } from "./lost-workers.js";
 import { place } from "./processes.js";
 import { countRecentRemovals } from "./removals.js";
@@ -118,7 +119,8 @@ function recoverApplication(state: MasterState, step: Step, app: Application): v
   if (record.state !== "running") {
     const delayMs = Math.max(0, (record.notBefore ?? 0) - step.now.wall);
     // A calendar that was set back must not hold an application for longer than its policy ever would.
-    app.readyAt = step.now.instant + Math.min(delayMs, record.spec.restart.maxBackoffMs + state.settings.programFenceMs);
+    const boundedMs = Math.min(delayMs, record.spec.restart.maxBackoffMs + state.settings.programFenceMs);
+    app.readyAt = step.now.instant + (waitsForLease(app) ? debtOfElectionMs(state) : boundedMs);
     if (app.readyAt > step.now.instant) state.deadlines.add(app.readyAt, { kind: "ready", id: app.id });
     enqueue(state, app);
     return;
@@ -130,8 +132,7 @@ function recoverApplication(state: MasterState, step: Step, app: Application): v
     const lost = { kind: "driver-worker-lost", applicationId: app.id, attempt: record.attempt, workerId } as const;
     // A worker that left in order, or came back as the next incarnation, has ended it before; any other may have been declared lost just now.
     const isOver = worker !== undefined && worker.record.state !== "lost";
-    const { programFenceMs, deposedWithinMs } = state.settings;
-    state.backlog.push({ ...lost, mayRunUntil: step.now.instant + (isOver ? 0 : programFenceMs + deposedWithinMs) });
+    state.backlog.push({ ...lost, mayRunUntil: step.now.instant + (isOver ? 0 : debtOfElectionMs(state)) });
     return;
   }
   if (record.spec.job !== null) state.recovery.drivers.add(app.id);

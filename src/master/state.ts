@@ -7,7 +7,6 @@
  *   2. What runs on a worker is counted from the moment it is placed until its end is reported or its worker is lost (I11).
  */
 
-import type { z } from "zod";
 import { assert } from "../base/assert.js";
 import type { Now, Turn } from "../base/core.js";
 import type { ErrorShape } from "../base/errors.js";
@@ -17,7 +16,7 @@ import type { ExecutorState } from "../wire/driver-messages.js";
 import type { Role } from "../wire/envelope.js";
 import type { Progress } from "../wire/progress.js";
 import type { RemovalsRecord, RemovalsView } from "../wire/registrar.js";
-import type { masterView, MasterState as Phase } from "../wire/views.js";
+import type { MasterView, MasterState as Phase } from "../wire/views.js";
 import { Deadlines } from "./deadlines.js";
 import type { LogFields, LogLevel, MasterEffect } from "./effects.js";
 import type { EventHistory } from "./event-history.js";
@@ -226,7 +225,7 @@ export interface MasterState {
   readonly contentHash: (canonicalSpec: string) => string;
   phase: Phase;
   recovery: Recovery;
-  standbys: readonly z.infer<typeof masterView>[];
+  standbys: readonly MasterView[];
   readonly quarantine: Quarantine;
   readonly applications: Map<string, Application>;
   readonly byKey: Map<string, string>;

@@ -124,7 +124,9 @@ export function clusterView(state: MasterState): ClusterView {
     epoch: self.epoch,
     state: state.phase,
     leader,
-    masters: [{ ...leader, state: state.phase, build: self.build }, ...state.standbys],
+    leaderless: null,
+    masters: [{ ...leader, state: state.phase, epoch: self.epoch, build: self.build }, ...state.standbys],
+    silentMasters: [],
     workers,
     applications,
     recovery: {

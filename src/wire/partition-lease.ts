@@ -12,6 +12,10 @@
  *   leaseMs + LEASE_POLL_MS + LEASE_GRACE_MS + LEASE_SLACK_MS <= (deadline + fence) * (1 - error) / (1 + error)
  *
  * which `leaseMsFor` keeps and test/unit/wire/partition-lease.test.ts tries out.
+ *
+ * A worker may also be confirmed by an instant at which nobody led, or at which the leader was stopped. Whoever leads, or goes on, later than that
+ * gives the worker a whole deadline, and to what ran on one that had been declared lost before a whole deadline + fence (master/lease-debts.ts), so
+ * that the inequality holds from that instant on.
  */
 export const CLOCK_RATE_ERROR = 0.1;
 /** The keeper looks at the lease once a second. */

@@ -56,16 +56,33 @@ export const masterView = z.object({
   address: z.string(),
   pid: z.number(),
   state: z.enum(MASTER_STATES),
+  /** Of the leader that it is or follows, or followed last; 0: of none yet. Null: it does not say. */
+  epoch: z.number().nullable().default(null),
   /** Which build of Holdfast it runs, for people; null: it does not say. Nothing is decided by it. */
   build: z.string().nullable().default(null),
 });
+export type MasterView = z.infer<typeof masterView>;
+
+/** A master that is known by its address, and did not answer the standby that was asked. What is not known of it is null. */
+export const silentMasterView = z.object({
+  address: z.string(),
+  id: z.string().nullable(),
+  pid: z.number().nullable(),
+  epoch: z.number().nullable(),
+});
+export type SilentMasterView = z.infer<typeof silentMasterView>;
+
+const leaderView = z.object({ id: z.string(), address: z.string(), pid: z.number() });
 
 export const clusterView = z.object({
   clusterId: z.string(),
   epoch: z.number(),
   state: z.enum(MASTER_STATES),
-  leader: z.object({ id: z.string(), address: z.string(), pid: z.number() }).nullable(),
+  leader: leaderView.nullable(),
+  /** Asked of a standby that hears no leader: since when, and who was the last. Null: the leader answers. */
+  leaderless: z.object({ since: z.string(), last: leaderView.nullable() }).nullable().default(null),
   masters: z.array(masterView),
+  silentMasters: z.array(silentMasterView).default([]),
   workers: z.object({ alive: z.number(), suspect: z.number(), lost: z.number(), draining: z.number(), gone: z.number() }),
   applications: z.object({ waiting: z.number(), running: z.number() }),
   recovery: z.object({ startedAt: z.string(), completedAt: z.string().nullable(), durationMs: z.number().nullable() }).nullable(),

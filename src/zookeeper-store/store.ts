@@ -170,7 +170,7 @@ class ZooKeeperStore implements CoordinationStore {
     let told = "";
     const tell = () => {
       const reason = ensemble.isConnected() ? "" : ensemble.trouble();
-      if (reason !== "" && reason !== told) open.onWaiting?.({ owner: undefined, reason });
+      if (reason !== "" && reason !== told) open.onWaiting?.({ owner: undefined, reason, isUnreached: true });
       told = reason;
       timer = clock.at(clock.now() + TROUBLE_EVERY_MS, tell);
     };

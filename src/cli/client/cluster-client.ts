@@ -3,7 +3,7 @@
  * while it looks. Boundary: the only file of the command line that opens a client.
  */
 import { randomId } from "../../env/random.js";
-import { type Client, connectClient } from "../../host/client/client.js";
+import { type Client, connectClient, startClient } from "../../host/client/client.js";
 import { followEvents, uploadArtifact, waitForEnd } from "../../host/client/client-follow.js";
 import { type ReadLogsOptions, readLogs } from "../../host/client/client-logs.js";
 import type { Looking } from "../../host/finding/master-finder.js";
@@ -30,6 +30,8 @@ export interface ClusterClient extends AsyncDisposable {
 }
 
 export interface OpenOptions {
+  /** False: calls that any master answers are meant, so the first leader is not waited for. */
+  readonly awaitLeader?: boolean;
   /** Where sentences about looking for a leader go; default: a line on standard error. */
   readonly onLooking?: (text: string) => void;
   /** Addresses of all masters that are known, the likeliest first, whenever that changes. */
@@ -46,7 +48,8 @@ export async function openClient(options: ClusterOptions, signal: AbortSignal, o
     log: createLog({ format: "text", stream: process.stderr, role: "client", id: "cli", level: "error", secrets }),
   });
   const tell = open.onLooking ?? (options.json === true ? () => {} : remark);
-  const client = await connectClient({
+  const start = open.awaitLeader === false ? startClient : connectClient;
+  const client = await start({
     env,
     masterUrl: options.master,
     readFile: readUrlFile,

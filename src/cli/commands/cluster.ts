@@ -1,5 +1,6 @@
-/** `holdfast cluster`: who leads, every master, the counts, the last recovery. Any master answers. */
+/** `holdfast cluster`: who leads, every master, the counts, the last recovery. Any master answers; without a leader what a standby knows. */
 import type { Command } from "commander";
+import type { ClusterView } from "../../wire/views.js";
 import { openClient } from "../client/cluster-client.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatDuration, harmless, styleFor, styleOfState, table } from "../terminal.js";
@@ -13,22 +14,25 @@ export function command(): Command {
     ]),
   ).action(async (options: ClusterOptions) => {
     const interrupt = onInterrupt();
-    await using client = await openClient(options, interrupt.signal);
+    await using client = await openClient(options, interrupt.signal, { awaitLeader: false });
     const view = await client.call("cluster", {});
     if (options.json === true) return printJson(view);
     const style = styleFor(process.stdout);
     const line = (name: string, value: string) => print(`${style.bold(name.padEnd(14))}${value}`);
-    line("cluster", view.clusterId);
+    line("cluster", view.clusterId === "" ? "not known here" : view.clusterId);
     line("state", `${styleOfState(style, view.state)(view.state)}, epoch ${view.epoch}`);
-    line("leader", view.leader === null ? "none" : `${view.leader.id} at ${view.leader.address} (pid ${view.leader.pid})`);
+    for (const text of leaderTexts(view)) line("leader", text);
     const { workers, applications, recovery } = view;
-    line(
-      "workers",
-      Object.entries(workers)
-        .map(([state, count]) => `${count} ${state}`)
-        .join(", "),
-    );
-    line("applications", `${applications.waiting} waiting, ${applications.running} running`);
+    // A standby knows nothing of them.
+    if (view.leader !== null && view.leaderless === null && recovery !== null) {
+      line(
+        "workers",
+        Object.entries(workers)
+          .map(([state, count]) => `${count} ${state}`)
+          .join(", "),
+      );
+      line("applications", `${applications.waiting} waiting, ${applications.running} running`);
+    }
     if (recovery !== null)
       line("recovery", recovery.durationMs === null ? "under way" : `complete in ${formatDuration(recovery.durationMs)}`);
     if (view.removals !== null && (view.removals.waiting > 0 || view.removals.held))
@@ -38,15 +42,28 @@ export function command(): Command {
     print(
       table(
         [
-          { title: "MASTER", of: (row) => row.id },
+          { title: "MASTER", of: (row) => row.id ?? "-" },
           { title: "ADDRESS", of: (row) => row.address, shrink: true },
-          { title: "PID", of: (row) => String(row.pid), align: "right" },
+          { title: "PID", of: (row) => String(row.pid ?? "-"), align: "right" },
           { title: "STATE", of: (row) => row.state, paint: (row, text) => styleOfState(style, row.state)(text) },
+          { title: "EPOCH", of: (row) => String(row.epoch ?? "-"), align: "right" },
           { title: "BUILD", of: (row) => row.build ?? "-", shrink: true },
         ],
-        view.masters,
+        [...view.masters, ...view.silentMasters.map((master) => ({ ...master, state: "no answer", build: null }))],
         style,
       ),
     );
   });
+}
+
+function leaderTexts({ leader, leaderless }: ClusterView): readonly string[] {
+  const named = ({ id, address, pid }: NonNullable<ClusterView["leader"]>) => `${id} at ${address} (pid ${pid})`;
+  if (leader !== null) return [named(leader)];
+  if (leaderless === null) return ["none"];
+  const forMs = Math.max(0, Date.now() - Date.parse(leaderless.since));
+  const { last } = leaderless;
+  return [
+    `none heard since ${leaderless.since} (${formatDuration(forMs)})`,
+    ...(last === null ? [] : [`the last was ${named(last)}`]),
+  ];
 }

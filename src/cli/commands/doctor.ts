@@ -44,7 +44,7 @@ async function doctor(options: DoctorOptions): Promise<void> {
     await clockRate(),
     ...(await secret(options.secretFile)),
     ...(await records(options, interrupt.signal)),
-    ...(await cluster({ ...options, json: true, timeout: "2s" }, interrupt.signal)),
+    ...(await cluster({ ...options, json: true, timeout: "3s" }, interrupt.signal)),
   ];
   // Interrupted, it knows nothing of what it did not come to.
   interrupt.signal.throwIfAborted();

@@ -6,7 +6,7 @@ import { runMasterHost } from "../../host/master/master-host.js";
 import { DEFAULT_MASTER_SETTINGS } from "../../master/settings.js";
 import { buildId } from "../../node/build-id.js";
 import { createNodeRandom } from "../../node/env.js";
-import { advertise } from "../../node/files/advertise-file.js";
+import { advertise, readAdvertised } from "../../node/files/advertise-file.js";
 import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs, parsePerMinute, parseShare } from "../parse.js";
@@ -127,6 +127,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       blobs: recovery.blobs,
       secret,
       settings,
+      ...(options.advertiseFile === undefined ? {} : { otherMasters: advertisedIn(options.advertiseFile) }),
       ...(place.kind === "zookeeper" ? sessionOf(options.sessionTimeout) : {}),
       onState: () => rehearsal?.stop(),
     });
@@ -147,6 +148,8 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
     await recovery.close();
   }
 }
+
+const advertisedIn = (file: string) => () => readAdvertised(file);
 
 /** ZooKeeper ends a session at the first tick after its time, and no tick is longer than half of a session. */
 function sessionOf(text: string): { readonly sessionTtlMs: number; readonly silentFailoverMs: number } {

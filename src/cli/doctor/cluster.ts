@@ -19,9 +19,9 @@ const MAX_LISTENERS = 32;
 
 export async function cluster(options: ClusterOptions, signal: AbortSignal): Promise<readonly Check[]> {
   try {
-    await using client = await openClient(options, signal);
+    await using client = await openClient(options, signal, { awaitLeader: false });
     const view = await client.call("cluster", {});
-    const { workers } = await client.call("workers", {});
+    const { workers } = view.leaderless === null ? await client.call("workers", {}) : { workers: [] };
     return [...viewChecks(view), ...(await listeners(view, workers, signal))];
   } catch (thrown) {
     const error = CodedError.from(thrown);
@@ -37,8 +37,13 @@ export async function cluster(options: ClusterOptions, signal: AbortSignal): Pro
 }
 
 export function viewChecks(view: ClusterView): readonly Check[] {
-  const { masters, recovery, workers, quarantined, removals } = view;
+  const { masters, recovery, workers, quarantined, removals, leaderless } = view;
   const shown = masters.map((master) => `${master.address} ${master.state}`).join(", ");
+  if (leaderless !== null) {
+    const hint = "Look at the log of each master for what it waits for: the store, another process's lock, a full disk.";
+    const silent = view.silentMasters.map(({ address }) => `, ${address} does not answer`).join("");
+    return [check("masters", "fail", `nobody leads since ${leaderless.since} (epoch ${view.epoch}): ${shown}${silent}`, hint)];
+  }
   const found = [
     judge(
       "masters",

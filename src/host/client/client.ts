@@ -8,7 +8,7 @@
  *   3. After `close` nothing of it runs; open calls have rejected with CLOSED.
  */
 import type { z } from "zod";
-import { CodedError } from "../../base/errors.js";
+import { CodedError, hasCode } from "../../base/errors.js";
 import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
 import { randomId } from "../../env/random.js";
@@ -28,6 +28,8 @@ import { createSlot } from "./client-slot.js";
 /** One try of a call; a longer deadline is made of several tries. Longer than MAX_WAIT_MS, for which an operation may wait by itself. */
 const MAX_TRY_MS = 60_000;
 const CONNECT_TIMEOUT_MS = 3_000;
+/** What any master answers waits so long for a leader (at most a quarter of its time), whose answer says more, before a standby is asked. */
+const LEADER_FIRST_MS = 2_000;
 const MIN_RETRY_PAUSE_MS = 10;
 const MAX_RETRY_PAUSE_MS = 1_000;
 
@@ -138,10 +140,15 @@ export function startClient(options: ClientOptions): Client & { connected(option
   /** Operations that any master answers do not wait for a leader when there is none. */
   const anyMaster = async (signal: AbortSignal): Promise<Link | null> => {
     const { addresses } = await places.look();
-    const links = await Promise.all(addresses.map((address) => dial(address, signal).catch(() => null)));
-    const [first, ...others] = links.filter((link) => link !== null);
-    for (const link of others) link.close();
-    return first ?? null;
+    const dialled = addresses.map((address) => dial(address, signal));
+    const first = await Promise.any(dialled).catch(() => null);
+    for (const one of dialled) {
+      one.then(
+        (link) => link !== first && link.close(),
+        () => {},
+      );
+    }
+    return first;
   };
 
   return {
@@ -185,6 +192,7 @@ async function callOperation<N extends OperationName>(
   const deadline = env.clock.now() + options.timeoutMs;
   for (let attempt = 1; ; attempt += 1) {
     const link = await linkFor(name, options.signal, deadline, context);
+    const isAside = link !== slot.current();
     try {
       const timeoutMs = Math.min(MAX_TRY_MS, Math.max(1, deadline - env.clock.now()));
       const reply = OPERATIONS[name].output as unknown as z.ZodType<OperationOutput<N>>;
@@ -197,25 +205,28 @@ async function callOperation<N extends OperationName>(
       if (error.retry === "after-leader-lookup") link.close();
       if (env.clock.now() >= deadline) throw error.code === "TIMEOUT" ? context.explain(error) : error;
       if (error.code !== "CONNECTION_LOST") await sleep(env.clock, retryPauseMs(env, attempt, deadline), options.signal);
+    } finally {
+      if (isAside) link.close();
     }
   }
 }
 
+/** To the leader; for what any master answers, after a while, to a standby. */
 async function linkFor(name: OperationName, signal: AbortSignal, deadline: number, context: CallContext): Promise<Link> {
-  const { slot } = context;
-  const current = slot.current();
-  if (current !== null) return current;
-  if (OPERATIONS[name].answeredBy === "master" && slot.lastLooking() !== null) {
-    const other = await context.anyMaster(signal);
-    if (other !== null) {
-      slot.owns(other);
-      return other;
+  const { slot, env } = context;
+  const isForAny = OPERATIONS[name].answeredBy === "master";
+  for (;;) {
+    const { now } = env.clock;
+    const leaderFirstMs = Math.max(MIN_RETRY_PAUSE_MS, Math.min(LEADER_FIRST_MS, (deadline - now()) / 4));
+    try {
+      return await slot.take(signal, isForAny ? now() + leaderFirstMs : deadline);
+    } catch (thrown) {
+      if (!isForAny || !hasCode(thrown, "TIMEOUT") || now() >= deadline) throw context.explain(thrown);
     }
-  }
-  try {
-    return await slot.take(signal, deadline);
-  } catch (thrown) {
-    throw context.explain(thrown);
+    const other = await context.anyMaster(signal);
+    if (other === null) continue;
+    slot.owns(other);
+    return other;
   }
 }
 

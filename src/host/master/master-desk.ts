@@ -7,6 +7,7 @@
  *      drivers tell it goes to its core all the same: whatever the core decides then ends the leadership, and with it their links (master-leading.ts).
  */
 import { CodedError } from "../../base/errors.js";
+import { isoTime } from "../../base/iso-time.js";
 import type { MasterEvent } from "../../master/effects.js";
 import { isOperation } from "../../master/operations.js";
 import { OPERATIONS, type OperationInput, type OperationOutput } from "../../wire/operations.js";
@@ -14,12 +15,12 @@ import type { ClusterView, MasterState } from "../../wire/views.js";
 import type { Link, LinkMessage } from "../link/link.js";
 import type { From } from "../turns/inbox.js";
 import type { MasterArtifacts } from "./master-artifacts.js";
+import type { Following } from "./master-following.js";
 import type { Leading } from "./master-leading.js";
 import { mayAsk } from "./master-links.js";
-import type { LeaderSeen } from "./master-standby.js";
 
 /** How long a standby waits for the leader's own view before it answers with what it knows. */
-const FORWARD_TIMEOUT_MS = 1_000;
+const FORWARD_TIMEOUT_MS = 2_000;
 
 export interface MasterDeskOptions {
   readonly artifacts: MasterArtifacts;
@@ -34,9 +35,8 @@ export interface MasterDeskOptions {
     readonly clusterId: string | null;
     readonly epoch: number;
   };
-  /** As a standby knows it. */
-  leader(): LeaderSeen | null;
-  leaderLink(): Link | null;
+  /** Null: it does not listen yet. */
+  following(): Following | null;
   handOver(input: OperationInput<"handover">): Promise<OperationOutput<"handover">>;
   readonly signal: AbortSignal;
 }
@@ -117,7 +117,7 @@ function answerAsStandby(options: MasterDeskOptions, link: Link, kind: string, r
     answer(link, requestId, clusterOfStandby(options));
     return;
   }
-  const leader = options.leader();
+  const leader = options.following()?.leader() ?? null;
   const where = leader === null ? "it knows no leader" : `the leader is ${leader.address}`;
   const hint = leader === null ? "Try again: a leader is being elected." : `Ask the master at ${leader.address}.`;
   const details = { leader: leader?.address ?? null };
@@ -125,21 +125,29 @@ function answerAsStandby(options: MasterDeskOptions, link: Link, kind: string, r
   link.replyError(requestId, new CodedError("NOT_LEADER", message, { hint, details }).toShape());
 }
 
+/** The leader's own view; without a leader that answers, what can be known here: who of the masters answers, and since when nobody leads. */
 async function clusterOfStandby(options: MasterDeskOptions): Promise<ClusterView> {
   const request = { signal: options.signal, timeoutMs: FORWARD_TIMEOUT_MS, reply: OPERATIONS.cluster.output };
-  const said = await options
-    .leaderLink()
+  const following = options.following();
+  const said = await following
+    ?.link()
     ?.request("cluster", {}, request)
     .catch(() => undefined);
   if (said !== undefined) return said;
+  const last = following?.lastLeader() ?? null;
+  const since = isoTime(following?.heardAt() ?? 0);
+  const { masters: others, silent } = (await following?.others()) ?? { masters: [], silent: [] };
   const { id, address, pid, build, state, clusterId, epoch } = options.self();
-  const leader = options.leader();
+  const leading = others.find((other) => other.state === "ALIVE" || other.state === "RECOVERING");
+  const leader = leading === undefined ? null : refOf(leading);
   return {
     clusterId: clusterId ?? "",
-    epoch,
-    state,
-    leader: leader === null ? null : { id: leader.id, address: leader.address, pid: leader.pid },
-    masters: [{ id, address, pid, state, build }],
+    epoch: Math.max(epoch, ...others.map((other) => other.epoch ?? 0)),
+    state: leading?.state ?? state,
+    leader,
+    leaderless: leader === null ? { since, last: last === null ? null : refOf(last) } : null,
+    masters: [...others, { id, address, pid, state, epoch, build }].sort((a, b) => (a.address < b.address ? -1 : 1)),
+    silentMasters: [...silent],
     workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
     applications: { waiting: 0, running: 0 },
     recovery: null,
@@ -147,3 +155,9 @@ async function clusterOfStandby(options: MasterDeskOptions): Promise<ClusterView
     quarantined: [],
   };
 }
+
+const refOf = ({ id, address, pid }: { readonly id: string; readonly address: string; readonly pid: number }) => ({
+  id,
+  address,
+  pid,
+});

@@ -11,19 +11,20 @@
  *   2. Nothing is answered, sent or launched before it is durable (host/master-leading.ts).
  *   3. After `close` nothing of it runs; the store and the blob store belong to the caller.
  */
-import { CodedError, hasCode } from "../../base/errors.js";
+import { CodedError } from "../../base/errors.js";
 import { campaign, type Leadership } from "../../coordination/leadership.js";
+import { isPassing } from "../../coordination/patience.js";
 import { untilAborted } from "../../coordination/until-aborted.js";
-import { sleep, type Timer } from "../../env/clock.js";
+import { sleep } from "../../env/clock.js";
+import type { Waiting } from "../../env/coordination-store.js";
 import type { Env } from "../../env/env.js";
+import type { SeenMasters } from "../../env/master-registry.js";
 import { randomId } from "../../env/random.js";
 import type { MasterSettings } from "../../master/settings.js";
-import { type Facts, MAX_FACT_CHARACTERS, NO_SECRET, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
-import { leaderToStandby } from "../../wire/master-messages.js";
+import { type Facts, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
 import type { Link, LinkMessage } from "../link/link.js";
-import { dialLink } from "../link/link-handshake.js";
 import { clusterBinding, keysOfCluster } from "../link/link-keys.js";
 import { type LinkListener, listenLinks } from "../link/link-listener.js";
 import { createElectionPace, type ElectionPace, type LeadershipEnd } from "./election-pace.js";
@@ -31,19 +32,17 @@ import { createHoldBack } from "./hold-back.js";
 import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.js";
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
+import { createFollowing, type Following } from "./master-following.js";
 import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
-import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom, standbysAmong } from "./master-links.js";
+import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
 import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
-import { type LeaderSeen, type Standby, watchLeader } from "./master-standby.js";
+import { createRoster, joinAddresses, type Roster } from "./master-roster.js";
 
 export type { MasterHost, MasterHostOptions } from "./master-options.js";
 
-const DIAL_TIMEOUT_MS = 2_000;
 const RESIGN_TIMEOUT_MS = 2_000;
 const FINISH_TIMEOUT_MS = 2_000;
-/** Changes of the list of masters are told to everybody at most this often. */
-const ANNOUNCE_AFTER_MS = 1_000;
 /** Epochs of mode `none` begin at the tenths of a second since this moment, so that they grow over restarts that leave nothing behind. */
 const NONE_EPOCH_START_WALL_MS = 1_767_225_600_000; // 2026-01-01T00:00:00Z
 
@@ -61,17 +60,15 @@ class Master implements MasterHost {
   readonly #env: Env;
   readonly #settings: MasterSettings;
   readonly #desk: MasterDesk;
-  readonly #links = new Map<number, Link>();
-  /** Those of them that are of masters. */
-  readonly #masterLinks = new Set<Link>();
+  readonly #roster: Roster;
   readonly #stop = new AbortController();
   #listener: LinkListener | null = null;
-  #standby: Standby | null = null;
+  #following: Following | null = null;
   #state: MasterState = "STANDBY";
   #leadership: Leadership | null = null;
   #leading: Leading | null = null;
-  #leader: LeaderSeen | null = null;
-  #leaderLink: Link | null = null;
+  /** While this master stands in line. */
+  #inLine: ((signal: AbortSignal) => Promise<SeenMasters>) | null = null;
   #clusterId: string | null = null;
   #minimumEpoch = 1;
   readonly #suspicion: LeaderSuspicion;
@@ -82,7 +79,6 @@ class Master implements MasterHost {
   #waitingFor = "";
   /** The store has been opened, or its owner's lock was met: what fails later may pass. */
   #usable = false;
-  #announcing: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
   #settle: (reason: CodedError | null) => void = () => {};
 
@@ -93,11 +89,21 @@ class Master implements MasterHost {
     const { masterId, pid, build } = options;
     this.#pace = options.pace ?? createElectionPace(() => options.env.random.fraction());
     this.#holdBack = createHoldBack(options.env.clock);
+    const { signal } = this.#stop;
+    this.#roster = createRoster({
+      clock: options.env.clock,
+      signal,
+      leading: () => this.#leading,
+      epoch: () => this.epoch(),
+      clusterId: () => this.#clusterId,
+      facts: () => this.#facts(),
+      take: (link, message) => this.#desk.take(link, message),
+    });
     this.#suspicion = createLeaderSuspicion({
       clock: options.env.clock,
       signal: this.#stop.signal,
       pauseMs: () => this.#pace.suspicionPauseMs(options.env.clock.now()),
-      holds: () => this.#leaderLink === null && this.#leadership === null,
+      holds: () => this.#following?.link() == null && this.#leadership === null,
     });
     this.#desk = createMasterDesk({
       artifacts: createMasterArtifacts(options.blobs, options.env.digest),
@@ -111,10 +117,9 @@ class Master implements MasterHost {
         clusterId: this.#clusterId,
         epoch: this.epoch(),
       }),
-      leader: () => this.#leader,
-      leaderLink: () => this.#leaderLink,
+      following: () => this.#following,
       handOver: (input) => this.#handOverAsAsked(input),
-      signal: this.#stop.signal,
+      signal,
     });
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
@@ -126,7 +131,7 @@ class Master implements MasterHost {
   }
 
   epoch(): number {
-    return this.#leadership?.epoch ?? this.#leader?.epoch ?? 0;
+    return this.#leadership?.epoch ?? this.#following?.lastLeader()?.epoch ?? 0;
   }
 
   async open(): Promise<void> {
@@ -144,22 +149,25 @@ class Master implements MasterHost {
       roles: MASTER_ACCEPTS,
       facts: () => this.#facts(),
       address: listen,
-      onLink: (link) => this.#onLink(link),
+      onLink: (link) => this.#roster.add(link),
       onRefused: (remote, reason) =>
         this.#env.log.debug("A connection was refused.", { remote, code: reason.code, error: reason.message }),
     });
     this.address = publicAddress ?? this.#listener.address;
-    this.#standby = watchLeader({
-      dial: (address, signal) => this.#dialMaster(address, signal),
-      onLeader: (leader, link) => {
-        this.#leader = leader ?? this.#leader;
-        this.#leaderLink = link;
-        if (leader !== null && leader.address !== this.address) this.#holdBack.end();
-        if (link === null) this.#options.store.nudge();
+    this.#following = createFollowing({
+      env: this.#env,
+      master: this.#options,
+      address: this.address,
+      signal: this.#stop.signal,
+      linkSettings: () => this.#linkSettings(),
+      clusterId: () => this.#clusterId,
+      inLine: (signal) => this.#inLine?.(signal) ?? null,
+      onLeader: (leader) => {
+        if (leader === null) this.#options.store.nudge();
+        else if (leader.address !== this.address) this.#holdBack.end();
       },
       onDead: (address) => this.#onLeaderDead(address),
-      now: () => this.#env.clock.now(),
-      sleep: (durationMs, signal) => sleep(this.#env.clock, durationMs, signal),
+      onLeaderSays: (link, message) => this.#onLeaderSays(link, message),
     });
     this.#env.log.info(`Master ${masterId} listens at ${this.address}.`, { address: this.address });
     this.#running = this.#run();
@@ -167,13 +175,12 @@ class Master implements MasterHost {
 
   async close(): Promise<void> {
     this.#stop.abort(new CodedError("CLOSED", "the master is closed"));
-    this.#announcing?.cancel();
+    this.#roster.close();
     await this.#listener?.close();
     await this.#running;
-    await this.#standby?.close();
+    await this.#following?.close();
     this.#holdBack.end();
-    for (const link of this.#links.values()) link.close();
-    this.#links.clear();
+    this.#roster.closeAll();
     this.#settle(null);
   }
 
@@ -210,44 +217,26 @@ class Master implements MasterHost {
 
   /** Whoever follows this master finds the next one among these, also when it can't ask ZooKeeper. */
   #mastersText(): string {
-    const leader = this.#leaderAddress();
-    const standbys = [...this.#masterLinks].map(({ peer }) => String(peer.facts.address ?? ""));
-    const addresses = new Set([...(leader === null ? [] : [leader]), this.address, ...standbys]);
+    const addresses = new Set([this.#leaderAddress() ?? "", this.address, ...this.#roster.masterAddresses()]);
     addresses.delete("");
-    return joinWithin([...addresses], MAX_FACT_CHARACTERS);
+    return joinAddresses(addresses);
   }
 
   #leaderAddress(): string | null {
-    return this.#certainState() === "STANDBY" ? (this.#leader?.address ?? null) : this.address;
-  }
-
-  async #dialMaster(address: string, signal: AbortSignal): Promise<Link> {
-    const { masterId, secret, pid } = this.#options;
-    const identity = {
-      role: "master",
-      id: masterId,
-      scope: "cluster",
-      key: secret ?? NO_SECRET,
-      clusterId: this.#clusterId,
-    } as const;
-    const facts = { address: this.address, pid, state: "STANDBY", ...buildFact(this.#options) };
-    const settings = { ...this.#linkSettings(), incoming: {}, requests: leaderToStandby };
-    const link = await dialLink(address, { ...settings, ...identity, facts, connectTimeoutMs: DIAL_TIMEOUT_MS, signal });
-    link.onMessage((message) => this.#onLeaderSays(link, message));
-    return link;
+    return this.#certainState() === "STANDBY" ? (this.#following?.leader()?.address ?? null) : this.address;
   }
 
   #onLeaderSays(link: Link, message: LinkMessage): void {
     const standsBy = this.#state === "STANDBY" && !this.#stop.signal.aborted;
     const { masterId } = this.#options;
-    const hint = (address: string) => this.#standby?.hint(address);
+    const hint = (address: string) => this.#following?.hint(address);
     hearHandover({ link, message, masterId, standsBy, holdBack: this.#holdBack, hint });
   }
 
   async #handOverAsAsked(input: OperationInput<"handover">): Promise<OperationOutput<"handover">> {
     const leadership = this.#leadership;
     const self = { masterId: this.#options.masterId, address: this.address, leadership };
-    const { successor, answer } = await prepareHandover({ ...self, input, links: this.#links.values(), signal: this.#stop.signal });
+    const { successor, answer } = await prepareHandover({ ...self, input, links: this.#roster.links(), signal: this.#stop.signal });
     // Lost meanwhile: the one who asked asks the next leader, which tells that this epoch is over.
     if (this.#leadership !== leadership) throw new CodedError("NOT_LEADER", `epoch ${input.epoch} ended meanwhile`);
     if (successor !== null) this.#handOver(successor);
@@ -282,7 +271,7 @@ class Master implements MasterHost {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = CodedError.from(thrown);
-        if (!this.#usable || hasCode(error, "STORE_FORMAT") || hasCode(error, "NO_STORE")) {
+        if (isForGood(error, this.#usable)) {
           this.#env.log.error(`This master cannot lead: ${error.message}`, { code: error.code });
           this.#settle(error);
           return;
@@ -305,6 +294,9 @@ class Master implements MasterHost {
       clock: this.#env.clock,
       signal: AbortSignal.any([this.#stop.signal, held]),
       onWaiting: (waiting) => this.#onWaiting(waiting),
+      onInLine: (list) => {
+        this.#inLine = list;
+      },
       minimumEpoch: this.#minimumEpoch,
       suspicion: this.#suspicion.forCampaign(),
       clusterId: id,
@@ -318,12 +310,12 @@ class Master implements MasterHost {
     return leadership;
   }
 
-  #onWaiting({ owner, reason }: { readonly owner: string | undefined; readonly reason: string }): void {
+  #onWaiting({ owner, reason, isUnreached }: Waiting): void {
     const text = `Standing by${owner === undefined ? "" : ` behind the master at ${owner}`}: ${reason}.`;
     if (text !== this.#waitingFor) this.#env.log.info(text, { leader: owner ?? null });
     this.#waitingFor = text;
-    this.#usable = true;
-    if (owner !== undefined && owner !== this.address) this.#standby?.hint(owner);
+    if (isUnreached !== true) this.#usable = true;
+    if (owner !== undefined && owner !== this.address) this.#following?.hint(owner);
   }
 
   /** Until leadership is over, for whatever reason. */
@@ -331,6 +323,7 @@ class Master implements MasterHost {
     const { masterId, pid, build, mode, secret } = this.#options;
     let tooLow: CodedError | null = null;
     this.#leadership = leadership;
+    this.#following?.leads(leadership.epoch);
     this.#setState("RECOVERING");
     const leading = lead({
       env: this.#env,
@@ -343,7 +336,7 @@ class Master implements MasterHost {
       mode,
       settings: this.#settings,
       secret,
-      link: (linkId) => this.#links.get(linkId),
+      link: (linkId) => this.#roster.get(linkId),
       onPhase: (phase) => this.#setState(phase),
       onEpochTooLow: (seen) => {
         this.#minimumEpoch = Math.max(this.#minimumEpoch, seen + 1);
@@ -352,7 +345,7 @@ class Master implements MasterHost {
       },
     });
     this.#leading = leading;
-    for (const link of this.#links.values()) this.#leadOn(leading, link);
+    this.#roster.introduceAll(leading);
     const over = new AbortController();
     const aborted = untilAborted(new Promise<never>(() => {}), AbortSignal.any([this.#stop.signal, over.signal])).catch((thrown) =>
       CodedError.from(thrown),
@@ -374,11 +367,11 @@ class Master implements MasterHost {
     if (planned) await this.#withinTime(leading.finish(), FINISH_TIMEOUT_MS);
     this.#leading = null;
     this.#leadership = null;
-    this.#leader = null;
+    this.#following?.leads(null);
     this.#setState("STANDBY");
     if (successor !== null) {
       this.#holdBack.begin(LEAVE_TO_OTHERS_MS);
-      this.#standby?.hint(successor.address);
+      this.#following?.hint(successor.address);
     }
     const text = `${planned ? "Resigned" : "Deposed"} from epoch ${leadership.epoch}: ${reason.message}.`;
     this.#env.log[planned ? "info" : reason.code === "DISK_FAILED" || reason.code === "INTERNAL" ? "error" : "warn"](text, {
@@ -389,8 +382,7 @@ class Master implements MasterHost {
     // A planned end frees the epoch first, so that whoever notices the end of its link finds the next leader sooner.
     if (planned) await this.#resign(leadership);
     // Whoever waits for an answer of the discarded core learns by the end of its link that the outcome is unknown.
-    for (const link of this.#links.values()) link.close();
-    this.#links.clear();
+    this.#roster.closeAll();
     if (!planned) await this.#resign(leadership);
   }
 
@@ -411,70 +403,17 @@ class Master implements MasterHost {
     this.#state = state;
     this.#options.onState?.(state, this.epoch());
   }
-
-  #onLink(link: Link): void {
-    this.#links.set(link.id, link);
-    if (link.peer.role === "master") this.#masterLinks.add(link);
-    if (this.#leading !== null) this.#introduce(this.#leading, link);
-    link.onMessage((message) => this.#desk.take(link, message));
-    void link.ended.then(() => {
-      this.#masterLinks.delete(link);
-      if (!this.#links.delete(link.id)) return;
-      this.#leading?.post({ kind: "closed", linkId: link.id, heardAt: link.lastHeardAt() });
-      if (link.peer.role === "master") this.#tellStandbys();
-    });
-  }
-
-  /** A link from the time of standing by: whoever waits at its other end learns at once that this master leads now. */
-  #leadOn(leading: Leading, link: Link): void {
-    const { clusterId } = link.peer;
-    // While it stood by it may not have known its cluster, and could not refuse strangers to it.
-    if (clusterId !== null && clusterId !== this.#clusterId) {
-      link.close();
-      return;
-    }
-    this.#introduce(leading, link);
-    link.announce(this.#facts());
-  }
-
-  #introduce(leading: Leading, link: Link): void {
-    const { role, id, scope } = link.peer;
-    leading.post({ kind: "opened", linkId: link.id, role, peerId: id, scope });
-    if (role === "master") this.#tellStandbys();
-  }
-
-  #tellStandbys(): void {
-    this.#announceMasters();
-    const masters = standbysAmong(this.#masterLinks);
-    this.#leading?.post({ kind: "standbys", masters });
-  }
-
-  /** Once for all changes of ANNOUNCE_AFTER_MS: a standby that comes and goes costs each link one small frame a second. */
-  #announceMasters(): void {
-    const { clock } = this.#env;
-    if (this.#leading === null || this.#stop.signal.aborted) return;
-    this.#announcing ??= clock.at(clock.now() + ANNOUNCE_AFTER_MS, () => {
-      this.#announcing = null;
-      if (this.#leading === null || this.#stop.signal.aborted) return;
-      const facts = this.#facts();
-      for (const link of this.#links.values()) link.announce(facts);
-    });
-  }
-}
-
-function joinWithin(texts: readonly string[], maxCharacters: number): string {
-  let joined = "";
-  for (const text of texts) {
-    const longer = joined === "" ? text : `${joined},${text}`;
-    if (longer.length > maxCharacters) break;
-    joined = longer;
-  }
-  return joined;
 }
 
 /** A code of its own would be an error that nobody ever sees: a hand-over and the close of the host are ends that were asked for. */
 const handedOverTo = ({ id, address }: Successor): CodedError =>
   new CodedError("CLOSED", `handed over to ${id} at ${address}, as its operator asked`);
+
+/** Of a store that has been used already a refusal may be a mistake that somebody puts right: then the others, or this one later, go on. */
+function isForGood(error: CodedError, wasUsable: boolean): boolean {
+  if (error.code === "STORE_FORMAT" || error.code === "NO_STORE") return true;
+  return !wasUsable && error.code !== "SESSION_ENDED" && !isPassing(error);
+}
 
 function endOf({ code }: CodedError): LeadershipEnd {
   if (code === "STALE_EPOCH" || code === "CLOSED") return "planned";

@@ -51,8 +51,8 @@ export const MASTER_ACCEPTS: readonly Role[] = ["worker", "driver", "client", "m
 export const messagesFrom = (peer: LinkPeer): MessageTable => MESSAGES[peer.role];
 export const requestsFrom = (peer: LinkPeer): MessageTable => REQUESTS[peer.role];
 
-/** The masters that stand by, as their links say, in the order of their ids. */
-export function standbysAmong(links: Iterable<Link>) {
+/** The masters that stand by, as their links say, in the order of their ids. Whoever is linked to the leader follows its epoch. */
+export function standbysAmong(links: Iterable<Link>, epoch: number) {
   return [...links]
     .filter((link) => link.peer.role === "master")
     .map(({ peer }) => ({
@@ -60,13 +60,14 @@ export function standbysAmong(links: Iterable<Link>) {
       address: String(peer.facts.address ?? ""),
       pid: Number(peer.facts.pid ?? 0),
       state: "STANDBY" as const,
+      epoch,
       build: buildOf(peer.facts),
     }))
     .sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** Null: a master that does not say. */
-const buildOf = ({ build }: Facts): string | null => (typeof build === "string" ? build : null);
+export const buildOf = ({ build }: Facts): string | null => (typeof build === "string" ? build : null);
 
 /** As a master says it in its facts; nothing where it has none to say. */
 export const buildFact = ({ build }: { readonly build?: string }): Facts => (build === undefined ? {} : { build });

@@ -38,6 +38,8 @@ export interface MasterHostOptions {
    */
   readonly silentFailoverMs?: number;
   readonly onState?: (state: MasterState, epoch: number) => void;
+  /** Addresses of masters that are written down somewhere (the advertise file), for whoever asks while nobody leads. */
+  readonly otherMasters?: () => Promise<readonly string[]>;
   /** Default: that of election-pace.ts. */
   readonly pace?: ElectionPace;
 }

@@ -55,6 +55,12 @@ export async function advertise(options: AdvertiseOptions): Promise<Advertisemen
   };
 }
 
+/** The addresses that stand there; none when it cannot be read. */
+export async function readAdvertised(file: string): Promise<readonly string[]> {
+  const lines = await linesOf(file).catch(() => []);
+  return lines.map((line) => (line.split("#")[0] ?? "").trim()).filter((address) => address !== "");
+}
+
 const lineOf = ({ address, masterId }: AdvertiseOptions): string => `${address} # ${masterId}`;
 
 async function linesOf(file: string): Promise<readonly string[]> {

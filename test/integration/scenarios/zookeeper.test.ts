@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { holdfast } from "../../support/holdfast.js";
+import { holdfast, startHoldfast, until } from "../../support/holdfast.js";
 import { type Stage, scenario } from "../../support/scenario.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 import { newPath, testZooKeeperStore } from "../stores/zookeeper-support.js";
@@ -100,6 +100,30 @@ test("a password that is wrong, a path that has another user, and none given are
   expect(none).toMatchObject({ exitCode: 4 });
   expect(none.stderr).toMatch(/belongs to a user, and .* names none/);
 });
+
+test("a master that waited for a server ends just so when it comes and refuses the password, and is not started again", async () => {
+  const own = await startZooKeeper();
+  try {
+    const [server] = own.servers;
+    const url = (password: string) => `zk://ops:${password}@${own.connectString}${clusterPath}`;
+    const clusterPath = newPath();
+    const store = testZooKeeperStore(url("right"));
+    await store.openSession({ ttlMs: 4_000, candidate: "c", ...SIGNAL });
+    await store.close();
+    await server?.kill();
+    const words = ["master", "--listen", "127.0.0.1:0", "--recovery", url("wr0ng"), "--storage", `file:${storage}`];
+    const waiting = startHoldfast(words);
+    await until("it to wait", () => /Standing by: no ZooKeeper server of .* gives a session/.test(waiting.stderr()));
+    server?.start();
+    const ended = await waiting.ended;
+    expect(ended).toMatchObject({ exitCode: 4 });
+    expect(ended.stderr).toContain("STORE_UNUSABLE");
+    expect(ended.stderr).toMatch(/This master cannot lead: .*belongs to another user than "ops", or the password is wrong/);
+    expect(ended.stderr).not.toMatch(/Trying again|started again|wr0ng/);
+  } finally {
+    await own.close();
+  }
+}, 60_000);
 
 test("without a server a master waits and says so, until --recovery-timeout ends it with exit code 3", async () => {
   const ended = await master("zk://ops:never-shown@127.0.0.1:1/holdfast/x", "--recovery-timeout", "1500ms");

@@ -149,14 +149,19 @@ describe("doctor says of a cluster", () => {
   });
 
   test("that masters run two builds", () => {
-    const master = (id: string, build: string | null) => ({ id, address: `${id}:7077`, pid: 1, state: "STANDBY" as const, build });
+    const master = (id: string, build: string | null) => {
+      const rest = { pid: 1, state: "STANDBY" as const, epoch: 3 };
+      return { id, address: `${id}:7077`, ...rest, build };
+    };
     const view = (masters: ReturnType<typeof master>[]) =>
       viewChecks({
         clusterId: "c",
         epoch: 3,
         state: "ALIVE",
         leader: null,
+        leaderless: null,
         masters,
+        silentMasters: [],
         workers: { alive: 1, suspect: 0, lost: 0, draining: 0, gone: 0 },
         applications: { waiting: 0, running: 0 },
         recovery: null,
@@ -168,5 +173,28 @@ describe("doctor says of a cluster", () => {
       { verdict: "warn", message: expect.stringContaining("b 1.0.1+bb") },
     ]);
     expect(view([master("a", "1.0.0+aa"), master("b", null)])).toHaveLength(1);
+  });
+
+  test("that nobody leads, since when, and who does not answer", () => {
+    const [found, ...more] = viewChecks({
+      clusterId: "c",
+      epoch: 3,
+      state: "STANDBY",
+      leader: null,
+      leaderless: { since: "2026-01-01T00:00:00.000Z", last: { id: "b", address: "b:1", pid: 2 } },
+      masters: [{ id: "a", address: "a:1", pid: 1, state: "STANDBY", epoch: 3, build: null }],
+      silentMasters: [{ address: "b:1", id: "b", pid: 2, epoch: 3 }],
+      workers: { alive: 0, suspect: 0, lost: 0, draining: 0, gone: 0 },
+      applications: { waiting: 0, running: 0 },
+      recovery: null,
+      removals: null,
+      quarantined: [],
+    });
+    // Nothing is said of workers: a standby knows none.
+    expect(more).toEqual([]);
+    expect(found).toMatchObject({
+      verdict: "fail",
+      message: "nobody leads since 2026-01-01T00:00:00.000Z (epoch 3): a:1 STANDBY, b:1 does not answer",
+    });
   });
 });

@@ -254,6 +254,38 @@ describe("a standby", () => {
       expect(await stage.drive(ask(atTwo, "cluster", {}))).toMatchObject({ state: "ALIVE", leader: { id: "m1" } });
     }));
 
+  test("that hears no leader shows every master that it knows of with state and epoch, who is silent, and since when", () =>
+    onStage(async (stage) => {
+      const one = await leader(stage, "m1");
+      const two = await stage.master("m2");
+      await stage.master("m3", { otherMasters: async () => ["m1:7077", "nowhere:1"] });
+      await stage.until("m2 follows", () => two.host.epoch() === 1);
+      await stage.env.clock.advance(2_000);
+      // The leader's machine is gone without a word, and its session lives on.
+      const lostAt = stage.env.clock.wallNow();
+      stage.env.transport.freeze("m1:7077");
+      await stage.env.clock.advance(30_000);
+      const at = await stage.link("m3:7077");
+      const view = (await stage.drive(ask(at, "cluster", {}))) as ClusterView;
+      expect(view).toMatchObject({
+        epoch: 1,
+        state: "STANDBY",
+        leader: null,
+        leaderless: { last: { id: "m1", address: "m1:7077", pid: 1 } },
+        masters: [
+          { id: "m2", address: "m2:7077", state: "STANDBY", epoch: 1 },
+          { id: "m3", address: "m3:7077", state: "STANDBY", epoch: 1 },
+        ],
+      });
+      expect([...view.silentMasters].sort((a, b) => (a.address < b.address ? -1 : 1))).toEqual([
+        { address: "m1:7077", id: "m1", pid: 1, epoch: 1 },
+        { address: "nowhere:1", id: null, pid: null, epoch: null },
+      ]);
+      expect(Math.abs(Date.parse(view.leaderless?.since ?? "") - lostAt)).toBeLessThan(2_000);
+      stage.env.transport.thaw("m1:7077");
+      expect(one.host.state()).toBe("ALIVE");
+    }));
+
   test("takes over at once when the leader's process is gone", () =>
     onStage(async (stage) => {
       const one = await leader(stage, "m1");

@@ -116,9 +116,12 @@ export class TestMaster {
     });
   }
 
-  /** The next leader, on the same records (or on none). */
-  failover(options: { readonly store?: Map<string, Uint8Array>; readonly afterMs?: number } = {}): TestMaster {
-    const now = { instant: this.now.instant + (options.afterMs ?? 10), wall: this.now.wall + (options.afterMs ?? 10) };
+  /** The next leader, on the same records (or on none). `calendarMs`: so much is its calendar ahead of this one's. */
+  failover(
+    options: { readonly store?: Map<string, Uint8Array>; readonly afterMs?: number; readonly calendarMs?: number } = {},
+  ): TestMaster {
+    const { afterMs = 10, calendarMs = 0 } = options;
+    const now = { instant: this.now.instant + afterMs, wall: this.now.wall + afterMs + calendarMs };
     return new TestMaster({ ...this.options, epoch: this.epoch + 1 }, options.store ?? this.store, now);
   }
 

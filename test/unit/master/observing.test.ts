@@ -138,14 +138,16 @@ test("cluster shows masters, workers, applications and the last recovery", () =>
   master.submit("a", programSpec());
   master.submit("b", programSpec({ driver: { cores: 100, memoryBytes: 1 } }));
   worker.launch();
-  const standby = { id: "m2", address: "b:1", pid: 9, state: "STANDBY", build: "B" } as const;
+  const standby = { id: "m2", address: "b:1", pid: 9, state: "STANDBY", epoch: 7, build: "B" } as const;
   master.post({ kind: "standbys", masters: [standby] });
   expect(master.ask("cluster", {})).toEqual({
     clusterId: "test",
     epoch: 7,
     state: "ALIVE",
     leader: { id: "m1", address: "127.0.0.1:7077", pid: 42 },
-    masters: [{ id: "m1", address: "127.0.0.1:7077", pid: 42, state: "ALIVE", build: "A" }, standby],
+    leaderless: null,
+    masters: [{ id: "m1", address: "127.0.0.1:7077", pid: 42, state: "ALIVE", epoch: 7, build: "A" }, standby],
+    silentMasters: [],
     workers: { alive: 1, suspect: 1, lost: 0, draining: 0, gone: 0 },
     applications: { waiting: 1, running: 1 },
     recovery: {
