@@ -11,7 +11,7 @@ import { type ApplicationRecord, isFinal, type WorkerRecord } from "../wire/appl
 import { driverProcessId } from "../wire/ids.js";
 import type { RemovalsRecord } from "../wire/registrar.js";
 import { addApplication, expectClient, remember } from "./applications.js";
-import { newDriverRun } from "./attempts.js";
+import { expectFormer, newDriverRun } from "./attempts.js";
 import { pulse } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import type { StoredEvents } from "./event-history.js";
@@ -120,6 +120,7 @@ function recoverApplication(state: MasterState, step: Step, app: Application): v
     // A calendar that was set back must not hold an application for longer than its policy ever would.
     app.readyAt = step.now.instant + Math.min(delayMs, record.spec.restart.maxBackoffMs + state.settings.programFenceMs);
     if (app.readyAt > step.now.instant) state.deadlines.add(app.readyAt, { kind: "ready", id: app.id });
+    if (record.state === "restarting") expectFormer(state, step, app);
     enqueue(state, app);
     return;
   }
