@@ -2,7 +2,7 @@
 import type { ErrorShape } from "../base/errors.js";
 import { decide } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
-import { changeOver } from "./driver-moves.js";
+import { changeOver, releaseIdle } from "./driver-moves.js";
 import { type DriverState, dismiss, isOurs, memberOf, release, wanted } from "./driver-state.js";
 import { deployWhenReady, fail, gone, resume, stoppedWhenSettled } from "./driver-tries.js";
 import { shape } from "./endings.js";
@@ -39,6 +39,8 @@ export function executorRegistered(driver: DriverState, event: EventOf<"executor
   deployWhenReady(driver);
   // It may be the last that is waited for: the master's view of it may have come before it did.
   changeOver(driver);
+  // Or one too many: a leader that did not know of it has ordered others. One that no view has shown yet may be for those on a draining worker.
+  if (driver.ordered.some(({ processId }) => processId === event.processId)) releaseIdle(driver);
 }
 
 export function otherGraph(driver: DriverState, event: EventOf<"executor.registered">): void {

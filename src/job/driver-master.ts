@@ -28,9 +28,18 @@ export function masterFound(driver: DriverState, event: EventOf<"master.found">)
       application: driver.application,
       wanted: wanted(driver),
       executors: driver.roster.connected().map((executor) => executor.processId),
+      expected: expected(driver),
       released: driver.roster.releasedIds(),
     },
     driver.out,
+  );
+}
+
+/** What an earlier master has ordered and nobody has seen here: the next one need not order others in its place. */
+function expected(driver: DriverState): { processId: string; workerId: string }[] {
+  if (wanted(driver) === 0) return [];
+  return driver.ordered.filter(
+    ({ processId }) => (driver.roster.get(processId)?.link ?? null) === null && !driver.roster.isReleased(processId),
   );
 }
 
@@ -47,6 +56,9 @@ export function masterRegistered(driver: DriverState, event: EventOf<"master.reg
 export function masterExecutors(driver: DriverState, event: EventOf<"master.executors">): void {
   if (!driver.master.accepts(event.epoch)) return;
   driver.draining = new Set(event.executors.flatMap((view) => (view.draining === true ? [view.processId] : [])));
+  driver.ordered = event.executors.flatMap(({ processId, workerId, state }) =>
+    workerId !== null && (state === "placed" || state === "running") ? [{ processId, workerId }] : [],
+  );
   for (const view of event.executors) {
     if ((view.state !== "ended" && view.state !== "lost") || !isOurs(driver, view.processId)) continue;
     const executor = driver.roster.get(view.processId);

@@ -36,7 +36,7 @@ export function giveBackDraining(driver: DriverState): void {
   }
 }
 
-/** A drain that was cancelled leaves more executors than the job needs. */
+/** A drain that was cancelled, or a leader that did not know what the one before had ordered, leaves more executors than the job needs. */
 export function releaseIdle(driver: DriverState): void {
   if (
     driver.phase.kind !== "running" ||

@@ -43,6 +43,8 @@ export interface DriverState {
   startFailures: number;
   /** Executors on draining workers, as the master last said. */
   draining: ReadonlySet<string>;
+  /** Executors that were ordered, connected or not, as the master last said. */
+  ordered: readonly { readonly processId: string; readonly workerId: string }[];
   toldToGo: boolean;
   cancelReason: string | null;
   /** Of the step that is under way. */
@@ -64,6 +66,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     failedTries: [],
     startFailures: 0,
     draining: new Set(),
+    ordered: [],
     toldToGo: false,
     cancelReason: null,
     out: [],

@@ -1,8 +1,16 @@
-/** The start of an attempt: durable first (the record names the attempt and its worker), then the launch order. */
+/**
+ * The start of an attempt: durable first (the record names the attempt and its worker), then the launch order.
+ *
+ * What must not run twice (`onPartition: "stop"`) starts again when the process of the attempt before has ended, as its worker says, or cannot run any
+ * more, as its lease says. An attempt may be over before its process is: a job's driver that was not heard of, moved off a draining worker, or ends
+ * by itself.
+ */
 import { present } from "../base/assert.js";
-import { driverProcessId } from "../wire/ids.js";
+import { onPartitionOf } from "../wire/application.js";
+import { driverProcessId, parseProcessId } from "../wire/ids.js";
 import { emit, tell } from "./events.js";
 import { placeExecutors } from "./executors.js";
+import { debtOfElectionMs } from "./lease-debts.js";
 import { order, place } from "./processes.js";
 import { type Application, changeApplication, type DriverRun, type MasterState, type PlacedProcess, type Step } from "./state.js";
 
@@ -29,6 +37,41 @@ export function resetAttempt(app: Application): void {
   app.executorsMinted = 0;
   app.wanted = null;
   app.cancelAt = null;
+}
+
+/** Of an application between two attempts. */
+export function waitsForFormer(app: Application): boolean {
+  if (app.driver !== null || onPartitionOf(app.record.spec) !== "stop") return false;
+  for (const processId of app.processes.keys()) if (parseProcessId(processId)?.executor === null) return true;
+  return false;
+}
+
+/** The worker of the attempt before is given up; its process may run until then. */
+export function delayNext(state: MasterState, app: Application, mayRunUntil: number): void {
+  if (app.driver !== null || onPartitionOf(app.record.spec) !== "stop" || mayRunUntil <= app.readyAt) return;
+  app.readyAt = mayRunUntil;
+  state.deadlines.add(mayRunUntil, { kind: "ready", id: app.id });
+}
+
+/** An earlier leader has ended the attempt: its worker has not told this one whether the process has ended as well. */
+export function expectFormer(state: MasterState, step: Step, app: Application): void {
+  const { spec, attempt, attempts } = app.record;
+  if (spec.job === null || onPartitionOf(spec) !== "stop") return;
+  const worker = state.workers.get(attempts.at(-1)?.workerId ?? "");
+  if (worker === undefined || worker.record.state === "gone") return;
+  if (worker.record.state === "lost") {
+    delayNext(state, app, step.now.instant + debtOfElectionMs(state));
+    return;
+  }
+  place(state, worker, {
+    processId: driverProcessId(app.id, attempt),
+    applicationId: app.id,
+    attempt,
+    role: "driver",
+    resources: spec.driver,
+    phase: "expected",
+    stopping: "its attempt is superseded",
+  });
 }
 
 export function startAttempt(

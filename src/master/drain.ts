@@ -3,7 +3,7 @@
  * the next leader goes on with it.
  *
  *   a program            is stopped, and starts elsewhere when it has ended (never two at once)
- *   a job's driver       the next attempt starts elsewhere at once: it is fenced
+ *   a job's driver       the next attempt starts elsewhere at once: it is fenced (one that must not run twice ends before: attempts.ts)
  *   a job's executors    others are placed first (scheduling.ts); the driver changes over to them when all are there, then these are given back
  *   not supervised       may finish
  *
@@ -104,7 +104,7 @@ function mayMove(
   return isForced || (app.record.spec.supervise && hasRoomElsewhere(state, app, worker, room()));
 }
 
-/** A program ends before it starts elsewhere; a job's driver is fenced by its attempt, so the next one need not wait. */
+/** A program ends before it starts elsewhere; a job's driver is fenced by its attempt, so the next one need not wait, unless its application says so. */
 export function moveOff(
   state: MasterState,
   step: Step,

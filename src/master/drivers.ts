@@ -12,7 +12,7 @@ import { encodeApplicationRecord } from "../wire/records.js";
 import { finishApplication } from "./applications.js";
 import { judgedAt } from "./away.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
-import { givenBack, isLive, orderExecutors, showExecutors, stayingExecutors } from "./executors.js";
+import { expectExecutor, givenBack, isLive, orderExecutors, showExecutors, stayingExecutors } from "./executors.js";
 import type { DriverExecutors, DriverFinished, DriverRegister } from "./messages.js";
 import { release, stop, stopProcesses } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
@@ -122,9 +122,10 @@ function attach(state: MasterState, step: Step, app: Application, driver: Driver
       app.executors.set(processId, { processId, workerId: null, pid: null, state: "running", reason: null });
   }
   giveBack(state, step, app, body.released);
-  want(state, step, app, body.wanted);
+  for (const { processId, workerId } of body.expected ?? []) expectExecutor(state, app, processId, workerId);
   touch(state, app);
   showExecutors(state, app);
+  want(state, step, app, body.wanted);
 }
 
 export function driverExecutors(state: MasterState, step: Step, app: Application, body: DriverExecutors): void {

@@ -3,15 +3,16 @@
  *
  *   waiting (room reserved) -> placed (ordered) -> running -> ended | lost
  *
- * They are not in the records: workers report them, and their driver says which ones it has. Their ids never repeat: the number starts at a
- * multiple of EXECUTORS_PER_EPOCH that grows with the leader's epoch.
+ * They are not in the records: workers report them, and their driver says which ones it has, and which ones were ordered: it is told of each before
+ * its worker is. So a leader that comes before their worker has spoken orders no others in their place. Their ids never repeat: the number starts at
+ * a multiple of EXECUTORS_PER_EPOCH that grows with the leader's epoch.
  */
 import { executorProcessId } from "../wire/ids.js";
 import { emit } from "./events.js";
 import type { ProcessEnd } from "./messages.js";
 import { order, place } from "./processes.js";
 import { DRIVER_VIEW_INTERVAL_MS, MAX_ENDED_EXECUTORS } from "./settings.js";
-import { type Application, type Executor, type MasterState, type Step, touch } from "./state.js";
+import { type Application, type Executor, type MasterState, type PlacedProcess, type Step, touch, type Worker } from "./state.js";
 
 /** Executors that one leader may mint for one attempt before ids of the next epoch would begin. */
 const EXECUTORS_PER_EPOCH = 100_000;
@@ -62,21 +63,46 @@ export function placeExecutors(state: MasterState, step: Step, app: Application,
       stopping: null,
     });
   }
-  orderExecutors(state, step, app);
   showExecutors(state, app);
+  orderExecutors(state, step, app);
 }
 
 /** Launches what has room reserved, once the driver's address is known. */
 export function orderExecutors(state: MasterState, step: Step, app: Application): void {
   if (app.driver === null || app.driver.address === null || app.record.cancelRequested) return;
+  const orders: { readonly worker: Worker; readonly process: PlacedProcess }[] = [];
   for (const executor of app.executors.values()) {
     if (executor.state !== "waiting" || executor.workerId === null) continue;
     const worker = state.workers.get(executor.workerId);
     const process = worker?.processes.get(executor.processId);
     if (worker === undefined || process === undefined) continue;
     executor.state = "placed";
-    order(step, app, worker, process);
+    orders.push({ worker, process });
   }
+  if (orders.length === 0) return;
+  // First, and at once: should this leader die between the two, its driver can tell the next one.
+  sendView(state, step, app);
+  for (const { worker, process } of orders) order(step, app, worker, process);
+}
+
+/** Ordered by an earlier leader, as its driver says: its worker will say whether it runs, and gets the order again if not. */
+export function expectExecutor(state: MasterState, app: Application, processId: string, workerId: string): void {
+  const { job } = app.record.spec;
+  const worker = state.workers.get(workerId);
+  if (job === null || worker === undefined || app.executors.has(processId) || app.released.has(processId)) return;
+  const { state: workerState } = worker.record;
+  // What a worker runs that has come back already is known.
+  if (worker.attached || workerState === "lost" || workerState === "gone") return;
+  app.executors.set(processId, { processId, workerId, pid: null, state: "placed", reason: null });
+  place(state, worker, {
+    processId,
+    applicationId: app.id,
+    attempt: app.record.attempt,
+    role: "executor",
+    resources: job.executor,
+    phase: "expected",
+    stopping: null,
+  });
 }
 
 /** Its process ended, or its worker was lost. */
@@ -132,15 +158,21 @@ export function flushViews(state: MasterState, step: Step): void {
       app.viewDueAt = dueAt;
       continue;
     }
-    app.viewDueAt = null;
-    if (linkId === null) continue;
-    app.viewSentAt = step.now.instant;
-    const executors = [...app.executors.values()].map((executor) =>
-      isLive(executor) && isDraining(state, executor) ? { ...executor, draining: true } : { ...executor },
-    );
-    step.turn.effects.push({ kind: "send", linkId, message: "driver.executors", body: { executors } });
+    sendView(state, step, app);
   }
   state.marked.views.clear();
+}
+
+function sendView(state: MasterState, step: Step, app: Application): void {
+  const linkId = app.driver?.linkId ?? null;
+  app.viewDueAt = null;
+  state.marked.views.delete(app);
+  if (linkId === null) return;
+  app.viewSentAt = step.now.instant;
+  const executors = [...app.executors.values()].map((executor) =>
+    isLive(executor) && isDraining(state, executor) ? { ...executor, draining: true } : { ...executor },
+  );
+  step.turn.effects.push({ kind: "send", linkId, message: "driver.executors", body: { executors } });
 }
 
 export function endText(end: ProcessEnd): string {

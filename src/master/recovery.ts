@@ -11,7 +11,7 @@ import { type ApplicationRecord, isFinal, type WorkerRecord } from "../wire/appl
 import { driverProcessId } from "../wire/ids.js";
 import type { RemovalsRecord } from "../wire/registrar.js";
 import { addApplication, expectClient, remember } from "./applications.js";
-import { newDriverRun } from "./attempts.js";
+import { expectFormer, newDriverRun } from "./attempts.js";
 import { pulse } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import type { StoredEvents } from "./event-history.js";
@@ -122,6 +122,7 @@ function recoverApplication(state: MasterState, step: Step, app: Application): v
     const boundedMs = Math.min(delayMs, record.spec.restart.maxBackoffMs + state.settings.programFenceMs);
     app.readyAt = step.now.instant + (waitsForLease(app) ? debtOfElectionMs(state) : boundedMs);
     if (app.readyAt > step.now.instant) state.deadlines.add(app.readyAt, { kind: "ready", id: app.id });
+    if (record.state === "restarting") expectFormer(state, step, app);
     enqueue(state, app);
     return;
   }

@@ -11,7 +11,7 @@ import type { ErrorShape } from "../base/errors.js";
 import { type Amount, amountOf, type Capacity } from "../scheduler/capacity.js";
 import { fitsWhenEmpty, type Part, type PlacementRequest, placeInOrder, takeRoom } from "../scheduler/place.js";
 import { isFinal, type Resources } from "../wire/application.js";
-import { startAttempt } from "./attempts.js";
+import { startAttempt, waitsForFormer } from "./attempts.js";
 import { isLive, liveExecutors, placeExecutors, stayingExecutors } from "./executors.js";
 import { MANY_IMPOSSIBLE, MAX_BLOCKED, MAX_STEP_CHANGES, PASS_INTERVAL_MS, SMALL_CLUSTER } from "./settings.js";
 import { type Application, changeApplication, type MasterState, type Step, shape, type Worker } from "./state.js";
@@ -129,7 +129,7 @@ function* requestsInOrder(state: MasterState, step: Step, satisfied: Set<Applica
       satisfied.add(app);
       continue;
     }
-    if (app.readyAt > step.now.instant) continue;
+    if (app.readyAt > step.now.instant || waitsForFormer(app)) continue;
     yield { owner: app, ...need, avoid: app.avoid, possible: () => isPossible(state, app, need) };
   }
 }

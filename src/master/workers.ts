@@ -12,6 +12,7 @@
 import type { WorkerRecord } from "../wire/application.js";
 import { leaseMsFor } from "../wire/partition-lease.js";
 import { MAX_MASTERS_TOLD } from "../wire/worker-messages.js";
+import { delayNext } from "./attempts.js";
 import { judgedAt } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
@@ -261,6 +262,7 @@ export function dropProcesses(state: MasterState, step: Step, worker: Worker, wh
     } else {
       const lost = { kind: "driver-worker-lost", applicationId: app.id, attempt: process.attempt, workerId: worker.id } as const;
       state.backlog.push({ ...lost, mayRunUntil });
+      delayNext(state, app, mayRunUntil);
     }
   }
 }

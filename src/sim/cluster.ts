@@ -286,6 +286,7 @@ export class Cluster {
       },
       stopAsked: (seen, askedBy, reason) => this.tell((observer) => observer.stopAsked?.(seen, askedBy, reason)),
       processEnded: (seen, how) => this.tell((observer) => observer.processEnded?.(seen, how)),
+      leaseConfirmed: (confirmedAt) => this.tell((observer) => observer.leaseConfirmed?.(name, confirmedAt)),
     });
     return { name, machine, disk, process: null, host: null, starts: 0, isGone: false };
   }

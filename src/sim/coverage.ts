@@ -69,6 +69,8 @@ export const STATES = [
   "process ended while recovering",
   "process ended while no master led",
   "workers frozen while the rest finishes",
+  "lease confirmed beside a stopped leader",
+  "leader notices that it was away",
 ] as const;
 export type RareState = (typeof STATES)[number];
 /** Seen in one seed of many: a program that says `continue`, cut off from a leader that lives for longer than its deadline. */
@@ -99,6 +101,7 @@ export function createCoverage(context: CheckContext, coverage: Coverage): Obser
     logged: all("logged"),
     launched: all("launched"),
     processEnded: all("processEnded"),
+    leaseConfirmed: all("leaseConfirmed"),
     client: all("client"),
     sinkCommitted: all("sinkCommitted"),
     calm: all("calm"),
@@ -144,6 +147,7 @@ function ofStore({ history, cluster }: CheckContext, reached: Reached): Observer
 function ofLogs(reached: Reached): Observer {
   const byText: readonly (readonly [RegExp, RareState])[] = [
     [/^Resigned from epoch/, "leader handed over"],
+    [/^This leader was away for/, "leader notices that it was away"],
     [/was declared lost: it stops its processes/, "lost incarnation returns"],
     [/^This worker was stopped for/, "stopped worker leaves its connection"],
     [/^the job is superseded/, "superseded driver told so"],
@@ -237,6 +241,11 @@ function ofProcesses({ history, cluster }: CheckContext, reached: Reached): Obse
       if (how === "machine" && seen.role === "driver") reached("machine lost with a driver on it");
       const worker = cluster.workers.find(({ name }) => name === seen.workerId);
       if (worker?.process === null && how !== "machine") reached("worker adopts what ended while it was dead");
+    },
+    leaseConfirmed: (_workerId, confirmedAt) => {
+      // Nothing that the leader itself says is of an instant within the stop.
+      const stoppedMs = cluster.store.owner()?.pausedMs() ?? 0;
+      if (stoppedMs > 0 && confirmedAt > cluster.world.now() - stoppedMs) reached("lease confirmed beside a stopped leader");
     },
     sinkCommitted: ({ applicationId, attempt, process }) => {
       const record = history.applications.get(applicationId);

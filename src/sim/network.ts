@@ -1,5 +1,6 @@
 /**
- * The simulated network: frames between processes, with latency, slow links, and cuts between machines in one or both directions.
+ * The simulated network: frames between processes, with latency, slow links, cuts between machines in one or both directions, and between a machine
+ * and one listener of another.
  *
  * It keeps the contract of env/transport.ts as TCP does: each direction of a connection is a FIFO stream, loss is delay and never a hole.
  *   - A process that dies closes its sockets: the other side learns of it one latency later, unless the link is cut; then it never does,
@@ -30,6 +31,8 @@ export interface Network {
   transportFor(process: SimProcess): Transport;
   /** Nothing travels from one machine to the other any more, until the result is called. */
   cut(from: string, to: string): () => void;
+  /** A firewall drops what goes between a machine and one listener, both ways; other listeners of that machine are reached as before. */
+  cutListener(machine: string, address: string): () => void;
   /** Ends all faults of wires. */
   heal(): void;
   /** Frames are answered by RST and new connections refused, as by a firewall that rejects; what is open breaks now. Both directions. */
@@ -50,11 +53,11 @@ interface Wire {
   readonly world: World;
   readonly random: SeededRandom;
   readonly options: NetworkOptions;
-  /** How many cuts hold each direction. */
+  /** How many cuts hold each direction, or flow. */
   readonly cuts: Map<string, number>;
   readonly slowed: Map<string, number>;
   readonly listening: Map<string, { readonly owner: SimProcess; readonly accept: (connection: Connection) => void }>;
-  /** What waits for a heal, by direction. */
+  /** What waits for a heal, by what holds it. */
   readonly stuck: Map<string, { readonly go: () => void; readonly owner: SimProcess | null }[]>;
   readonly rejected: Map<string, number>;
   readonly down: Set<string>;
@@ -65,6 +68,8 @@ interface Wire {
 }
 
 const direction = (from: string, to: string): string => `${from}>${to}`;
+/** All connections of a machine to a listener, both ways. */
+const flow = (machine: string, address: string): string => `${machine}|${address}`;
 
 export function createNetwork(world: World, options: NetworkOptions, tap: FrameTap | null = null): Network {
   const wire: Wire = {
@@ -101,6 +106,7 @@ export function createNetwork(world: World, options: NetworkOptions, tap: FrameT
       connect: (address, connectOptions) => connect(wire, process, address, connectOptions),
     }),
     cut: (from, to) => counted(wire.cuts, direction(from, to), () => release(wire, direction(from, to))),
+    cutListener: (machine, address) => counted(wire.cuts, flow(machine, address), () => release(wire, flow(machine, address))),
     heal: () => {
       wire.cuts.clear();
       wire.rejected.clear();
@@ -134,6 +140,13 @@ export function createNetwork(world: World, options: NetworkOptions, tap: FrameT
   };
 }
 
+/** From one machine to another, on a connection of `flow`. */
+interface Way {
+  readonly from: string;
+  readonly to: string;
+  readonly flow: string;
+}
+
 /** Two that hold the same hold it until both have let go. */
 function counted(holds: Map<string, number>, key: string, onFree: () => void = () => {}): () => void {
   holds.set(key, (holds.get(key) ?? 0) + 1);
@@ -163,29 +176,26 @@ function latencyMs(wire: Wire, from: string, to: string): number {
   return base * Math.max(wire.slowed.get(from) ?? 1, wire.slowed.get(to) ?? 1);
 }
 
-/** Runs `go` in the name of `owner` (null: of the kernels) after one latency, or after the heal when the direction is cut by then. */
-function travel(
-  wire: Wire,
-  from: string,
-  to: string,
-  notBefore: number,
-  label: string,
-  go: () => void,
-  owner: SimProcess | null = null,
-): number {
-  const at = Math.max(notBefore, wire.world.now() + latencyMs(wire, from, to));
-  wire.world.schedule(at, label, () => arrive(wire, from, to, go, owner), owner);
+/** Runs `go` in the name of `owner` (null: of the kernels) after one latency, or after the heal when the way is cut by then. */
+function travel(wire: Wire, way: Way, notBefore: number, label: string, go: () => void, owner: SimProcess | null = null): number {
+  const at = Math.max(notBefore, wire.world.now() + latencyMs(wire, way.from, way.to));
+  wire.world.schedule(at, label, () => arrive(wire, way, go, owner), owner);
   return at;
 }
 
-function arrive(wire: Wire, from: string, to: string, go: () => void, owner: SimProcess | null): void {
-  if (!wire.cuts.has(direction(from, to))) {
+function arrive(wire: Wire, way: Way, go: () => void, owner: SimProcess | null): void {
+  const hold = wire.cuts.size === 0 ? undefined : holdOf(wire, way);
+  if (hold === undefined) {
     go();
     return;
   }
-  const waiting = wire.stuck.get(direction(from, to)) ?? [];
-  waiting.push({ go, owner });
-  wire.stuck.set(direction(from, to), waiting);
+  const waiting = wire.stuck.get(hold) ?? [];
+  waiting.push({ go: () => arrive(wire, way, go, owner), owner });
+  wire.stuck.set(hold, waiting);
+}
+
+function holdOf({ cuts }: Wire, { from, to, flow: own }: Way): string | undefined {
+  return [direction(from, to), own].find((key) => cuts.has(key));
 }
 
 function connect(
@@ -213,15 +223,17 @@ function connect(
     );
     options.signal.addEventListener("abort", onAbort, { once: true });
     const host = address.split(":")[0] ?? "";
+    const there: Way = { from: from.machine, to: host, flow: flow(from.machine, address) };
+    const back: Way = { ...there, from: host, to: from.machine };
     // SYN there, SYN-ACK or RST back; the answer is given to the caller in its own name, so a paused caller gets it later.
-    travel(wire, from.machine, host, 0, "syn", () => {
+    travel(wire, there, 0, "syn", () => {
       if (wire.down.has(host)) return;
       const entry = wire.listening.get(address);
       const target = entry?.owner;
       const isRejected = wire.rejected.has(direction(from.machine, host));
       if (entry === undefined || target === undefined || target.state === "dead" || isRejected) {
         const refuse = () => settle(() => reject(new CodedError("CONNECTION_REFUSED", `nobody listens at ${address}`)));
-        travel(wire, host, from.machine, 0, "rst", refuse, from);
+        travel(wire, back, 0, "rst", refuse, from);
         return;
       }
       const connected = () => {
@@ -230,7 +242,7 @@ function connect(
         wire.world.schedule(wire.world.now(), "accepted", () => entry.accept(pair.there), target);
         settle(() => resolve(pair.here));
       };
-      travel(wire, host, from.machine, 0, "syn-ack", connected, from);
+      travel(wire, back, 0, "syn-ack", connected, from);
     });
   });
 }
@@ -241,8 +253,9 @@ function openPair(
   to: SimProcess,
   address: string,
 ): { readonly here: Connection; readonly there: Connection } {
-  const here = new Side(wire, from, to.machine, address);
-  const there = new Side(wire, to, from.machine, `${from.machine}:client`);
+  const own = flow(from.machine, address);
+  const here = new Side(wire, from, { from: from.machine, to: to.machine, flow: own }, address);
+  const there = new Side(wire, to, { from: to.machine, to: from.machine, flow: own }, `${from.machine}:client`);
   here.other = there;
   there.other = here;
   return { here, there };
@@ -254,7 +267,7 @@ class Side implements Connection {
   other: Side | null = null;
   readonly #wire: Wire;
   readonly #owner: SimProcess;
-  readonly #peerMachine: string;
+  readonly #way: Way;
   readonly #received: Uint8Array[] = [];
   #listener: ((frame: Uint8Array) => void) | null = null;
   #paused = false;
@@ -267,10 +280,10 @@ class Side implements Connection {
   #settle: (reason: CodedError) => void = () => {};
   readonly #forgetDeath: () => void;
 
-  constructor(wire: Wire, owner: SimProcess, peerMachine: string, remote: string) {
+  constructor(wire: Wire, owner: SimProcess, way: Way, remote: string) {
     this.#wire = wire;
     this.#owner = owner;
-    this.#peerMachine = peerMachine;
+    this.#way = way;
     this.remote = remote;
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
@@ -328,8 +341,7 @@ class Side implements Connection {
   #toOther(label: string, act: (other: Side) => void): void {
     const other = this.other;
     if (other === null) return;
-    const { machine } = this.#owner;
-    this.#lastArrival = travel(this.#wire, machine, this.#peerMachine, this.#lastArrival, label, () => act(other), other.#owner);
+    this.#lastArrival = travel(this.#wire, this.#way, this.#lastArrival, label, () => act(other), other.#owner);
   }
 
   #receive(frame: Uint8Array): void {
@@ -362,7 +374,7 @@ class Side implements Connection {
 
   /** A firewall's answer, at both ends, each in its own time. */
   breakBetween(one: string, another: string): void {
-    const machines = [this.#owner.machine, this.#peerMachine];
+    const machines = [this.#way.from, this.#way.to];
     if (this.#over || !machines.includes(one) || !machines.includes(another) || one === another) return;
     this.lose();
   }

@@ -43,6 +43,8 @@ export interface LaunchedSeen {
   readonly machine: string;
   readonly cores: number;
   readonly memoryBytes: number;
+  /** It must not run twice, and ends itself when no leader confirms its worker. */
+  readonly isLeased: boolean;
   /** The worker process that launched it. */
   readonly launchedBy: SimProcess;
   readonly process: SimProcess;
@@ -88,6 +90,8 @@ export interface Observer {
   logged?(entry: LogSeen): void;
   launched?(launched: LaunchedSeen): void;
   processEnded?(launched: LaunchedSeen, how: EndedHow): void;
+  /** A worker goes on with what must not run twice, by what it was told or saw at that instant. */
+  leaseConfirmed?(workerId: string, confirmedAt: number): void;
   frame?(from: SimProcess, to: SimProcess, kind: string, frame: Uint8Array): void;
   stopAsked?(launched: LaunchedSeen, askedBy: SimProcess, reason: string): void;
   client?(process: SimProcess, seen: ClientSeen): void;

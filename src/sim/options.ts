@@ -44,6 +44,7 @@ export const FAULTS = [
   "usurp",
   "disk-slow",
   "disk-fail",
+  "stop-unheard-leader",
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
@@ -62,6 +63,10 @@ export const FOLLOWER_FAULTS: readonly FaultKind[] = [
   "disk-slow",
 ];
 const SHARED_ONLY: ReadonlySet<FaultKind> = new Set(["store-cut-off", "store-expire", "store-unknown", "store-blind", "usurp"]);
+/** Where a standby lives beside the leader and sees that it is stopped. */
+const EXCLUSIVE_ONLY: ReadonlySet<FaultKind> = new Set(["stop-unheard-leader"]);
+const isPossible = (kind: FaultKind, mode: StoreMode): boolean =>
+  (isShared(mode) || !SHARED_ONLY.has(kind)) && (mode === "exclusive" || !EXCLUSIVE_ONLY.has(kind));
 
 export interface SimOptions {
   readonly seed: number;
@@ -114,7 +119,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const isFollowersOnly = mode !== "none" && random.chance(0.08);
   const network = drawNetwork(random);
   const storeMaxLatencyMs = random.pick([0.5, 2, 10]) ?? 1;
-  const pool = FAULTS.filter((kind) => isShared(mode) || !SHARED_ONLY.has(kind));
+  const pool = FAULTS.filter((kind) => isPossible(kind, mode));
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
   const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));

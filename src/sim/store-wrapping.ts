@@ -11,6 +11,7 @@ export function withSessions(
   return {
     limits: store.limits,
     nudge: () => store.nudge(),
+    stoppedOwner: () => store.stoppedOwner?.() ?? null,
     close: () => store.close(),
     async openSession(options) {
       const session = await store.openSession(options);

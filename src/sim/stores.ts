@@ -2,7 +2,8 @@
  * The coordination store of a simulated cluster, in the shape that the seed has drawn:
  *
  *   shared      one linear store for all masters, as ZooKeeper or etcd: sessions that expire, connections that break (createFaultyStore)
- *   exclusive   one disk that one process owns at a time, as LevelDB: the kernel frees it at death and keeps it while its owner is stopped
+ *   exclusive   one disk that one process owns at a time, as LevelDB: the kernel frees it at death and keeps it while its owner is stopped, which
+ *               those that wait for it see (as early as the contract allows: at the end of OWNER_STOPPED_MS)
  *   zookeeper   the product's ZooKeeper store on a modelled ensemble (zookeeper/sim-store.ts)
  *   none        recovery mode none: each master process has its own, which is gone with it
  *
@@ -15,7 +16,13 @@ import { type AppliedCommit, LocalStore } from "../coordination/local-store.js";
 import { createMemoryStore } from "../coordination/memory-store.js";
 import { RecordTable } from "../coordination/record-table.js";
 import { sleep } from "../env/clock.js";
-import type { CoordinationSession, CoordinationStore, OpenSession, StoredRecord } from "../env/coordination-store.js";
+import {
+  type CoordinationSession,
+  type CoordinationStore,
+  type OpenSession,
+  OWNER_STOPPED_MS,
+  type StoredRecord,
+} from "../env/coordination-store.js";
 import { marshalled, outside } from "./marshal.js";
 import type { SeededRandom } from "./seed.js";
 import type { SimProcess, World } from "./world.js";
@@ -220,6 +227,7 @@ class ExclusiveStore implements CoordinationStore {
   private owned: LocalStore | null = null;
   private opening: Promise<LocalStore | null> | null = null;
   private isWriting = false;
+  private waiting = 0;
   private readonly nudges = new Set<() => void>();
   private readonly closing = new AbortController();
 
@@ -236,6 +244,15 @@ class ExclusiveStore implements CoordinationStore {
   }
 
   async openSession(open: OpenSession): Promise<CoordinationSession> {
+    this.waiting += 1;
+    try {
+      return await this.openWhenFree(open);
+    } finally {
+      this.waiting -= 1;
+    }
+  }
+
+  private async openWhenFree(open: OpenSession): Promise<CoordinationSession> {
     const signal = AbortSignal.any([open.signal, this.closing.signal]);
     let told: string | null = null;
     let burst = BURST_MS.length;
@@ -261,6 +278,12 @@ class ExclusiveStore implements CoordinationStore {
 
   nudge(): void {
     for (const nudge of this.nudges) nudge();
+  }
+
+  stoppedOwner(): string | null {
+    const { owner } = this.disk;
+    if (this.waiting === 0 || this.owned !== null || owner === null || owner.process === this.process) return null;
+    return owner.process.pausedMs() >= OWNER_STOPPED_MS ? owner.candidate : null;
   }
 
   async close(): Promise<void> {

@@ -39,6 +39,8 @@ export interface WorkDirectoryOptions {
   launched(seen: LaunchedSeen): void;
   stopAsked(seen: LaunchedSeen, askedBy: SimProcess, reason: string): void;
   processEnded(seen: LaunchedSeen, how: EndedHow): void;
+  /** What must not run twice may go on: confirmed at that instant. */
+  leaseConfirmed(confirmedAt: number): void;
 }
 
 interface Folder {
@@ -168,6 +170,7 @@ export class WorkDirectory {
       renewLeaderLease: (ageMs) => {
         // Kept in whole seconds.
         this.leaderConfirmedAt = Math.floor((world.now() - ageMs) / 1_000) * 1_000;
+        this.options.leaseConfirmed(world.now() - ageMs);
       },
       close: async ({ leave }) => {
         this.listener = null;
@@ -220,6 +223,7 @@ export class WorkDirectory {
         machine,
         cores: note.resources.cores,
         memoryBytes: note.resources.memoryBytes,
+        isLeased: spec.endsWithoutLeaderMs !== undefined,
         launchedBy: worker,
         process: life,
         startedAt: world.now(),

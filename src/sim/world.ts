@@ -35,6 +35,7 @@ export class SimProcess {
   readonly clock: Clock;
   readonly #world: World;
   #state: "running" | "paused" | "dead" = "running";
+  #pausedAt = 0;
   readonly #held: { readonly label: string; readonly run: () => void }[] = [];
   readonly #onDeath = new Set<() => void>();
   readonly #onPause: (() => void)[] = [];
@@ -56,6 +57,11 @@ export class SimProcess {
 
   get state(): "running" | "paused" | "dead" {
     return this.#state;
+  }
+
+  /** How long it has not run without a break; 0: it runs, or is gone. */
+  pausedMs(): number {
+    return this.#state === "paused" ? this.#world.now() - this.#pausedAt : 0;
   }
 
   /** Runs when the process dies, in the world's name: the kernel closes its sockets, the store learns of it. The result takes it back. */
@@ -87,6 +93,7 @@ export class SimProcess {
   pause(): void {
     if (this.#state !== "running") return;
     this.#state = "paused";
+    this.#pausedAt = this.#world.now();
     for (const run of this.#onPause) run();
   }
 

@@ -41,6 +41,8 @@ export const driverToMaster = {
     wanted: z.number().int().nonnegative(),
     /** Executors connected to the driver right now. */
     executors: z.array(idText),
+    /** Executors that a master has ordered, on these workers, and that are not connected (yet). Absent: of a driver that does not tell. */
+    expected: z.array(z.object({ processId: idText, workerId: idText })).optional(),
     /** Executors the driver gave up or that ended: never hand them out again. */
     released: z.array(idText),
   }),

@@ -8,7 +8,8 @@
  *                               one that goes on): that confirms it as well, so masters, or their store, may be away for hours. Silence confirms
  *                               nothing; so when the leader is silent, the others are asked.
  *
- * A launch of the second kind waits until the lease is fresh, or its keeper would end it at once.
+ * A launch of the second kind waits until the lease is fresh, or its keeper would end it at once. It goes on by a leader's word only: that nobody leads
+ * says that nothing new is started, but a leader that has given this worker up since the order may have given the order to another.
  */
 import { LEASE_RENEW_MS } from "../wire/partition-lease.js";
 import type { LaunchOrder } from "../wire/worker-messages.js";
@@ -52,19 +53,24 @@ const hasLeased = (worker: WorkerState): boolean =>
   [...worker.processes.values()].some((entry) => entry.phase !== "ended" && isLeased(entry.processId, entry.application));
 
 /** The leader has heard this worker at `askedAt` or later, or no master ran then. */
-export function confirmLease(worker: WorkerState, step: WorkerStep, askedAt: number): void {
+function confirmLease(worker: WorkerState, step: WorkerStep, askedAt: number): void {
   const { lease } = worker;
   if (askedAt <= lease.startedAt) return;
   lease.startedAt = askedAt;
   step.turn.effects.push({ kind: "renew-leader-lease", ageMs: Math.max(0, step.now.instant - askedAt) });
-  for (const order of [...lease.held.values()]) launchHeld(worker, step, order);
+}
+
+/** A leader knows this worker, and has not given it up. */
+function confirmedByLeader(worker: WorkerState, step: WorkerStep, askedAt: number): void {
+  confirmLease(worker, step, askedAt);
+  for (const order of [...worker.lease.held.values()]) launchHeld(worker, step, order);
 }
 
 export function leaseRenewed(worker: WorkerState, step: WorkerStep, sequence: number): void {
   const askedAt = worker.lease.asked.get(sequence);
   if (askedAt === undefined) return;
   for (const earlier of worker.lease.asked.keys()) if (earlier <= sequence) worker.lease.asked.delete(earlier);
-  confirmLease(worker, step, askedAt);
+  confirmedByLeader(worker, step, askedAt);
 }
 
 export function nobodyLeads(worker: WorkerState, step: WorkerStep, since: number): void {
@@ -76,7 +82,7 @@ export function leaseRegistered(worker: WorkerState, step: WorkerStep, lengthMs:
   lease.lengthMs = lengthMs;
   lease.asked.clear();
   lease.renewAt = step.now.instant;
-  confirmLease(worker, step, askedAt);
+  confirmedByLeader(worker, step, askedAt);
 }
 
 /** Launches it now, or as soon as the lease has been renewed. */

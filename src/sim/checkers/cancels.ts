@@ -16,13 +16,21 @@ export const checkCancels: Checker = (context) => {
   const living = new Map<string, Set<LaunchedSeen>>();
   let disturbedAt = 0;
   let lookedAt = 0;
+  let frozenWorkers: ReadonlySet<string> = new Set();
   const disturbed = () => {
     disturbedAt = cluster.world.now();
   };
   return {
     fault: disturbed,
     faultEnded: disturbed,
-    calm: disturbed,
+    calm: (frozen) => {
+      frozenWorkers = new Set(frozen.map((subject) => subject.split(" ")[0] ?? ""));
+      disturbed();
+    },
+    thawed: () => {
+      frozenWorkers = new Set();
+      disturbed();
+    },
     // Without recovery a restarted master knows nothing of it.
     storeReset: () => cancelledAt.clear(),
     masterState: disturbed,
@@ -40,17 +48,14 @@ export const checkCancels: Checker = (context) => {
       if (now < lookedAt + LOOK_EVERY_MS) return;
       lookedAt = now;
       for (const [id, at] of cancelledAt) {
-        const left = living.get(id);
-        if (left === undefined || left.size === 0) continue;
+        const left = [...(living.get(id) ?? [])].filter(({ workerId }) => !frozenWorkers.has(workerId));
+        if (left.length === 0) continue;
         const record = history.applications.get(id);
         // A decided output is finished first.
         if (record?.commit != null || (record === undefined && !keepsRecords(context))) continue;
         const since = disturbedAt === 0 || at > disturbedAt + RECOVERY_MS ? at + LIMIT_MS : Math.max(at, disturbedAt) + RECOVERY_MS;
         if (now <= since) continue;
-        violate(
-          "I9",
-          `${[...left].map(({ processId }) => processId).join(", ")} still run, cancelled ${Math.round(now - at)} ms ago`,
-        );
+        violate("I9", `${left.map(({ processId }) => processId).join(", ")} still run, cancelled ${Math.round(now - at)} ms ago`);
       }
     },
   };

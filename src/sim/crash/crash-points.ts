@@ -96,6 +96,7 @@ export class CrashPoints {
     return {
       limits: store.limits,
       nudge: () => store.nudge(),
+      stoppedOwner: () => store.stoppedOwner?.() ?? null,
       close: () => this.call(process, "close of the store", () => store.close()),
       openSession: async (open) => this.session(await this.call(process, "open", () => store.openSession(open)), process),
     };

@@ -50,12 +50,6 @@ export async function judge(
   return { run, problem: problemOf(situation, run, crashes, undisturbed) };
 }
 
-/**
- * Executors stand in no record. A leader that dies with their launch orders just carried out, after another that died, leaves more of them than
- * the job wants: its successor may place new ones before it hears of those (docs/design/simulator.md, open ends).
- */
-const IS_EXECUTOR = /: [^ ]+\.e( |$)/;
-
 /** Without records more may run than before: what a user has submitted again because its master knew nothing of it. Nothing may run less. */
 function problemOf({ mode }: Situation, run: CrashRun, crashes: readonly Crash[], undisturbed: CrashRun): string | null {
   if (run.violation !== null) return run.violation.message;
@@ -65,8 +59,7 @@ function problemOf({ mode }: Situation, run: CrashRun, crashes: readonly Crash[]
     ["after recovery", undisturbed.settled, run.settled],
     ["at the end", undisturbed.final, run.final],
   ] as const) {
-    const isTolerated = (fact: string) =>
-      !fact.startsWith(MISSING) && (mode === "none" || (crashes.length > 1 && IS_EXECUTOR.test(fact)));
+    const isTolerated = (fact: string) => mode === "none" && !fact.startsWith(MISSING);
     const facts = difference(expected ?? [], actual ?? []).filter((fact) => !isTolerated(fact));
     if (facts.length > 0) return `I19: ${when}, against the run without a crash: ${facts.join("; ")}`;
   }

@@ -1,8 +1,10 @@
 /** Mistakes of elections, fences and recoveries. */
 import { utf8Decode, utf8Encode } from "../../base/utf8.js";
 import { EPOCH_KEY, RECORDS_PREFIX } from "../../coordination/keys.js";
-import type { CoordinationStore, StoredRecord, Transaction } from "../../env/coordination-store.js";
+import type { Clock } from "../../env/clock.js";
+import type { CoordinationStore, OpenSession, StoredRecord, Transaction } from "../../env/coordination-store.js";
 import type { MasterHostOptions } from "../../host/master/master-host.js";
+import { LEADER_AWAY_MS } from "../../master/away.js";
 import { APPLICATIONS_PREFIX, WORKERS_PREFIX } from "../../wire/records.js";
 import { withCommit, withSessions } from "../store-wrapping.js";
 import { type Mutant, mutant } from "./mutant.js";
@@ -28,6 +30,26 @@ const withBody = (record: StoredRecord, change: (body: Record<string, unknown>) 
   change(parsed.body);
   return { ...record, value: utf8Encode(JSON.stringify(parsed)) };
 };
+
+/** A clock that shows no absence: what is missed is caught up in smaller leaps, one with each timer that is due. */
+function withoutLeaps(clock: Clock): Clock {
+  const leapMs = LEADER_AWAY_MS / 2;
+  let shown = clock.now();
+  const now = () => {
+    const real = clock.now();
+    if (real - shown <= leapMs) shown = real;
+    return shown;
+  };
+  return {
+    now,
+    wallNow: () => clock.wallNow(),
+    at: (instant, run) =>
+      clock.at(instant, () => {
+        shown = Math.min(clock.now(), shown + leapMs);
+        run();
+      }),
+  };
+}
 
 export const ELECTION_MUTANTS: readonly Mutant[] = [
   mutant("epoch-does-not-grow", "the next leader takes the epoch of the one before", {
@@ -65,6 +87,27 @@ export const ELECTION_MUTANTS: readonly Mutant[] = [
         }),
       ),
     ),
+  }),
+  mutant("does-not-notice-its-absence", "a leader that was stopped counts its deadlines as if it had heard everybody meanwhile", {
+    master: (options) => ({ ...options, env: { ...options.env, clock: withoutLeaps(options.env.clock) } }),
+  }),
+  mutant("vouches-for-the-living", "a standby says of a leader that runs that it is stopped", {
+    master: withStore((store) => {
+      let waitsFor: string | null = null;
+      return {
+        ...withSessions(store, () => ({})),
+        openSession: async (open) => {
+          const onWaiting: NonNullable<OpenSession["onWaiting"]> = (waiting) => {
+            waitsFor = waiting.owner ?? null;
+            open.onWaiting?.(waiting);
+          };
+          const session = await store.openSession({ ...open, onWaiting });
+          waitsFor = null;
+          return session;
+        },
+        stoppedOwner: () => waitsFor,
+      };
+    }),
   }),
   mutant("forgets-cancels-at-take-over", "a new leader does not read that something is to be cancelled", {
     master: withRecovered(APPLICATIONS_PREFIX, (records) =>

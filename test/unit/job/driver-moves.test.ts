@@ -75,6 +75,14 @@ describe("executors on a draining worker", () => {
     expect(finished(world).sort()).toEqual([1, 2]);
   });
 
+  test("that are one too many are given back, also when they come after the view that shows them", () => {
+    const world = new World().running();
+    view(world, [], [1, 2, 3]);
+    expect(finished(world)).toEqual([]);
+    world.executor(3);
+    expect(finished(world)).toEqual([3]);
+  });
+
   test("do the work as long as others are too few", () => {
     const world = new World({ application: applicationRecord({}, 2) });
     world.post({ kind: "started" });

@@ -360,6 +360,7 @@ export class TestWorker {
 export interface DriverOptions {
   readonly wanted?: number;
   readonly executors?: readonly string[];
+  readonly expected?: readonly { readonly processId: string; readonly workerId: string }[];
   readonly highestEpoch?: number;
 }
 
@@ -381,6 +382,7 @@ export class TestDriver {
       application: record,
       wanted: options.wanted ?? record.spec.job?.parallelism ?? 0,
       executors: options.executors ?? [],
+      ...(options.expected === undefined ? {} : { expected: options.expected }),
       released: [],
     });
   }

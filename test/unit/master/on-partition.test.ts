@@ -133,6 +133,73 @@ describe("what ran on a worker that an earlier leader declared lost", () => {
   });
 });
 
+describe("a job's driver that must not run twice", () => {
+  const spec = jobSpec(1, { onPartition: "stop" });
+
+  function moved() {
+    const master = new TestMaster();
+    const one = new TestWorker(master, "w1");
+    const id = master.submit("a", spec);
+    one.launch();
+    new TestDriver(master, master.record(id), 1);
+    const two = new TestWorker(master, "w2");
+    master.ask("drain", { worker: "w1", deadlineMs: null });
+    return { master, one, two, id };
+  }
+
+  test("starts elsewhere when its worker says that it has ended, however the attempt ended", () => {
+    const { master, one, two, id } = moved();
+    expect(master.state(id)).toBe("restarting");
+    master.pass(5_000);
+    expect(two.launch()).toEqual([]);
+    expect(one.stop()).toContain(`${id}.d1`);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("starts elsewhere after the fence when its worker is lost meanwhile", () => {
+    const { master, one, two, id } = moved();
+    one.disconnect();
+    master.pass(10_000 + 2_999);
+    expect(two.launch()).toEqual([]);
+    master.pass(1);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("waits for the word of its worker also when another leader has ended the attempt", () => {
+    const { master, one, id } = moved();
+    const next = master.failover();
+    const two = new TestWorker(next, "w2");
+    next.pass(5_000);
+    expect(two.launch()).toEqual([]);
+    one.register(next);
+    expect(two.launch()).toEqual([]);
+    expect(one.stop()).toContain(`${id}.d1`);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("waits no longer when its worker comes to the next leader without it", () => {
+    const { master, one, id } = moved();
+    one.running.clear();
+    const next = master.failover();
+    const two = new TestWorker(next, "w2");
+    expect(two.launch()).toEqual([]);
+    one.register(next);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+
+  test("waits a whole deadline and fence at the next leader when its worker was lost under the one before", () => {
+    const { master, one, id } = moved();
+    one.disconnect();
+    master.pass(10_000);
+    const next = master.failover();
+    const two = new TestWorker(next, "w2");
+    next.pass(10_000 + 2_999);
+    expect(two.launch()).toEqual([]);
+    next.pass(1);
+    expect(two.launch()).toEqual([`${id}.d2`]);
+  });
+});
+
 describe("a renewal", () => {
   test("is answered to a worker that is registered on this connection, with every master that is known", () => {
     const master = new TestMaster();

@@ -123,6 +123,54 @@ describe("a new leader", () => {
     expect(worker.launch()).toEqual([`${id}.d2`]);
   });
 
+  test("orders no executors in place of those that its predecessor had ordered, before their worker has spoken", () => {
+    const master = new TestMaster();
+    const w1 = new TestWorker(master, "w1");
+    const w2 = new TestWorker(master, "w2");
+    const id = master.submit("job", jobSpec(2));
+    const executors = [`${id}.d1.e1`, `${id}.d1.e2`];
+    const launched = [...w1.launch(), ...w2.launch()];
+    const driver = new TestDriver(master, master.record(id), 1);
+    const expected = driver.view().map(({ processId, workerId }) => ({ processId, workerId: workerId ?? "" }));
+    expect(expected.map(({ processId }) => processId)).toEqual(executors);
+    const order = master.effects.findIndex(({ kind }) => kind === "launch");
+    const view = master.effects.findIndex((effect) => effect.kind === "send" && effect.message === "driver.executors");
+    expect(view).toBeLessThan(order);
+    launched.push(...w1.launch(), ...w2.launch());
+    const next = master.failover();
+    const w3 = new TestWorker(next, "w3");
+    const again = new TestDriver(next, next.record(id), 1, { expected });
+    expect(w3.launch()).toEqual([]);
+    // One worker has launched what it was ordered to; the order to the other one was lost with the leader.
+    const lost = executors.find((processId) => w2.running.has(processId)) ?? "";
+    w2.running.delete(lost);
+    w1.register(next);
+    w2.register(next);
+    expect([...w1.launch(), ...w2.launch(), ...w3.launch()]).toEqual([lost]);
+    next.pass(20);
+    expect(again.view()).toMatchObject(executors.map((processId) => ({ processId, state: "running" })));
+  });
+
+  test.each([
+    ["that it does not know", "w9", 0],
+    ["that has come back without it", "w2", 0],
+    ["that does not come back, when it is lost", "w3", 10_000],
+  ])("orders another in place of an executor on a worker %s", (_which, workerId, afterMs) => {
+    const master = new TestMaster();
+    const w1 = new TestWorker(master, "w1", { cores: 1 });
+    new TestWorker(master, "w3", { cores: 1 });
+    const id = master.submit("job", jobSpec(1));
+    w1.launch();
+    const next = master.failover();
+    w1.register(next);
+    const w2 = new TestWorker(next, "w2");
+    new TestDriver(next, next.record(id), 1, { expected: [{ processId: `${id}.d1.e1`, workerId }] });
+    next.pass(Math.max(0, afterMs - 1));
+    if (afterMs > 0) expect(w2.launch()).toEqual([]);
+    next.pass(1);
+    expect(w2.launch()).toHaveLength(1);
+  });
+
   test("never gives an executor's id twice", () => {
     const master = new TestMaster();
     const worker = new TestWorker(master, "w1", { cores: 8 });

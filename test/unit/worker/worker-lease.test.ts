@@ -156,6 +156,18 @@ describe("a launch of what must not run twice", () => {
     expect(effects.filter(({ kind }) => kind === "launch")).toHaveLength(1);
   });
 
+  test("that waits is not begun because no master leads: the last one may have given it to another worker", () => {
+    const bench = new LeaseBench();
+    bench.register();
+    bench.now += 5_000;
+    bench.launch(ID);
+    bench.disconnect();
+    bench.now += 30_000;
+    const effects = bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now - 30 }));
+    expect(ages(effects)).toEqual([30]);
+    expect(effects.filter(({ kind }) => kind === "launch")).toEqual([]);
+  });
+
   test("is a job's driver too, if its application says so", () => {
     const bench = new LeaseBench();
     bench.register();
