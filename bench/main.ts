@@ -11,6 +11,7 @@ import type { Benchmark, Context, Size } from "./benchmark.js";
 import { engine } from "./engine.js";
 import { failover } from "./failover.js";
 import { jobs } from "./jobs.js";
+import { LOAD_PROCESS, runLoadProcess } from "./load-process.js";
 import { machineName, machineRows } from "./machine.js";
 import { reAttach } from "./re-attach.js";
 import { recovery } from "./recovery.js";
@@ -98,4 +99,5 @@ const program = new Command("bench")
   .action(async (names: readonly string[], options: Options) => {
     process.exitCode = await bench(names, options);
   });
-await program.parseAsync();
+if (process.argv[2] === LOAD_PROCESS) await runLoadProcess();
+else await program.parseAsync();
