@@ -10,7 +10,7 @@ import type { Link } from "../src/host/link/link.js";
 import { dialLink } from "../src/host/link/link-handshake.js";
 import { driverRegistered, masterToDriver } from "../src/wire/driver-messages.js";
 import { applicationScope, CLUSTER_SCOPE, NO_SECRET } from "../src/wire/handshake.js";
-import { type LaunchOrder, masterToWorker, type ProcessReport } from "../src/wire/worker-messages.js";
+import { KEEPS_RECORDS, type LaunchOrder, masterToWorker, type ProcessReport } from "../src/wire/worker-messages.js";
 import type { LoadCounts } from "./load-process.js";
 
 /** A master takes 100 connections from one address that have not proved themselves yet; real workers have addresses of their own. */
@@ -93,7 +93,10 @@ export class LoadCluster {
       pid: 1,
       resources: { cores: this.slots, memoryBytes: 256 * MEBIBYTE },
       highestEpoch: this.epoch,
-      inventory: [...worker.inventory.values()],
+      inventory:
+        link.peer.facts[KEEPS_RECORDS] === 1
+          ? [...worker.inventory.values()].map((report) => ({ ...report, application: null }))
+          : [...worker.inventory.values()],
     });
   }
 
@@ -101,7 +104,7 @@ export class LoadCluster {
     const { processId, resources, application } = order;
     this.launches += 1;
     const end = order.role === "program" ? { exitCode: 0, signal: null, reason: null } : null;
-    if (end === null) worker.inventory.set(processId, { processId, pid: 2, resources, end, application });
+    if (end === null) worker.inventory.set(processId, { processId, pid: 2, resources, end, role: order.role, application });
     else this.onProgram(application.id);
     worker.link?.send("worker.report", { processId, pid: 2, end, launchFailed: null });
     if (order.role === "driver") {

@@ -22,6 +22,7 @@ import { type Facts, MAX_FACT_CHARACTERS, NO_SECRET, UNRECORDED_CLUSTER_ID } fro
 import { leaderToStandby } from "../../wire/master-messages.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
+import { KEEPS_RECORDS } from "../../wire/worker-messages.js";
 import type { Link, LinkMessage } from "../link/link.js";
 import { dialLink } from "../link/link-handshake.js";
 import { clusterBinding, keysOfCluster } from "../link/link-keys.js";
@@ -199,6 +200,7 @@ class Master implements MasterHost {
       // Unlike the state it stays 1 while a leader is in doubt: it may go on.
       leads: this.#leadership === null ? 0 : 1,
       stopped: this.#leadership === null ? (this.#options.store.stoppedOwner?.() ?? null) : null,
+      [KEEPS_RECORDS]: this.#options.mode === "store" ? 1 : 0,
       ...buildFact(this.#options),
     };
   }
