@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import type { Benchmark, Context, Size } from "./benchmark.js";
 import { engine } from "./engine.js";
-import { failover } from "./failover.js";
+import { failover, failoverZooKeeper } from "./failover.js";
 import { jobs } from "./jobs.js";
 import { LOAD_PROCESS, runLoadProcess } from "./load-process.js";
 import { machineName, machineRows } from "./machine.js";
@@ -23,6 +23,7 @@ import { zookeeperStore } from "./zookeeper-store.js";
 
 const BENCHMARKS: readonly Benchmark[] = [
   failover,
+  failoverZooKeeper,
   submit,
   submissions,
   recovery,
