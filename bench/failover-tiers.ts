@@ -94,6 +94,7 @@ const MACHINE_LOST: Omit<Tier, "runs"> = {
   aims: [{ of: "max", value: LOST_SESSION_MS + SERVER_TICK_MS + 100 }],
   beside: "a session's expiry (400 ms: 365-541 ms; 4 s: 3.2-5.4 s; reliability.md 2.1); Spark 7.4-10.3 s, Flink 40 s",
   ends: true,
+  hasParts: true,
   masterArgs: ["--session-timeout", `${LOST_SESSION_MS}ms`],
   strike: async ({ leader }) => leader.freeze(),
 };

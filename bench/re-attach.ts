@@ -21,6 +21,8 @@ const LOOK_EVERY_MS = 2;
 /** Of the master's session: it is killed, and the next one has to wait until it is over. */
 const SESSION_MS = 2_000;
 const SERVER_JAVA = ["-Xmx1g"];
+/** All clients share two cores with the master; on a busy machine they may be late by more than workers of their own machines ever are. */
+const PATIENT = ["--worker-deadline", "60s", "--driver-deadline", "60s", "--recovery-deadline", "120s"];
 
 export const reAttach: Benchmark = {
   name: "re-attach",
@@ -60,7 +62,12 @@ interface MasterPlace {
 async function inCluster(context: Context, workers: number, store: string, place: MasterPlace): Promise<void> {
   const cluster = await processCluster(context.program);
   const address = await freeAddress();
-  const args = ["--log-format", "json", ...(place.recovery === undefined ? [] : ["--storage", `file:${cluster.file("bundles")}`])];
+  const args = [
+    "--log-format",
+    "json",
+    ...PATIENT,
+    ...(place.recovery === undefined ? [] : ["--storage", `file:${cluster.file("bundles")}`]),
+  ];
   const start = (run: number): ClusterProcess =>
     cluster.startMaster(`master-${run}`, { ...place, listen: address, args: [...args, ...(place.args ?? [])] });
   const first = start(0);
