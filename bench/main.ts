@@ -42,6 +42,7 @@ interface Options {
   readonly json?: boolean | string;
   readonly runs?: string;
   readonly kills?: string;
+  readonly program?: string;
 }
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -83,7 +84,7 @@ async function bench(names: readonly string[], options: Options): Promise<number
     size,
     root,
     cache,
-    program: path.join(root, "dist/bin/holdfast.mjs"),
+    program: options.program === undefined ? path.join(root, "dist/bin/holdfast.mjs") : path.resolve(options.program),
     signal: interrupt.signal,
     runs: wanted === undefined ? null : Number(wanted),
     pick: (full, quick, ci) => (size === "full" ? full : size === "quick" ? quick : ci),
@@ -115,6 +116,7 @@ const program = new Command("bench")
   .option("--all", "all, one after the other (some 20 minutes), with a table for docs/benchmarks.md at the end")
   .option("--kills <n>", "how often, where a benchmark repeats a fault (failover)")
   .option("--runs <n>", "the same")
+  .option("--program <file>", "measure this build's holdfast.mjs instead, for comparing two")
   .option("--json [file]", "one JSON object: to that file, or to standard output")
   .addHelpText(
     "after",
