@@ -1,6 +1,6 @@
 /** What a benchmark reports: rows of samples, each beside its aim and beside the limit or peer of performance.md that it is held against. */
 
-export type Unit = "ms" | "s" | "MB" | "M records/s" | "1/s" | "records/s";
+export type Unit = "processes" | "µs" | "ms" | "s" | "MB" | "M records/s" | "1/s" | "records/s";
 
 export interface Aim {
   readonly of: "median" | "p99" | "max";
@@ -34,13 +34,15 @@ export function figuresOf(samples: readonly number[]): Figures {
   return { count: sorted.length, min: at(0), median: at(0.5), p99: at(0.99), max: at(1) };
 }
 
-const lowerIsBetter = (unit: Unit): boolean => unit === "ms" || unit === "s" || unit === "MB";
+const lowerIsBetter = (unit: Unit): boolean =>
+  unit === "processes" || unit === "µs" || unit === "ms" || unit === "s" || unit === "MB";
 
 /** A sentence: by how much the aim is met or missed. */
 export function gapOf(row: Row, aim: Aim): string {
   const measured = figuresOf(row.samples)[aim.of];
   const lower = lowerIsBetter(row.unit);
   const name = `aim ${aim.of} ${lower ? "<=" : ">="} ${format(aim.value)} ${row.unit}`;
+  if (aim.value === 0) return measured === 0 ? `${name}: met` : `${name}: MISSED (${format(measured)})`;
   const ratio = lower ? measured / aim.value : aim.value / measured;
   if (!Number.isFinite(ratio)) return `${name}: not measured`;
   return ratio <= 1 ? `${name}: met (${percent(ratio)} of it)` : `${name}: MISSED, ${ratio.toFixed(2)} times the aim`;

@@ -10,7 +10,8 @@ import type { Link } from "../src/host/link/link.js";
 import { dialLink } from "../src/host/link/link-handshake.js";
 import { driverRegistered, masterToDriver } from "../src/wire/driver-messages.js";
 import { applicationScope, CLUSTER_SCOPE, NO_SECRET } from "../src/wire/handshake.js";
-import { type LaunchOrder, masterToWorker, type ProcessReport } from "../src/wire/worker-messages.js";
+import { KEEPS_RECORDS, type LaunchOrder, masterToWorker, type ProcessReport } from "../src/wire/worker-messages.js";
+import type { LoadCounts } from "./load-process.js";
 
 /** A master takes 100 connections from one address that have not proved themselves yet; real workers have addresses of their own. */
 const DIALS_AT_ONCE = 90;
@@ -31,16 +32,15 @@ interface LoadDriver {
 }
 
 export class LoadCluster {
-  readonly workers: LoadWorker[];
-  readonly drivers = new Map<string, LoadDriver>();
-  /** Launches of programs, by application. */
-  readonly programs = new Map<string, number>();
-  launches = 0;
-  stops = 0;
+  private readonly workers: LoadWorker[];
+  private readonly drivers = new Map<string, LoadDriver>();
+  private launches = 0;
+  private stops = 0;
   private readonly env: Env;
   private readonly address: string;
   private readonly slots: number;
   private readonly signal: AbortSignal;
+  private readonly onProgram: (applicationId: string) => void;
   private dialling = 0;
   private readonly waiting: (() => void)[] = [];
   private epoch = 0;
@@ -51,11 +51,14 @@ export class LoadCluster {
     readonly workers: number;
     readonly slots: number;
     readonly signal: AbortSignal;
+    /** A program was launched. */
+    onProgram(applicationId: string): void;
   }) {
     this.env = options.env;
     this.address = options.address;
     this.slots = options.slots;
     this.signal = options.signal;
+    this.onProgram = options.onProgram;
     this.workers = Array.from({ length: options.workers }, (_, index) => ({
       id: `load-${index}`,
       inventory: new Map(),
@@ -68,15 +71,11 @@ export class LoadCluster {
     await Promise.all(this.workers.map((worker) => this.connect(worker)));
   }
 
-  async close(): Promise<void> {
-    const links = [...this.workers, ...this.drivers.values()].flatMap(({ link }) => (link === null ? [] : [link]));
-    for (const link of links) link.destroy();
-  }
-
-  get executors(): number {
-    let count = 0;
-    for (const { executors } of this.drivers.values()) count += executors.size;
-    return count;
+  counts(): LoadCounts {
+    let executors = 0;
+    for (const driver of this.drivers.values()) executors += driver.executors.size;
+    const links = [...this.workers, ...this.drivers.values()].filter(({ link }) => link !== null).length;
+    return { executors, drivers: this.drivers.size, launches: this.launches, stops: this.stops, links };
   }
 
   private async connect(worker: LoadWorker): Promise<void> {
@@ -86,7 +85,7 @@ export class LoadCluster {
       if (kind === "worker.launch") this.launched(worker, body as LaunchOrder);
       else if (kind === "worker.stop") this.stops += 1;
     });
-    this.whenEnded(link, () => this.connect(worker));
+    this.whenEnded(worker, link, () => this.connect(worker));
     link.send("worker.register", {
       workerId: worker.id,
       incarnation: 1,
@@ -94,7 +93,10 @@ export class LoadCluster {
       pid: 1,
       resources: { cores: this.slots, memoryBytes: 256 * MEBIBYTE },
       highestEpoch: this.epoch,
-      inventory: [...worker.inventory.values()],
+      inventory:
+        link.peer.facts[KEEPS_RECORDS] === 1
+          ? [...worker.inventory.values()].map((report) => ({ ...report, application: null }))
+          : [...worker.inventory.values()],
     });
   }
 
@@ -102,8 +104,8 @@ export class LoadCluster {
     const { processId, resources, application } = order;
     this.launches += 1;
     const end = order.role === "program" ? { exitCode: 0, signal: null, reason: null } : null;
-    if (end === null) worker.inventory.set(processId, { processId, pid: 2, resources, end, application });
-    else this.programs.set(application.id, performance.now());
+    if (end === null) worker.inventory.set(processId, { processId, pid: 2, resources, end, role: order.role, application });
+    else this.onProgram(application.id);
     worker.link?.send("worker.report", { processId, pid: 2, end, launchFailed: null });
     if (order.role === "driver") {
       const driver = { order, executors: new Set<string>(), link: null };
@@ -124,7 +126,7 @@ export class LoadCluster {
     });
     driver.link = link;
     link.onMessage(() => {});
-    this.whenEnded(link, () => this.drive(driver));
+    this.whenEnded(driver, link, () => this.drive(driver));
     const body = {
       applicationId: application.id,
       attempt: application.attempt,
@@ -139,8 +141,9 @@ export class LoadCluster {
     await link.request("driver.register", body, { signal: this.signal, timeoutMs: 60_000, reply: driverRegistered });
   }
 
-  private whenEnded(link: Link, again: () => Promise<void>): void {
+  private whenEnded(owner: LoadWorker | LoadDriver, link: Link, again: () => Promise<void>): void {
     void link.ended.then(() => {
+      owner.link = null;
       if (!this.signal.aborted) void again().catch(() => {});
     });
   }

@@ -58,6 +58,14 @@ export function machineName(): string {
   return `${cpus.length} cores ${cpus[0]?.model.trim() ?? "?"}, ${memory}, Node ${process.versions.node}, ${os.type()} ${os.release()}`;
 }
 
+/** The sources that are measured. Outside a repository: unknown. */
+export function versionOf(root: string): { readonly commit: string; readonly isClean: boolean } {
+  const git = (...words: readonly string[]) => spawnSync("git", ["-C", root, ...words], { encoding: "utf8" });
+  const head = git("rev-parse", "--short=10", "HEAD");
+  if (head.status !== 0) return { commit: "unknown", isClean: true };
+  return { commit: head.stdout.trim(), isClean: git("status", "--porcelain").stdout.trim() === "" };
+}
+
 /** Of the last minute; on a machine shared with others every time is to be read with it. */
 export function load(): number {
   return Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]);

@@ -1,86 +1,185 @@
 /**
- * A large cluster comes back after kill -9 of its master: real connections, a real master process with `file:` recovery, cold (no standby). Workers
- * and drivers are words only (load-cluster.ts); they share the machine's cores with the master.
+ * A large cluster comes back after kill -9 of its master: real connections, a real master process, cold (no standby), on ZooKeeper or `file:`.
+ * Workers and drivers are words only (load-cluster.ts), in a process of their own. They share the machine's cores with the master, so beside the
+ * time of the clock stands what the master's process alone needed of a core.
  */
-import { createServer } from "node:net";
 import { openClient } from "../src/cli/client/cluster-client.js";
-import { createNodeEnv } from "../src/node/env.js";
 import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
+import { startZooKeeper, zooKeeperMissing } from "../test/support/zookeeper.js";
 import type { Benchmark, Context } from "./benchmark.js";
-import { LoadCluster } from "./load-cluster.js";
+import { cpuMs, loopCpuMs } from "./cpu-time.js";
+import { freeAddress } from "./free-address.js";
+import { type LoadProcess, startLoadProcess } from "./load-process.js";
 import { submitProbe } from "./probe.js";
 
 const EXECUTORS_A_JOB = 100;
 const EXECUTORS_A_WORKER = 10;
 const MEBIBYTE = 1024 ** 2;
 const START_MS = 300_000;
-const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const LOOK_EVERY_MS = 2;
+/** Of the master's session: it is killed, and the next one has to wait until it is over. */
+const SESSION_MS = 2_000;
+const SERVER_JAVA = ["-Xmx1g"];
+/** All clients share two cores with the master; on a busy machine they may be late by more than workers of their own machines ever are. */
+const PATIENT = ["--worker-deadline", "60s", "--driver-deadline", "60s", "--recovery-deadline", "120s"];
 
 export const reAttach: Benchmark = {
   name: "re-attach",
-  summary: "a large cluster re-attaches over TCP after kill -9 of its master (file:, cold)",
+  summary: "a large cluster re-attaches over TCP after kill -9 of its master (ZooKeeper and file:, cold)",
   run: async (context) => {
-    for (const workers of sizes(context)) {
-      const cluster = await processCluster(context.program);
-      try {
-        await measure(context, cluster, workers);
-      } finally {
-        await cluster.close();
-      }
-    }
+    for (const workers of sizes(context)) await onZooKeeper(context, workers);
+    for (const workers of sizes(context).slice(-1)) await inCluster(context, workers, "file", {});
   },
 };
 
 /** Several, so that a cost that grows faster than the cluster shows. */
 const sizes = (context: Context): readonly number[] =>
-  context.size === "ci" ? [50] : context.size === "quick" ? [1_000, 2_000] : [1_250, 2_500, 5_000, 10_000];
+  context.size === "ci" ? [50] : context.size === "quick" ? [1_000, 3_000] : [1_000, 3_000, 10_000];
 
-async function measure(context: Context, cluster: ProcessCluster, workers: number): Promise<void> {
-  const listen = await freeAddress();
-  const start = (run: number): ClusterProcess => cluster.startMaster(`master-${run}`, { listen, args: ["--log-format", "json"] });
-  let master = start(0);
-  const control = new AbortController();
-  const signal = AbortSignal.any([control.signal, context.signal]);
-  const slots = EXECUTORS_A_WORKER + 1;
-  const load = new LoadCluster({ env: createNodeEnv({ log: SILENT }), address: listen, workers, slots, signal });
+async function onZooKeeper(context: Context, workers: number): Promise<void> {
+  const missing = zooKeeperMissing();
+  if (missing !== null) {
+    context.note(`on ZooKeeper left out: ${missing}`);
+    return;
+  }
+  const servers = await startZooKeeper({ java: SERVER_JAVA });
   try {
-    await load.start();
-    const jobs = Math.max(1, Math.floor((workers * EXECUTORS_A_WORKER) / EXECUTORS_A_JOB));
-    await fill(context, cluster, load, jobs);
-    context.note(`${workers} workers, ${load.executors} executors and ${load.drivers.size} drivers are connected`);
-    const launched = load.launches;
-    const samples: number[] = [];
-    const fromKill: number[] = [];
-    const scheduled: number[] = [];
-    for (let run = 1; run <= context.pick(3, 2, 1); run++) {
-      const killedAt = Date.now();
-      master.signal("SIGKILL");
-      await master.exited;
-      master = start(run);
-      const probe = probeWhileRecovering(context, cluster, load, run);
-      await until(() => master.log().includes("Recovery complete"), "the master to be ALIVE");
-      const lines = master.log().split("\n");
-      samples.push(timeOf(lines, /Recovery complete/) - timeOf(lines, /Elected leader/));
-      fromKill.push(timeOf(lines, /Recovery complete/) - killedAt);
-      scheduled.push(await probe);
-      if (/still missing/.test(master.log())) context.wrong("somebody was missing when the recovery was complete");
-    }
-    // Each probe is one launch; nothing else may be started or stopped.
-    if (load.launches - launched !== samples.length)
-      context.wrong(`${load.launches - launched} launches instead of ${samples.length}`);
-    if (load.stops > 0) context.wrong(`${load.stops} processes were stopped`);
-    const what = `${workers} workers, ${load.executors} executors re-attach: elected -> ALIVE`;
-    context.row({ what, unit: "ms", samples, ...(workers === 10_000 ? { aims: [{ of: "median", value: 1_000 }] } : {}) });
-    context.row({ what: "  kill -9 -> ALIVE, with the start of the process", unit: "ms", samples: fromKill });
-    context.row({ what: "  a program submitted meanwhile: submit -> launch order", unit: "ms", samples: scheduled });
+    await inCluster(context, workers, "ZooKeeper", {
+      recovery: `zk://${servers.connectString}/re-attach`,
+      args: ["--session-timeout", `${SESSION_MS}ms`],
+    });
   } finally {
-    control.abort();
-    await load.close();
+    await servers.close();
   }
 }
 
-async function fill(context: Context, cluster: ProcessCluster, load: LoadCluster, jobs: number): Promise<void> {
+interface MasterPlace {
+  readonly recovery?: string;
+  readonly args?: readonly string[];
+}
+
+async function inCluster(context: Context, workers: number, store: string, place: MasterPlace): Promise<void> {
+  const cluster = await processCluster(context.program);
+  const address = await freeAddress();
+  const args = [
+    "--log-format",
+    "json",
+    ...PATIENT,
+    ...(place.recovery === undefined ? [] : ["--storage", `file:${cluster.file("bundles")}`]),
+  ];
+  const start = (run: number): ClusterProcess =>
+    cluster.startMaster(`master-${run}`, { ...place, listen: address, args: [...args, ...(place.args ?? [])] });
+  const first = start(0);
+  const load = startLoadProcess({ address, workers, slots: EXECUTORS_A_WORKER + 1 });
+  try {
+    await Promise.race([load.connected, endOf(first)]);
+    await fill(context, cluster, load, Math.max(1, Math.floor((workers * EXECUTORS_A_WORKER) / EXECUTORS_A_JOB)));
+    await measure(context, { cluster, load, workers, store, start, first });
+  } finally {
+    await load.close();
+    await cluster.close();
+  }
+}
+
+/** Rejects when it ends: nobody is to wait for a master that is not there. */
+async function endOf(master: ClusterProcess): Promise<never> {
+  const code = await master.exited;
+  throw new Error(`${master.name} ended with ${code}: ${master.log().slice(-2_000)}`);
+}
+
+interface Arena {
+  readonly cluster: ProcessCluster;
+  readonly load: LoadProcess;
+  readonly workers: number;
+  readonly store: string;
+  readonly first: ClusterProcess;
+  start(run: number): ClusterProcess;
+}
+
+async function measure(context: Context, arena: Arena): Promise<void> {
+  const { load, workers, store } = arena;
+  const { executors, drivers, launches } = await load.counts();
+  context.note(`${store}: ${workers} workers, ${executors} executors and ${drivers} drivers are connected`);
+  const samples: Samples[] = [];
+  let master = arena.first;
+  for (let run = 1; run <= context.pick(3, 2, 1); run++) {
+    const killedAt = Date.now();
+    master.signal("SIGKILL");
+    await master.exited;
+    master = arena.start(run);
+    samples.push(await oneRecovery(context, arena, master, run, killedAt));
+  }
+  const after = await load.counts();
+  // Each probe is one launch; nothing else may be started or stopped.
+  if (after.launches - launches !== samples.length)
+    context.wrong(`${after.launches - launches} launches instead of ${samples.length}`);
+  if (after.stops > 0) context.wrong(`${after.stops} processes were stopped`);
+  showRows(context, `${store}: ${workers} workers, ${executors} executors`, workers === 10_000, samples);
+}
+
+interface Samples {
+  /** From the epoch to ALIVE, by the master's log. */
+  readonly aliveMs: number;
+  /** What the master needed of a core in that time, in all its threads, and in the one of its event loop. */
+  readonly masterMs: number;
+  readonly masterLoopMs: number;
+  /** The same of all load clients together. */
+  readonly clientsMs: number;
+  readonly fromKillMs: number;
+  readonly scheduledMs: number;
+}
+
+async function oneRecovery(
+  context: Context,
+  { cluster, load, store }: Arena,
+  master: ClusterProcess,
+  run: number,
+  killedAt: number,
+): Promise<Samples> {
+  const probe = probeWhileRecovering(context, cluster, load, `${store}-${run}`);
+  await until(() => master.log().includes("Elected leader"), "a leader");
+  const pid = master.servingPid() ?? 0;
+  const [all, loop, clients] = [cpuMs(pid), loopCpuMs(pid), cpuMs(load.pid)];
+  await until(() => master.log().includes("Recovery complete"), "the master to be ALIVE");
+  const times = { masterMs: cpuMs(pid) - all, masterLoopMs: loopCpuMs(pid) - loop, clientsMs: cpuMs(load.pid) - clients };
+  const lines = master.log().split("\n");
+  const aliveAt = timeOf(lines, /Recovery complete/);
+  if (/still missing/.test(master.log())) context.wrong("somebody was missing when the recovery was complete");
+  return {
+    ...times,
+    aliveMs: aliveAt - timeOf(lines, /Elected leader/),
+    fromKillMs: aliveAt - killedAt,
+    scheduledMs: await probe,
+  };
+}
+
+function showRows(context: Context, who: string, isAim: boolean, samples: readonly Samples[]): void {
+  const row = (what: string, of: (sample: Samples) => number, beside?: string) =>
+    context.row({ what, unit: "ms", samples: samples.map(of), ...(beside === undefined ? {} : { beside }) });
+  context.row({
+    what: `${who} re-attach: elected -> ALIVE`,
+    unit: "ms",
+    samples: samples.map(({ aliveMs }) => aliveMs),
+    ...(isAim ? { aims: [{ of: "median", value: 1_000 }] } : {}),
+    beside: "the master and all clients share the machine's cores; the rows below part them",
+  });
+  row(
+    "  processor time of the master meanwhile",
+    ({ masterMs }) => masterMs,
+    "what the master alone needs of one core, all threads",
+  );
+  row("  of these in its event loop", ({ masterLoopMs }) => masterLoopMs);
+  row(
+    "  processor time of all workers and drivers together",
+    ({ clientsMs }) => clientsMs,
+    "on as many machines in a real cluster",
+  );
+  row("  kill -9 -> ALIVE, with the session's end and the start of the process", ({ fromKillMs }) => fromKillMs);
+  row("  a program submitted meanwhile: submit -> launch order", ({ scheduledMs }) => scheduledMs);
+}
+
+async function fill(context: Context, cluster: ProcessCluster, load: LoadProcess, jobs: number): Promise<void> {
   await using client = await openClient({ master: cluster.masterUrl, timeout: "60s", json: true }, context.signal);
   const artifact = await client.uploadArtifact(new TextEncoder().encode("a bundle that nobody runs"));
   const executor = { cores: 1, memoryBytes: MEBIBYTE };
@@ -99,14 +198,18 @@ async function fill(context: Context, cluster: ProcessCluster, load: LoadCluster
       },
     });
   }
-  await until(() => load.executors === jobs * EXECUTORS_A_JOB, "all executors to run");
+  const end = performance.now() + START_MS;
+  while ((await load.counts()).executors < jobs * EXECUTORS_A_JOB) {
+    if (performance.now() > end) throw new Error("waited too long for all executors to run");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 /** Milliseconds from the submission, which is sent as soon as the next master is found, to the order at a worker. */
-async function probeWhileRecovering(context: Context, cluster: ProcessCluster, load: LoadCluster, run: number): Promise<number> {
+async function probeWhileRecovering(context: Context, cluster: ProcessCluster, load: LoadProcess, name: string): Promise<number> {
   await using client = await openClient({ master: cluster.masterUrl, timeout: "120s", json: true }, context.signal);
-  const startedAt = performance.now();
-  const id = await submitProbe(client, `probe-${run}`);
+  const startedAt = performance.timeOrigin + performance.now();
+  const id = await submitProbe(client, `probe-${name}`);
   await until(() => load.programs.has(id), "the probe to be launched");
   return (load.programs.get(id) ?? 0) - startedAt;
 }
@@ -120,15 +223,6 @@ async function until(isSo: () => boolean, what: string): Promise<void> {
   const end = performance.now() + START_MS;
   while (!isSo()) {
     if (performance.now() > end) throw new Error(`waited too long for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
-}
-
-async function freeAddress(): Promise<string> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return `127.0.0.1:${address.port}`;
 }

@@ -18,10 +18,16 @@ export interface SteadyJob {
   cancel(): Promise<void>;
 }
 
-export async function startSteadyJob(context: Context, cluster: ProcessCluster, client: ClusterClient): Promise<SteadyJob> {
+/** `masterUrl`: as its driver is to look for masters. */
+export async function startSteadyJob(
+  context: Context,
+  cluster: ProcessCluster,
+  client: ClusterClient,
+  masterUrl = cluster.masterUrl,
+): Promise<SteadyJob> {
   const clock = cluster.file("steady-clock");
   const words = [
-    ...["submit", path.join(context.root, "bench/jobs/steady.job.ts"), "--json", "--master", cluster.masterUrl],
+    ...["submit", path.join(context.root, "bench/jobs/steady.job.ts"), "--json", "--master", masterUrl],
     ...["--param", `rate=${RATE}`, "--param", `clock=${clock}`, "--param", `output=${cluster.file("steady-output")}`],
     ...["--parallelism", String(PARALLELISM), "--executor-memory", "256m"],
   ];

@@ -80,12 +80,16 @@ async function measure(context: Context, servers: string, round: Round): Promise
   const zk = await connected(servers, round.inFlight);
   const rates: number[] = [];
   const latencies: number[] = [];
+  const processorMicros: number[] = [];
   for (let run = 0; run < context.pick(5, 3, 1); run++) {
     context.signal.throwIfAborted();
     const root = `/${round.name}-${round.inFlight}-${run}`;
     await zk.create(root, new Uint8Array());
     const startedAt = performance.now();
+    const usageBefore = process.cpuUsage();
     await perform(zk, root, round, latencies);
+    const { user, system } = process.cpuUsage(usageBefore);
+    processorMicros.push((user + system) / round.calls);
     rates.push((round.calls * round.records * 1_000) / (performance.now() - startedAt));
     const stat = await zk.exists(root);
     if (stat?.children !== round.calls * round.records) context.wrong(`${root} has ${stat?.children} children`);
@@ -101,6 +105,12 @@ async function measure(context: Context, servers: string, round: Round): Promise
     beside: `raw ${BESIDE[key] ?? "-"} (reliability.md 2.5)`,
   });
   context.row({ what: "  from the call's turn to its answer", unit: "ms", samples: latencies });
+  context.row({
+    what: "  processor time of the client for each call",
+    unit: "µs",
+    samples: processorMicros,
+    beside: "what is left of two cores is the server's",
+  });
 }
 
 /** As many callers as calls in flight, each with one call at a time, so that what is measured is no time in our own queue. */

@@ -11,6 +11,7 @@ import {
   put,
   read,
   TTL_MS,
+  text,
   versionOf,
   watching,
   within,
@@ -103,6 +104,27 @@ export const SESSION_CHECKS: readonly StoreCheck[] = [
       const revisions = results.map((result) => (result.ok ? result.revision : Number.NaN));
       expect([...revisions].sort((a, b) => a - b)).toEqual(revisions);
       expect(await read(session, "a")).toBe("49");
+    },
+  },
+  {
+    group: "sessions",
+    name: "of reads that are called together a later one never sees an older state than an earlier one",
+    run: async ({ store }) => {
+      const [reader, writer] = [await openSession(store), await openSession(store)];
+      const rounds = 40;
+      const writing = (async () => {
+        for (let round = 1; round <= rounds; round++) {
+          await put(writer, "first", String(round));
+          await put(writer, "then/second", String(round));
+        }
+      })();
+      let seen = 0;
+      while (seen < rounds) {
+        const [second, first] = await Promise.all([reader.list({ prefix: "then/", limit: 1 }, live), reader.get("first", live)]);
+        seen = Number(text(second.records[0]?.value) ?? 0);
+        expect(Number(text(first?.value) ?? 0)).toBeGreaterThanOrEqual(seen);
+      }
+      await writing;
     },
   },
   {

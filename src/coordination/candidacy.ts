@@ -143,7 +143,7 @@ export class Candidacy {
   }
 
   private async findPlace(): Promise<Place> {
-    const others = await this.listAll(CANDIDATES_PREFIX);
+    const others = await this.patience.keepTrying(() => this.list(CANDIDATES_PREFIX));
     const ordinal = Math.max(0, ...others.map((record) => ordinalOf(record.key))) + 1;
     return { key: candidateKey(ordinal, this.session.id), value: encodeCandidate(this.session.id, this.options.candidate) };
   }
@@ -159,12 +159,15 @@ export class Candidacy {
     });
   }
 
+  /** All at once, so that a store far away is asked only once. The epoch comes first: who was elected after it was read is among the leaders. */
   private look(): Promise<Scene> {
     return this.patience.keepTrying(async () => {
       const { signal } = this.options;
-      const epoch = await this.session.get(EPOCH_KEY, { signal });
-      const cluster = await this.session.get(CLUSTER_KEY, { signal });
-      const leaders = await this.listAll(LEADER_PREFIX);
+      const [epoch, cluster, leaders] = await Promise.all([
+        this.session.get(EPOCH_KEY, { signal }),
+        this.session.get(CLUSTER_KEY, { signal }),
+        this.list(LEADER_PREFIX),
+      ]);
       return {
         epoch: epoch === undefined ? undefined : { record: decodeEpoch(epoch), version: epoch.version },
         leaders: leaders.map((record) => record.key),
@@ -193,7 +196,7 @@ export class Candidacy {
       },
       { put: LAST_COMMIT_KEY, value: encodeLastCommit({ epoch, sequence: 0 }) },
       { put: leaderKey(epoch), value: encodeCandidate(this.session.id, note), ephemeral: true },
-      // The epoch and the leaders are read one after the other: one that was elected in between has this epoch, and the guard refuses it.
+      // The epoch is read before the leaders: one that was elected in between has this epoch, and the guard refuses it.
       ...scene.leaders.filter((key) => key !== leaderKey(epoch)).map((key) => ({ delete: key })),
     ];
     if (registered === undefined) writes.push({ put: place.key, value: place.value, ephemeral: true });
@@ -221,13 +224,13 @@ export class Candidacy {
       : undefined;
   }
 
-  private async listAll(prefix: string): Promise<StoredRecord[]> {
+  private async list(prefix: string): Promise<StoredRecord[]> {
     const { signal } = this.options;
     const records: StoredRecord[] = [];
     let after: string | undefined;
     do {
       const request = { prefix, limit: this.limits.maxPageRecords, ...(after === undefined ? {} : { after }) };
-      const page = await this.patience.keepTrying(() => this.session.list(request, { signal }));
+      const page = await this.session.list(request, { signal });
       records.push(...page.records);
       after = page.next;
     } while (after !== undefined);

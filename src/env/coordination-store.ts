@@ -9,7 +9,8 @@
  *      `{ ok: false }` means that nothing was applied. OUTCOME_UNKNOWN means that it may or may not have been: read back. A read
  *      that the same session starts after the rejection shows which; the commit is never applied later than that. (A store that
  *      cannot promise this ends the session instead.)
- *   3. Commits of one session apply in the order they were called. A session reads its own committed writes.
+ *   3. Commits of one session apply in the order they were called. A session reads its own committed writes. Of its reads, too, a later call never
+ *      sees an older state than an earlier one, also when they are called together (and a store may then carry them out as one).
  *   4. An ephemeral record disappears when the session that created it ends, and then only. Session end: `close`, or expiry judged
  *      by the store. A session never comes back under another identity silently: after `ended` every call rejects SESSION_ENDED
  *      (CLOSED when the session or store was closed by this side). A record stays ephemeral or persistent as it was created,

@@ -25,7 +25,7 @@ import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLi
 import type { MasterEffect, MasterEvent } from "./effects.js";
 import { EventHistory } from "./event-history.js";
 import { endWait, flushEvents, writeEvents } from "./events.js";
-import { flushViews } from "./executors.js";
+import { flushViews, viewDeadline } from "./executors.js";
 import { workerLeaving, workerLeft } from "./leaving.js";
 import { sweepLost } from "./lost-workers.js";
 import type { DriverExecutors, DriverFinished, DriverRegister, WorkerRegister, WorkerReport } from "./messages.js";
@@ -256,7 +256,7 @@ function deadline(state: MasterState, step: Step, what: DeadlineKind): void {
       if (app === undefined) return;
       if (what.kind === "driver") driverDeadline(state, step, app, what.attempt);
       else if (what.kind === "cancel") cancelDeadline(state, step, app);
-      else if (what.kind === "view") state.marked.views.add(app);
+      else if (what.kind === "view") viewDeadline(state, step, app);
       else state.passWanted = true;
       return;
     }

@@ -11,7 +11,7 @@ import { executorProcessId } from "../wire/ids.js";
 import { emit } from "./events.js";
 import type { ProcessEnd } from "./messages.js";
 import { order, place } from "./processes.js";
-import { DRIVER_VIEW_INTERVAL_MS, MAX_ENDED_EXECUTORS } from "./settings.js";
+import { ADOPTED_VIEW_MS, DRIVER_VIEW_INTERVAL_MS, MAX_ENDED_EXECUTORS } from "./settings.js";
 import { type Application, type Executor, type MasterState, type PlacedProcess, type Step, touch, type Worker } from "./state.js";
 
 /** Executors that one leader may mint for one attempt before ids of the next epoch would begin. */
@@ -149,13 +149,32 @@ export function showExecutors(state: MasterState, app: Application): void {
   state.marked.views.add(app);
 }
 
+/**
+ * A worker came back with an executor: no news to a driver, which has its own connection to it, so all that come back soon after each other share
+ * one view. After a failover every executor of the cluster comes back within a second, and a view names all executors of its job.
+ */
+export function showAdopted(state: MasterState, step: Step, app: Application): void {
+  touch(state, app);
+  if (!state.marked.views.has(app)) viewDueBy(state, app, step.now.instant + ADOPTED_VIEW_MS);
+}
+
+function viewDueBy(state: MasterState, app: Application, dueAt: number): void {
+  if (app.viewDueAt !== null && app.viewDueAt <= dueAt) return;
+  app.viewDueAt = dueAt;
+  state.deadlines.add(dueAt, { kind: "view", id: app.id });
+}
+
+/** A deadline of an earlier view may come after that was sent with others. */
+export function viewDeadline(state: MasterState, step: Step, app: Application): void {
+  if (app.viewDueAt !== null && app.viewDueAt <= step.now.instant) state.marked.views.add(app);
+}
+
 export function flushViews(state: MasterState, step: Step): void {
   for (const app of state.marked.views) {
     const linkId = app.driver?.linkId ?? null;
     const dueAt = app.viewSentAt + DRIVER_VIEW_INTERVAL_MS;
     if (linkId !== null && dueAt > step.now.instant) {
-      if (app.viewDueAt === null) state.deadlines.add(dueAt, { kind: "view", id: app.id });
-      app.viewDueAt = dueAt;
+      viewDueBy(state, app, dueAt);
       continue;
     }
     sendView(state, step, app);

@@ -13,7 +13,7 @@ import { parseProcessId } from "../wire/ids.js";
 import type { ProcessReport } from "../wire/worker-messages.js";
 import { carryOutCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
-import { showExecutors } from "./executors.js";
+import { showAdopted } from "./executors.js";
 import { order, place, sendStop } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
 import type { Application, MasterState, PlacedProcess, Step, Worker } from "./state.js";
@@ -29,7 +29,7 @@ export function reconcile(state: MasterState, step: Step, worker: Worker, invent
       live += 1;
       adoptLive(state, step, worker, report);
     } else if (!state.quarantine.hasProcess(report.processId)) {
-      if (state.mode === "none") adoptRecord(state, step, report.application);
+      rebuildFrom(state, step, report);
       processEnded(state, step, worker, report.processId, report.end, null);
       ended.push(report.processId);
     }
@@ -46,14 +46,14 @@ export function reconcile(state: MasterState, step: Step, worker: Worker, invent
 function adoptLive(state: MasterState, step: Step, worker: Worker, report: ProcessReport): void {
   const parsed = parseProcessId(report.processId);
   if (parsed === null) return;
-  if (state.mode === "none") adoptRecord(state, step, report.application);
+  rebuildFrom(state, step, report);
   const app = state.applications.get(parsed.application);
   const known = worker.processes.get(report.processId);
   const process: PlacedProcess = {
     processId: report.processId,
     applicationId: parsed.application,
     attempt: parsed.attempt,
-    role: parsed.executor !== null ? "executor" : report.application.spec.job === null ? "program" : "driver",
+    role: parsed.executor !== null ? "executor" : roleOf(report),
     resources: report.resources,
     phase: "running",
     stopping: null,
@@ -72,8 +72,16 @@ function adoptLive(state: MasterState, step: Step, worker: Worker, report: Proce
     sendStop(step, worker, known.processId, known.stopping, state.settings.stopGraceMs);
   if (app === undefined || parsed.attempt !== app.record.attempt) return;
   if (parsed.executor === null) adoptDriver(state, step, app, report);
-  else adoptExecutor(state, app, worker, report);
+  else adoptExecutor(state, step, app, worker, report);
   if (app.record.cancelRequested) carryOutCancel(state, step, app);
+}
+
+/** Of a driver or a program. Earlier releases tell the application instead. */
+const roleOf = ({ role, application }: ProcessReport): "driver" | "program" =>
+  role === "program" || (role === undefined && application?.spec.job === null) ? "program" : "driver";
+
+function rebuildFrom(state: MasterState, step: Step, { application }: ProcessReport): void {
+  if (state.mode === "none" && application !== null) adoptRecord(state, step, application);
 }
 
 function reasonToStop(app: Application | undefined, processId: string, attempt: number): string | null {
@@ -96,7 +104,7 @@ function adoptDriver(state: MasterState, step: Step, app: Application, report: P
   state.deadlines.add(driver.deadlineAt, { kind: "driver", id: app.id, attempt: driver.attempt });
 }
 
-function adoptExecutor(state: MasterState, app: Application, worker: Worker, report: ProcessReport): void {
+function adoptExecutor(state: MasterState, step: Step, app: Application, worker: Worker, report: ProcessReport): void {
   app.executors.set(report.processId, {
     processId: report.processId,
     workerId: worker.id,
@@ -104,7 +112,7 @@ function adoptExecutor(state: MasterState, app: Application, worker: Worker, rep
     state: "running",
     reason: null,
   });
-  showExecutors(state, app);
+  showAdopted(state, step, app);
 }
 
 function missing(state: MasterState, step: Step, worker: Worker, process: PlacedProcess): void {

@@ -71,6 +71,8 @@ export const MANY_IMPOSSIBLE = 250;
 export const MAX_BLOCKED = 32;
 /** Views of its executors go to a driver at most this often. */
 export const DRIVER_VIEW_INTERVAL_MS = 20;
+/** Its driver hears so late that executors, which it is connected to anyway, were told of by their workers again. */
+export const ADOPTED_VIEW_MS = 1_000;
 /** Executors of an attempt that ended and are still shown; older ones are forgotten. */
 export const MAX_ENDED_EXECUTORS = 256;
 /** A cancelled job's driver has this share of the grace to end in order, before it gets a signal. */

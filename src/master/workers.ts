@@ -149,6 +149,7 @@ function highestSeen(state: MasterState, body: WorkerRegister): number {
   let seen = body.highestEpoch;
   if (state.mode !== "none") return seen;
   for (const { application } of body.inventory) {
+    if (application === null) continue;
     if (state.applications.has(application.id)) continue;
     const minted = Number(application.id.split("-")[1]);
     if (minted >= state.self.epoch) seen = Math.max(seen, minted, state.self.epoch + 1);

@@ -25,14 +25,23 @@ export const processEnd = z.object({
   reason: z.string().nullable(),
 });
 
+export const launchRole = z.enum(["driver", "executor", "program"]);
+/** In the facts of a master, 1: it keeps records of applications, so that nobody has to tell it of them. */
+export const KEEPS_RECORDS = "keepsRecords";
+
 export const processReport = z.object({
   processId: idText,
   pid: z.number().int().nonnegative(),
   resources,
   /** Null while it runs. */
   end: processEnd.nullable(),
-  /** The application's record as of the launch: with recovery mode `none` a restarted master rebuilds from it. */
-  application: applicationRecord,
+  /** Absent: the worker is of an earlier release, and tells the application. */
+  role: launchRole.optional(),
+  /**
+   * The application's record as of the launch: with recovery mode `none` a restarted master rebuilds from it. Null: the master keeps records
+   * (KEEPS_RECORDS), and has no use for it; with many executors it would be nearly all of the message.
+   */
+  application: applicationRecord.nullable(),
 });
 export type ProcessReport = z.infer<typeof processReport>;
 
@@ -65,7 +74,7 @@ export const workerToMaster = {
 /** Everything of the launch; a driver and an executor get their own part of it by a private file. */
 export const launchOrder = z.object({
   processId: idText,
-  role: z.enum(["driver", "executor", "program"]),
+  role: launchRole,
   resources,
   application: applicationRecord,
   /** For executors: where their driver listens. Null when the driver is not known yet: the executor's worker gets it later. */

@@ -69,7 +69,7 @@ function take(worker: WorkerState, step: WorkerStep, event: WorkerEvent): void {
       adopt(worker, step, event.processes);
       return;
     case "link-up":
-      worker.link = { id: event.linkId, state: "new", askedAt: step.now.instant };
+      worker.link = { id: event.linkId, state: "new", askedAt: step.now.instant, tellsApplications: event.tellsApplications };
       return;
     case "link-down":
       linkDown(worker, step, event.linkId, event.reason);

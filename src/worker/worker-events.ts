@@ -34,7 +34,8 @@ export interface FoundProcess {
 export type WorkerEvent =
   /** The first event: what lies on the work directory. */
   | { readonly kind: "inventory"; readonly processes: readonly FoundProcess[] }
-  | { readonly kind: "link-up"; readonly linkId: number; readonly remote: string }
+  /** `tellsApplications`: this master keeps no records, so it has to be told of the applications of what runs here. */
+  | { readonly kind: "link-up"; readonly linkId: number; readonly remote: string; readonly tellsApplications: boolean }
   | { readonly kind: "link-down"; readonly linkId: number; readonly reason: string }
   | { readonly kind: "message"; readonly linkId: number; readonly epoch: number; readonly message: FromMaster }
   | { readonly kind: "launched"; readonly processId: string; readonly pid: number }

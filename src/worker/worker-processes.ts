@@ -1,4 +1,6 @@
 /** The processes of a worker: adopted, launched, stopped, ended, reported until their end is durable elsewhere. */
+import type { ApplicationRecord } from "../wire/application.js";
+import { parseProcessId } from "../wire/ids.js";
 import type { LaunchOrder, ProcessReport } from "../wire/worker-messages.js";
 import type { FoundProcess, ProcessEnd } from "./worker-events.js";
 import { launchLeased, livelyLeaseMs } from "./worker-lease.js";
@@ -47,6 +49,7 @@ export function adopt(worker: WorkerState, step: WorkerStep, found: readonly Fou
 export function inventoryOf(worker: WorkerState): ProcessReport[] {
   const entries = [...worker.processes.values()];
   const inventory: ProcessReport[] = [];
+  const tellsApplications = worker.link?.tellsApplications ?? true;
   let length = 0;
   for (const entry of [...entries.filter((one) => one.phase !== "ended"), ...entries.filter((one) => one.phase === "ended")]) {
     const { processId, pid, resources, application } = entry;
@@ -54,9 +57,15 @@ export function inventoryOf(worker: WorkerState): ProcessReport[] {
     entry.reported = application !== null && (entry.phase !== "ended" || length <= worker.limits.maxInventoryLength);
     if (!entry.reported || application === null) continue;
     const end = entry.launchFailed === null ? entry.end : { exitCode: null, signal: null, reason: entry.launchFailed };
-    inventory.push({ processId, pid, resources, application, end });
+    const role = roleOf(processId, application);
+    inventory.push({ processId, pid, resources, role, application: tellsApplications ? application : null, end });
   }
   return inventory;
+}
+
+function roleOf(processId: string, { spec }: ApplicationRecord): LaunchOrder["role"] {
+  if (parseProcessId(processId)?.executor != null) return "executor";
+  return spec.job === null ? "program" : "driver";
 }
 
 /** A repeated order is harmless. While this worker is stopped, orders go unanswered: the master gives them to others when the connection has ended. */

@@ -69,6 +69,8 @@ export interface WorkerLink {
   state: "new" | "asked" | "registered" | "left";
   /** When the registration was asked for. */
   askedAt: number;
+  /** This master keeps no records of applications. */
+  readonly tellsApplications: boolean;
 }
 
 export interface LeaderLease {

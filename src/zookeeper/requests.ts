@@ -56,7 +56,7 @@ const MAX_VERSION = 2 ** 31 - 1;
 const LENGTH_BYTES = 4;
 const ANY = 3;
 
-const begin = (type: number, xid = 0): JuteWriter => new JuteWriter().int(0).int(xid).int(type);
+const begin = (type: number, xid = 0, capacity?: number): JuteWriter => new JuteWriter(capacity).int(0).int(xid).int(type);
 
 /** A frame ready to send. */
 const end = (writer: JuteWriter): Buffer => writer.intAt(0, writer.length - LENGTH_BYTES).bytes();
@@ -107,13 +107,13 @@ export const addWatchRequest = (path: string, recursive: boolean): Buffer =>
 export const removeWatchesRequest = (path: string): Buffer => end(begin(OPCODE.removeWatches).string(path).int(ANY));
 
 export function writeRequest(operation: WriteOperation, defaultAcl: readonly Acl[]): Buffer {
-  const writer = begin(operationType(operation, OPCODE.create2));
+  const writer = begin(operationType(operation, OPCODE.create2), 0, HEADER_BYTES + likelyBytes(operation));
   writeBody(writer, operation, defaultAcl);
   return end(writer);
 }
 
 export function multiRequest(operations: readonly WriteOperation[], defaultAcl: readonly Acl[]): Buffer {
-  const writer = begin(OPCODE.multi);
+  const writer = begin(OPCODE.multi, 0, HEADER_BYTES + operations.reduce((sum, operation) => sum + likelyBytes(operation), 0));
   for (const operation of operations) {
     // Servers of 3.8 forget in a multi that the answer was to have a stat, later ones do not; nobody gets one.
     writer.int(operationType(operation, OPCODE.create)).boolean(false).int(-1);
@@ -133,6 +133,12 @@ export function multiReadRequest(operations: readonly ReadOperation[]): Buffer {
   }
   return end(writer.int(-1).boolean(true).int(-1));
 }
+
+/** So that a request is written into one piece of memory; paths that are not ASCII and long lists of ACLs make it grow all the same. */
+const HEADER_BYTES = 24;
+const OPERATION_BYTES = 96;
+const likelyBytes = (operation: WriteOperation): number =>
+  OPERATION_BYTES + operation.path.length + ("data" in operation ? (operation.data?.length ?? 0) : 0);
 
 function operationType(operation: WriteOperation, create: number): number {
   switch (operation.op) {

@@ -16,13 +16,14 @@ import { CLUSTER_SCOPE, NO_SECRET } from "../../wire/handshake.js";
 import type { OperationInput, OperationName, OperationOutput } from "../../wire/operations.js";
 import { OPERATIONS } from "../../wire/operations.js";
 import type { Looking } from "../finding/master-finder.js";
-import { followLeader } from "../finding/master-finder.js";
+import { findLeader, followLeader } from "../finding/master-finder.js";
 import { createPlaces, type OpenRegistry } from "../finding/master-places.js";
 import type { ReadFile } from "../finding/master-url.js";
 import type { Link } from "../link/link.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "../link/link.js";
 import { dialLink } from "../link/link-handshake.js";
 import { explainLooking } from "./client-errors.js";
+import { watchSilence } from "./client-silence.js";
 import { createSlot } from "./client-slot.js";
 
 /** One try of a call; a longer deadline is made of several tries. Longer than MAX_WAIT_MS, for which an operation may wait by itself. */
@@ -94,6 +95,7 @@ export function startClient(options: ClientOptions): Client & { connected(option
     ...(openRegistry === undefined ? {} : { openRegistry }),
     ...(onMasters === undefined ? {} : { onKnown: onMasters }),
   });
+  const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
   const id = `client-${randomId(env.random, 12)}`;
   const control = new AbortController();
   const closed = new CodedError("CLOSED", "the client was closed");
@@ -110,7 +112,7 @@ export function startClient(options: ClientOptions): Client & { connected(option
       env,
       epoch: () => slot.epoch(),
       incoming: {},
-      heartbeatMs: options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
+      heartbeatMs,
       silenceMs: options.silenceMs ?? DEFAULT_SILENCE_MS,
       role: "client",
       id,
@@ -121,6 +123,14 @@ export function startClient(options: ClientOptions): Client & { connected(option
       signal,
     });
 
+  /** The leader, wherever but at the address of this link. */
+  const findAnother = (link: Link, signal: AbortSignal): Promise<Link> => {
+    const silent = new CodedError("TIMEOUT", `the leader at ${link.remote} is silent`);
+    const elsewhere = (address: string, dialling: AbortSignal) =>
+      address === link.remote ? Promise.reject(silent) : dial(address, dialling);
+    return findLeader({ env, masterUrl, readFile, places, dial: elsewhere, signal: AbortSignal.any([signal, control.signal]) });
+  };
+
   const following = followLeader({
     env,
     masterUrl,
@@ -128,7 +138,10 @@ export function startClient(options: ClientOptions): Client & { connected(option
     places,
     dial,
     signal: control.signal,
-    onLink: slot.fill,
+    onLink: (link) => {
+      slot.fill(link);
+      watchSilence(link, { env, heartbeatMs, find: (signal) => findAnother(link, signal) });
+    },
     onLooking: (looking) => {
       slot.looking(looking);
       options.onLooking?.(looking);

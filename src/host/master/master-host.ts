@@ -24,6 +24,7 @@ import type { MasterSettings } from "../../master/settings.js";
 import { type Facts, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
+import { KEEPS_RECORDS } from "../../wire/worker-messages.js";
 import type { Link, LinkMessage } from "../link/link.js";
 import { clusterBinding, keysOfCluster } from "../link/link-keys.js";
 import { type LinkListener, listenLinks } from "../link/link-listener.js";
@@ -206,6 +207,7 @@ class Master implements MasterHost {
       // Unlike the state it stays 1 while a leader is in doubt: it may go on.
       leads: this.#leadership === null ? 0 : 1,
       stopped: this.#leadership === null ? (this.#options.store.stoppedOwner?.() ?? null) : null,
+      [KEEPS_RECORDS]: this.#options.mode === "store" ? 1 : 0,
       ...buildFact(this.#options),
     };
   }

@@ -125,10 +125,20 @@ export function lead(options: LeadingOptions): Leading {
   };
 }
 
+/** All kinds at once: nobody else writes records any more, and a store far away is asked once instead of four times. */
 async function readAll(leadership: Leadership, signal: AbortSignal) {
-  const applications: ApplicationRecord[] = [];
-  const workers: WorkerRecord[] = [];
   const quarantined: Quarantined[] = [];
+  const [applications, workers, removals, events] = await Promise.all([
+    readApplications(leadership, signal, quarantined),
+    readWorkers(leadership, signal, quarantined),
+    readRemovals(leadership, signal, quarantined),
+    readEvents(leadership, signal, quarantined),
+  ]);
+  return { records: { applications, workers, removals, events }, quarantined };
+}
+
+async function readApplications(leadership: Leadership, signal: AbortSignal, quarantined: Quarantined[]) {
+  const applications: ApplicationRecord[] = [];
   for await (const page of leadership.readRecords({ prefix: APPLICATIONS_PREFIX, signal })) {
     for (const { key, value } of page) {
       const decoded = decodeApplicationRecord(value);
@@ -137,6 +147,11 @@ async function readAll(leadership: Leadership, signal: AbortSignal) {
       else applications.push(decoded.record);
     }
   }
+  return applications;
+}
+
+async function readWorkers(leadership: Leadership, signal: AbortSignal, quarantined: Quarantined[]) {
+  const workers: WorkerRecord[] = [];
   for await (const page of leadership.readRecords({ prefix: WORKERS_PREFIX, signal })) {
     for (const { key, value } of page) {
       const decoded = decodeWorkerRecord(value);
@@ -145,6 +160,10 @@ async function readAll(leadership: Leadership, signal: AbortSignal) {
       else workers.push(decoded.record);
     }
   }
+  return workers;
+}
+
+async function readRemovals(leadership: Leadership, signal: AbortSignal, quarantined: Quarantined[]) {
   let removals: RemovalsRecord | null = null;
   for await (const page of leadership.readRecords({ prefix: REGISTRAR_PREFIX, signal })) {
     for (const { key, value } of page) {
@@ -154,6 +173,10 @@ async function readAll(leadership: Leadership, signal: AbortSignal) {
       else removals = decoded.record;
     }
   }
+  return removals;
+}
+
+async function readEvents(leadership: Leadership, signal: AbortSignal, quarantined: Quarantined[]) {
   const events: StoredEvents[] = [];
   for await (const page of leadership.readRecords({ prefix: EVENTS_PREFIX, signal })) {
     for (const { key, value } of page) {
@@ -162,7 +185,7 @@ async function readAll(leadership: Leadership, signal: AbortSignal) {
       else events.push({ batch, value });
     }
   }
-  return { records: { applications, workers, removals, events }, quarantined };
+  return events;
 }
 
 /**

@@ -16,7 +16,7 @@ import type { Resources } from "../../wire/application.js";
 import { CLUSTER_SCOPE, NO_SECRET } from "../../wire/handshake.js";
 import { parseProcessId } from "../../wire/ids.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
-import { type LaunchOrder, masterToWorker } from "../../wire/worker-messages.js";
+import { KEEPS_RECORDS, type LaunchOrder, masterToWorker } from "../../wire/worker-messages.js";
 import { createWorkerCore, type WorkerCore } from "../../worker/worker-core.js";
 import type { FromMaster, WorkerEffect, WorkerEvent, WorkerIdentity } from "../../worker/worker-events.js";
 import { findLeader, followLeader, type Looking } from "../finding/master-finder.js";
@@ -256,7 +256,8 @@ class RunningWorker implements WorkerHost {
   #linked(link: Link): void {
     this.#clusterId = link.peer.clusterId ?? this.#clusterId;
     this.#leader.set(link);
-    this.#post({ kind: "link-up", linkId: link.id, remote: link.remote });
+    const tellsApplications = link.peer.facts[KEEPS_RECORDS] !== 1;
+    this.#post({ kind: "link-up", linkId: link.id, remote: link.remote, tellsApplications });
     link.onMessage((message: LinkMessage) => {
       // The link has validated the body by the schema of its kind.
       const { kind, body, epoch, sizeBytes } = message;

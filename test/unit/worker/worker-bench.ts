@@ -104,7 +104,7 @@ export class WorkerBench {
   connect(epoch = this.epoch): ToMaster[] {
     this.epoch = epoch;
     this.linkId += 1;
-    return sent(this.step({ kind: "link-up", linkId: this.linkId, remote: "master:1" }));
+    return sent(this.step({ kind: "link-up", linkId: this.linkId, remote: "master:1", tellsApplications: true }));
   }
 
   welcome(): WorkerEffect[] {
