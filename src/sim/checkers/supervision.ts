@@ -37,10 +37,13 @@ export const checkSupervision: Checker = (context) => {
   const mustStop = (seen: LaunchedSeen): boolean => {
     const spec = history.applications.get(seen.applicationId)?.spec;
     if (spec === undefined || onPartitionOf(spec) !== "stop" || mayRefuse) return false;
-    return history.workers.get(seen.workerId)?.retired !== true;
+    return !isRetired(seen);
   };
+  /** Its operator said that the worker is gone: true or not, nothing is waited for. */
+  const isRetired = (seen: LaunchedSeen): boolean => history.workers.get(seen.workerId)?.retired === true;
   /** Nobody has renewed its lease for long: it had to end before the next attempt. */
   const leaseIsOver = (seen: LaunchedSeen): boolean => {
+    if (isRetired(seen)) return false;
     const slot = cluster.workers.find(({ name }) => name === seen.workerId);
     return slot?.process === null || slot?.process.state === "paused";
   };
