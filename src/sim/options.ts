@@ -101,6 +101,8 @@ export interface SimOptions {
   readonly workerDuty: "none" | "drain" | "undrain" | "drain-deadline" | "gone";
   /** The operator holds removals for a while. */
   readonly isHolding: boolean;
+  /** Of applications that are services: supervised programs that run long and must not run twice. */
+  readonly serviceShare: number;
   /** Of applications that say what they do on a partition, and do not leave it to the default. */
   readonly partitionShare: number;
 }
@@ -122,7 +124,10 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const pool = FAULTS.filter((kind) => isPossible(kind, mode));
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
-  const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));
+  const drawn = isFollowersOnly
+    ? FOLLOWER_FAULTS
+    : pool.filter((kind) => random.chance(EXCLUSIVE_ONLY.has(kind) ? Math.max(share, 0.5) : share));
+  const faults = override.faults ?? (isQuiet ? [] : drawn);
   const workers = 1 + random.below(5);
   const removalLimit = { perMinute: random.pick([1, 2, 10]) ?? 10, share: random.pick([0.5, 0.5, 1]) ?? 0.5 };
   return {
@@ -150,7 +155,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     safetyMs: override.safetyMs ?? random.between(40_000, 90_000),
     livenessMs: 400_000,
     onlyFollowerFaults: isFollowersOnly,
-    faults: override.faults ?? (isQuiet ? [] : drawn),
+    faults,
     meanFaultGapMs: random.pick([1_500, 4_000, 12_000]) ?? 4_000,
     submissions: 2 + random.below(5),
     meanSubmitGapMs: random.pick([1_000, 5_000, 10_000]) ?? 5_000,
@@ -162,6 +167,8 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     isHolding: random.chance(0.1),
     partitionShare: random.pick([0, 0.3]) ?? 0,
     freezesRest: !isFollowersOnly && random.chance(0.5),
+    // What that fault is about: otherwise few of those workers run any.
+    serviceShare: faults.includes("stop-unheard-leader") ? (random.pick([0, 0.4, 0.8]) ?? 0.4) : 0,
   };
 }
 
