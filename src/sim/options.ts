@@ -44,7 +44,7 @@ export const FAULTS = [
   "usurp",
   "disk-slow",
   "disk-fail",
-  "stop-unheard-leader",
+  "unheard-leader",
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
@@ -64,7 +64,7 @@ export const FOLLOWER_FAULTS: readonly FaultKind[] = [
 ];
 const SHARED_ONLY: ReadonlySet<FaultKind> = new Set(["store-cut-off", "store-expire", "store-unknown", "store-blind", "usurp"]);
 /** Where a standby lives beside the leader and sees that it is stopped. */
-const EXCLUSIVE_ONLY: ReadonlySet<FaultKind> = new Set(["stop-unheard-leader"]);
+const EXCLUSIVE_ONLY: ReadonlySet<FaultKind> = new Set(["unheard-leader"]);
 const isPossible = (kind: FaultKind, mode: StoreMode): boolean =>
   (isShared(mode) || !SHARED_ONLY.has(kind)) && (mode === "exclusive" || !EXCLUSIVE_ONLY.has(kind));
 
@@ -124,9 +124,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const pool = FAULTS.filter((kind) => isPossible(kind, mode));
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
-  const drawn = isFollowersOnly
-    ? FOLLOWER_FAULTS
-    : pool.filter((kind) => random.chance(EXCLUSIVE_ONLY.has(kind) ? Math.max(share, 0.5) : share));
+  const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter((kind) => random.chance(EXCLUSIVE_ONLY.has(kind) ? 0.8 : share));
   const faults = override.faults ?? (isQuiet ? [] : drawn);
   const workers = 1 + random.below(5);
   const removalLimit = { perMinute: random.pick([1, 2, 10]) ?? 10, share: random.pick([0.5, 0.5, 1]) ?? 0.5 };
@@ -168,7 +166,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     partitionShare: random.pick([0, 0.3]) ?? 0,
     freezesRest: !isFollowersOnly && random.chance(0.5),
     // What that fault is about: otherwise few of those workers run any.
-    serviceShare: faults.includes("stop-unheard-leader") ? (random.pick([0, 0.4, 0.8]) ?? 0.4) : 0,
+    serviceShare: faults.includes("unheard-leader") ? (random.pick([0.4, 0.8]) ?? 0.4) : 0,
   };
 }
 
