@@ -125,13 +125,15 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
   const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter((kind) => random.chance(EXCLUSIVE_ONLY.has(kind) ? 0.8 : share));
-  const faults = override.faults ?? (isQuiet ? [] : drawn);
-  const workers = 1 + random.below(5);
+  // Alone, for other faults let leaders change and leases end before it comes to the point.
+  const isUnheard = mode === "exclusive" && !isFollowersOnly && random.fork("unheard").chance(0.4);
+  const faults = override.faults ?? (isQuiet ? [] : isUnheard ? [...EXCLUSIVE_ONLY] : drawn);
+  const workers = Math.max(1 + random.below(5), isUnheard ? 3 : 1);
   const removalLimit = { perMinute: random.pick([1, 2, 10]) ?? 10, share: random.pick([0.5, 0.5, 1]) ?? 0.5 };
   return {
     seed,
     mode,
-    masters: mode === "none" ? 1 : 1 + random.below(3),
+    masters: mode === "none" ? 1 : Math.max(1 + random.below(3), isUnheard ? 2 : 1),
     workers,
     clients: 1 + random.below(3),
     hasSecret: random.chance(0.3),

@@ -96,7 +96,7 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
     program,
     job,
     bundle,
-    submitAtMs,
+    submitAtMs: isService ? Math.min(submitAtMs, SERVICES_FROM_MS) : submitAtMs,
     cancelAfterMs: random.chance(options.cancelShare) || isEndless ? random.between(0, 15_000) : null,
     isDoubled: random.chance(0.15),
     repeatAfterMs: random.chance(0.15) ? random.between(0, 30_000) : null,
@@ -110,7 +110,9 @@ function maxParallelism({ workers, workerCores, workerDuty }: SimOptions): numbe
   return Math.max(1, Math.min(4, Math.floor((sure * workerCores) / 2)));
 }
 
-const SERVICE: ProgramPlan = { durationMs: 60_000, exitCodes: [0], onSignal: "exit" };
+/** They are there when faults begin. */
+const SERVICES_FROM_MS = 5_000;
+const SERVICE: ProgramPlan = { durationMs: 80_000, exitCodes: [0], onSignal: "exit" };
 const ENDLESS: ProgramPlan = { durationMs: ENDLESS_MS, exitCodes: [0], onSignal: "ignore" };
 
 function drawProgram(random: SeededRandom): ProgramPlan {
