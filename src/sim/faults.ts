@@ -99,8 +99,8 @@ export class Faults {
         return this.handOver(cluster.leader());
       case "pause-leader":
         return this.pause(cluster.leader()?.process ?? null, random.pick([300, 4_000, 15_000]) ?? 4_000);
-      case "stop-unheard-leader":
-        return this.stopUnheard(cluster.leader());
+      case "unheard-leader":
+        return this.silence(cluster.leader());
       case "pause-standby":
         return this.pause(this.standby()?.process ?? null, random.pick([300, 4_000, 15_000]) ?? 4_000);
       case "kill-worker":
@@ -338,20 +338,22 @@ export class Faults {
   }
 
   /**
-   * Firewalls drop what goes between some workers (that run what must not run twice, if there are such) and the leader's port, beside which a
-   * standby answers; then the leader is stopped, in some seeds again a moment after it went on. It may go on long before they reach it again.
+   * Firewalls drop what goes between some workers that run what must not run twice and the leader's port, beside which a
+   * standby answers; most often the leader is stopped then, sometimes again after it went on. It may go on long before they reach it again.
    */
-  private stopUnheard(leader: MasterSlot | null): string | null {
+  private silence(leader: MasterSlot | null): string | null {
     const { cluster, random, world } = this;
     const process = leader?.process ?? null;
     if (leader === null || process === null || process.state !== "running") return null;
-    const withLeases = cluster.workers.filter(({ disk }) => disk.living().some(({ isLeased }) => isLeased));
-    const unheard = (withLeases.length > 0 ? withLeases : cluster.workers).filter(() => random.chance(0.6));
+    const victims = cluster.workers.filter(({ disk }) => disk.living().some(({ isLeased }) => isLeased));
+    if (victims.length === 0) return null;
+    const first = random.below(victims.length);
+    const unheard = victims.filter((_worker, index) => index === first || random.chance(0.3));
     for (const { machine } of unheard)
-      this.until(random.between(15_000, 40_000), cluster.network.cutListener(machine, leader.address));
-    const stop = () => void (this.isCalm || this.pause(process, random.pick([3_000, 7_000, 12_000]) ?? 7_000));
-    world.schedule(world.now() + random.between(0, 2_000), "stopped", stop);
-    if (random.chance(0.3)) world.schedule(world.now() + random.between(4_000, 20_000), "stopped", stop);
+      this.until(random.between(15_000, 60_000), cluster.network.cutListener(machine, leader.address));
+    const stop = () => void (this.isCalm || this.pause(process, random.pick([3_000, 8_000, 14_000]) ?? 8_000));
+    if (random.chance(0.5)) world.schedule(world.now() + random.between(0, 2_000), "stopped", stop);
+    if (random.chance(0.2)) world.schedule(world.now() + random.between(4_000, 20_000), "stopped", stop);
     return `${process.id}, unheard by ${unheard.map(({ name }) => name).join(", ")}`;
   }
 

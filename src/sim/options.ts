@@ -44,7 +44,7 @@ export const FAULTS = [
   "usurp",
   "disk-slow",
   "disk-fail",
-  "stop-unheard-leader",
+  "unheard-leader",
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
@@ -64,7 +64,7 @@ export const FOLLOWER_FAULTS: readonly FaultKind[] = [
 ];
 const SHARED_ONLY: ReadonlySet<FaultKind> = new Set(["store-cut-off", "store-expire", "store-unknown", "store-blind", "usurp"]);
 /** Where a standby lives beside the leader and sees that it is stopped. */
-const EXCLUSIVE_ONLY: ReadonlySet<FaultKind> = new Set(["stop-unheard-leader"]);
+const EXCLUSIVE_ONLY: ReadonlySet<FaultKind> = new Set(["unheard-leader"]);
 const isPossible = (kind: FaultKind, mode: StoreMode): boolean =>
   (isShared(mode) || !SHARED_ONLY.has(kind)) && (mode === "exclusive" || !EXCLUSIVE_ONLY.has(kind));
 
@@ -101,6 +101,8 @@ export interface SimOptions {
   readonly workerDuty: "none" | "drain" | "undrain" | "drain-deadline" | "gone";
   /** The operator holds removals for a while. */
   readonly isHolding: boolean;
+  /** Of applications that are services: supervised programs that run long and must not run twice. */
+  readonly serviceShare: number;
   /** Of applications that say what they do on a partition, and do not leave it to the default. */
   readonly partitionShare: number;
 }
@@ -122,13 +124,16 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const pool = FAULTS.filter((kind) => isPossible(kind, mode));
   const isQuiet = random.chance(0.05);
   const share = random.pick([0.15, 0.3, 0.6]) ?? 0.3;
-  const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter(() => random.chance(share));
-  const workers = 1 + random.below(5);
+  const drawn = isFollowersOnly ? FOLLOWER_FAULTS : pool.filter((kind) => random.chance(EXCLUSIVE_ONLY.has(kind) ? 0.8 : share));
+  // Alone, for other faults let leaders change and leases end before it comes to the point.
+  const isUnheard = mode === "exclusive" && !isFollowersOnly && random.fork("unheard").chance(0.4);
+  const faults = override.faults ?? (isQuiet ? [] : isUnheard ? [...EXCLUSIVE_ONLY] : drawn);
+  const workers = Math.max(1 + random.below(5), isUnheard ? 3 : 1);
   const removalLimit = { perMinute: random.pick([1, 2, 10]) ?? 10, share: random.pick([0.5, 0.5, 1]) ?? 0.5 };
   return {
     seed,
     mode,
-    masters: mode === "none" ? 1 : 1 + random.below(3),
+    masters: mode === "none" ? 1 : Math.max(1 + random.below(3), isUnheard ? 2 : 1),
     workers,
     clients: 1 + random.below(3),
     hasSecret: random.chance(0.3),
@@ -150,7 +155,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     safetyMs: override.safetyMs ?? random.between(40_000, 90_000),
     livenessMs: 400_000,
     onlyFollowerFaults: isFollowersOnly,
-    faults: override.faults ?? (isQuiet ? [] : drawn),
+    faults,
     meanFaultGapMs: random.pick([1_500, 4_000, 12_000]) ?? 4_000,
     submissions: 2 + random.below(5),
     meanSubmitGapMs: random.pick([1_000, 5_000, 10_000]) ?? 5_000,
@@ -162,6 +167,8 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     isHolding: random.chance(0.1),
     partitionShare: random.pick([0, 0.3]) ?? 0,
     freezesRest: !isFollowersOnly && random.chance(0.5),
+    // What that fault is about: otherwise few of those workers run any.
+    serviceShare: faults.includes("unheard-leader") ? (random.pick([0.4, 0.8]) ?? 0.4) : 0,
   };
 }
 

@@ -15,7 +15,6 @@ import { DEFAULT_LIMITS } from "../coordination/limits.js";
 import { type AppliedCommit, LocalStore } from "../coordination/local-store.js";
 import { createMemoryStore } from "../coordination/memory-store.js";
 import { RecordTable } from "../coordination/record-table.js";
-import { sleep } from "../env/clock.js";
 import {
   type CoordinationSession,
   type CoordinationStore,
@@ -293,20 +292,23 @@ class ExclusiveStore implements CoordinationStore {
     this.release();
   }
 
-  /** True when a nudge cut it short. */
-  private async pause(durationMs: number, signal: AbortSignal): Promise<boolean> {
-    const cut = new AbortController();
-    const nudge = () => cut.abort();
-    this.nudges.add(nudge);
-    try {
-      await sleep(this.process.clock, durationMs, AbortSignal.any([signal, cut.signal]));
-      return false;
-    } catch (thrown) {
-      if (signal.aborted) throw thrown;
-      return true;
-    } finally {
-      this.nudges.delete(nudge);
-    }
+  /** True when a nudge cut it short. (Without signals of its own: a standby waits four times a second for as long as a run lasts.) */
+  private pause(durationMs: number, signal: AbortSignal): Promise<boolean> {
+    const { clock } = this.process;
+    return new Promise((resolve, reject) => {
+      const end = (act: () => void) => {
+        timer.cancel();
+        this.nudges.delete(nudge);
+        signal.removeEventListener("abort", abort);
+        act();
+      };
+      const nudge = () => end(() => resolve(true));
+      const abort = () => end(() => reject(signal.reason));
+      const timer = clock.at(clock.now() + durationMs, () => end(() => resolve(false)));
+      this.nudges.add(nudge);
+      signal.addEventListener("abort", abort, { once: true });
+      if (signal.aborted) abort();
+    });
   }
 
   private async own(candidate: string): Promise<LocalStore | null> {

@@ -32,6 +32,9 @@ export interface Submission {
 }
 
 const MEBIBYTE = 1024 * 1024;
+/** Of programs: those that run until they are cancelled, whatever signals say. Only who is killed ends. */
+const ENDLESS_SHARE = 0.1;
+const ENDLESS_MS = 1_800_000;
 
 /** Of each client. */
 export function drawAllSubmissions(options: SimOptions, random: SeededRandom): readonly (readonly Submission[])[] {
@@ -49,10 +52,14 @@ function drawSubmissions(options: SimOptions, random: SeededRandom, client: numb
 }
 
 function drawSubmission(options: SimOptions, random: SeededRandom, key: string, submitAtMs: number): Submission {
-  const isJob = random.chance(options.jobShare);
-  const isImpossible = random.chance(0.04);
-  const isSupervised = random.chance(options.superviseShare) || isJob;
-  const program = isJob ? null : drawProgram(random);
+  // Draws of their own: they leave what else is drawn as it was.
+  const kinds = random.fork(`kind of ${key}`);
+  const isService = kinds.chance(options.serviceShare);
+  const isJob = random.chance(options.jobShare) && !isService;
+  const isImpossible = random.chance(0.04) && !isService;
+  const isSupervised = random.chance(options.superviseShare) || isJob || isService;
+  const isEndless = !isJob && !isImpossible && !isService && kinds.chance(ENDLESS_SHARE);
+  const program = isJob ? null : isService ? SERVICE : isEndless ? ENDLESS : drawProgram(random);
   const job = isJob ? drawJob(random) : null;
   const bundle = isJob ? utf8Encode(`the bundle of job ${key}`) : null;
   const saysPartition = random.chance(options.partitionShare);
@@ -63,13 +70,13 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
     deployMode: isClientMode ? "client" : "cluster",
     supervise: isSupervised,
     restart: {
-      maxRestarts: random.pick([0, 2, 10]) ?? 2,
+      maxRestarts: isService ? 10 : (random.pick([0, 2, 10]) ?? 2),
       // A program that fails for ever, slower than its window, would never come to an end.
       windowMs: program?.exitCodes.at(-1) === 0 ? (random.pick([20_000, 600_000]) ?? 600_000) : 600_000,
       minBackoffMs: random.pick([100, 500]) ?? 500,
       maxBackoffMs: 4_000,
     },
-    ...(saysPartition ? { onPartition: random.pick(["continue", "stop"] as const) ?? "stop" } : {}),
+    ...(saysPartition && !isService ? { onPartition: random.pick(["continue", "stop"] as const) ?? "stop" } : {}),
     driver: { cores: isImpossible ? 1_000 : isJob ? 0 : (random.pick([0.5, 1, 2]) ?? 1), memoryBytes: 256 * MEBIBYTE },
     job:
       job === null || bundle === null
@@ -89,8 +96,8 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
     program,
     job,
     bundle,
-    submitAtMs,
-    cancelAfterMs: random.chance(options.cancelShare) ? random.between(0, 15_000) : null,
+    submitAtMs: isService ? Math.min(submitAtMs, SERVICES_FROM_MS) : submitAtMs,
+    cancelAfterMs: random.chance(options.cancelShare) || isEndless ? random.between(0, 15_000) : null,
     isDoubled: random.chance(0.15),
     repeatAfterMs: random.chance(0.15) ? random.between(0, 30_000) : null,
     isImpossible,
@@ -102,6 +109,11 @@ function maxParallelism({ workers, workerCores, workerDuty }: SimOptions): numbe
   const sure = workerDuty !== "none" ? Math.max(1, workers - 1) : workers;
   return Math.max(1, Math.min(4, Math.floor((sure * workerCores) / 2)));
 }
+
+/** They are there when faults begin. */
+const SERVICES_FROM_MS = 5_000;
+const SERVICE: ProgramPlan = { durationMs: 80_000, exitCodes: [0], onSignal: "exit" };
+const ENDLESS: ProgramPlan = { durationMs: ENDLESS_MS, exitCodes: [0], onSignal: "ignore" };
 
 function drawProgram(random: SeededRandom): ProgramPlan {
   const crashes = random.chance(0.5) ? random.below(4) : 0;

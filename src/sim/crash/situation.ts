@@ -81,6 +81,7 @@ export function optionsOf({ mode }: Situation): SimOptions {
     workerDuty: "none",
     isHolding: false,
     partitionShare: 0,
+    serviceShare: 0,
   };
 }
 

@@ -31,13 +31,15 @@ const withBody = (record: StoredRecord, change: (body: Record<string, unknown>) 
   return { ...record, value: utf8Encode(JSON.stringify(parsed)) };
 };
 
-/** A clock that shows no absence: what is missed is caught up in smaller leaps, one with each timer that is due. */
+/** Small enough that all timers that are due at the end of a stop together do not look like an absence. */
+const CATCH_UP_MS = 10;
+
+/** A clock that shows no absence: what is missed is caught up bit by bit, a little with each timer that is due. */
 function withoutLeaps(clock: Clock): Clock {
-  const leapMs = LEADER_AWAY_MS / 2;
   let shown = clock.now();
   const now = () => {
     const real = clock.now();
-    if (real - shown <= leapMs) shown = real;
+    if (real - shown <= LEADER_AWAY_MS / 2) shown = real;
     return shown;
   };
   return {
@@ -45,7 +47,7 @@ function withoutLeaps(clock: Clock): Clock {
     wallNow: () => clock.wallNow(),
     at: (instant, run) =>
       clock.at(instant, () => {
-        shown = Math.min(clock.now(), shown + leapMs);
+        shown = Math.min(clock.now(), shown + CATCH_UP_MS);
         run();
       }),
   };

@@ -10,6 +10,8 @@ const withWorkerFrames =
     return { ...options, env: { ...env, transport: withFrames(env.transport, rewrites(options)) } };
   };
 
+const NEVER_MS = 24 * 3_600_000;
+
 export const WORKER_MUTANTS: readonly Mutant[] = [
   mutant("forgets-inventory", "a worker that starts again does not look at what it had launched", {
     worker: (options) => ({ ...options, launcher: { ...options.launcher, inventory: () => Promise.resolve([]) } }),
@@ -43,6 +45,12 @@ export const WORKER_MUTANTS: readonly Mutant[] = [
         return { ...frame, body: { ...body, leaseMs: 3 * body.leaseMs } };
       },
     })),
+  }),
+  mutant("stops-politely-only", "what ignores the polite signal is never killed", {
+    worker: (options) => ({
+      ...options,
+      launcher: { ...options.launcher, stop: (processId, _graceMs, reason) => options.launcher.stop(processId, NEVER_MS, reason) },
+    }),
   }),
   mutant("over-commits", "a worker offers twice what it has", {
     worker: (options) => ({ ...options, resources: { ...options.resources, cores: options.resources.cores * 2 } }),

@@ -23,10 +23,13 @@ const QUICKLY_FOUND: Readonly<Record<string, readonly string[]>> = {
   "no-removal-limit": ["I29"],
   "forgets-gone": ["I28"],
   "reports-once": ["I11", "I21"],
+  "stops-politely-only": ["I9", "I21"],
+  "does-not-notice-its-absence": ["I12"],
+  "vouches-for-the-living": ["I12"],
 };
 
 /** Where the first seeds do not reach the state that shows it. */
-const FIRST_SEED: Readonly<Record<string, number>> = { "trusts-unknown": 130 };
+const FIRST_SEED: Readonly<Record<string, number>> = { "trusts-unknown": 25, "does-not-notice-its-absence": 55 };
 
 describe("planted bugs", () => {
   test("are at least ten, with names of their own", () => {
