@@ -19,7 +19,7 @@ npx --no-install vitest run --project integration
 step "simulator: fixed seeds"
 node dist/bin/sim.mjs --ci
 step "demo, without faults, with them, and with ZooKeeper"
-node dist/bin/demo.mjs --no-faults
+node dist/bin/demo.mjs --no-faults --seed 7 --json | node -e 'JSON.parse(require("node:fs").readFileSync(0, "utf8"))'
 node dist/bin/demo.mjs
 node dist/bin/demo.mjs --zookeeper
 step "benchmarks, a short fixed part"

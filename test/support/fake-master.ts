@@ -1,6 +1,7 @@
 /** A master that answers operations from a table, for tests of the finder and the client: it can be a standby, die, freeze and come back. */
 import { CodedError } from "../../src/base/errors.js";
 import type { Link } from "../../src/host/link/link.js";
+import { dialLink } from "../../src/host/link/link-handshake.js";
 import { keysOfCluster } from "../../src/host/link/link-keys.js";
 import type { LinkListener } from "../../src/host/link/link-listener.js";
 import { listenLinks } from "../../src/host/link/link-listener.js";
@@ -100,4 +101,22 @@ export async function startFakeMaster(
     },
   });
   return master;
+}
+
+/** As a worker that knows the secret, or another one, does it. */
+export function dialAsWorker(env: TestEnv, address: string, signal: AbortSignal, key = testSecret): Promise<Link> {
+  return dialLink(address, {
+    env,
+    epoch: () => 0,
+    incoming: {},
+    heartbeatMs: 1_000,
+    silenceMs: 5_000,
+    role: "worker",
+    id: "w1",
+    scope: "cluster",
+    key,
+    clusterId: null,
+    connectTimeoutMs: 3_000,
+    signal,
+  });
 }

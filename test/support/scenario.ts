@@ -6,14 +6,16 @@
  * lives, and no temporary file is left.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type ClusterClient, openClient } from "../../src/cli/client/cluster-client.js";
 import type { ApplicationSpec } from "../../src/wire/application.js";
 import type { ApplicationView, ClusterView, WorkerView } from "../../src/wire/views.js";
 import { holdfast, PROGRAM, type Ran, ROOT, type Running, type RunOptions, startHoldfast, until } from "./holdfast.js";
+import { expectBuckets } from "./output.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "./process-cluster.js";
+import { isAlive, readProc, startTicks } from "./process-facts.js";
 
 /** Short deadlines, so that what follows from them is seen soon. */
 export const FAST = [
@@ -427,36 +429,6 @@ export function killPid(pid: number | null | undefined): void {
   process.kill(pid, "SIGKILL");
 }
 
-/** Of a process. */
-export const residentBytes = (pid: number): number => Number(/VmRSS:\s*([0-9]+) kB/.exec(readProc(pid, "status"))?.[1] ?? 0) * 1024;
-
-/** TCP ports on which a process listens. */
-export function listeningPorts(pid: number): readonly number[] {
-  const sockets = new Set<string>();
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      const inode = /^socket:\[([0-9]+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
-      if (inode !== undefined) sockets.add(inode);
-    } catch {
-      // Closed meanwhile.
-    }
-  }
-  const rows = ["tcp", "tcp6"].flatMap((table) => readProc(pid, `net/${table}`).split("\n").slice(1));
-  return rows.flatMap((row) => {
-    const [, local = "", , state, , , , , , inode = ""] = row.trim().split(/\s+/);
-    return state === "0A" && sockets.has(inode) ? [Number.parseInt(local.split(":").at(-1) ?? "", 16)] : [];
-  });
-}
-
-/** Empty when the process is gone. */
-export function readProc(pid: string | number, file: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, "latin1").replaceAll("\0", " ");
-  } catch {
-    return "";
-  }
-}
-
 export function mount(...args: readonly string[]): void {
   const ran = spawnSync("mount", args, { encoding: "utf8" });
   if (ran.status !== 0) throw new Error(`mount ${args.join(" ")}: ${ran.stderr}`);
@@ -469,65 +441,6 @@ export function isRoot(why: string): boolean {
   return root;
 }
 
-/** Lines of files of the output that are not visible yet. */
-export function stagedRecords(output: string): number {
-  const files = existsSync(output) ? (readdirSync(output, { recursive: true }) as string[]) : [];
-  return files
-    .filter((file) => file.endsWith(".tmp"))
-    .reduce((count, file) => count + readFileSync(path.join(output, file), "utf8").split("\n").length - 1, 0);
-}
-
-/** Of a process in clock ticks since boot, with its state; undefined when it is gone. Zombies count as gone. */
-function statOf(pid: number): { readonly state: string; readonly startTicks: string } | undefined {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-      .replace(/^.*\) /s, "")
-      .split(" ");
-    if (fields[0] === "Z" || fields[0] === "X") return undefined;
-    return { state: fields[0] ?? "", startTicks: fields[19] ?? "" };
-  } catch {
-    return undefined;
-  }
-}
-
-export const startTicks = (pid: number): string => statOf(pid)?.startTicks ?? "gone";
-export const isAlive = (pid: number): boolean => statOf(pid) !== undefined;
-
-/** All records of an NDJSON output: one file, or a directory of parts. */
-export function readRows(output: string): unknown[] {
-  if (!existsSync(output)) return [];
-  const files = statSync(output).isDirectory()
-    ? readdirSync(output)
-        .filter((name) => name.startsWith("part-"))
-        .map((name) => path.join(output, name))
-    : [output];
-  return files
-    .flatMap((file) =>
-      readFileSync(file, "utf8")
-        .split("\n")
-        .filter((line) => line !== ""),
-    )
-    .map((line) => JSON.parse(line));
-}
-
-/** The exact answer of buckets.job.ts, and nothing beside it: no staged file, no part too many. */
-export function expectBuckets(output: string, count: number, buckets = 10): void {
-  const sums = new Map<string, { count: number; sum: number }>();
-  for (let n = 0; n < count; n++) {
-    const key = `bucket-${n % buckets}`;
-    const { count: seen, sum } = sums.get(key) ?? { count: 0, sum: 0 };
-    sums.set(key, { count: seen + 1, sum: sum + n });
-  }
-  const byKey = (rows: { key: string }[]) => rows.sort((a, b) => (a.key < b.key ? -1 : 1));
-  expect(byKey(readRows(output) as { key: string }[])).toEqual(byKey([...sums].map(([key, value]) => ({ key, value }))));
-  expectNoTraces(output);
-}
-
-/** Nothing staged is left, in the output or beside it. */
-export function expectNoTraces(output: string): void {
-  const hidden = (directory: string) => readdirSync(directory).filter((name) => name.startsWith(".") && name !== "._SUCCESS");
-  expect(hidden(path.dirname(output))).toEqual([]);
-  if (statSync(output).isDirectory()) expect(hidden(output)).toEqual([]);
-}
-
+export { expectBuckets, expectNoTraces, readRows, stagedRecords } from "./output.js";
+export { isAlive, listeningPorts, readProc, residentBytes, startTicks } from "./process-facts.js";
 export { holdfast, until };

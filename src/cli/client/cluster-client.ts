@@ -3,7 +3,7 @@
  * while it looks. Boundary: the only file of the command line that opens a client.
  */
 import { randomId } from "../../env/random.js";
-import { type Client, connectClient, startClient } from "../../host/client/client.js";
+import { type Client, type ClientOptions, connectClient, startClient } from "../../host/client/client.js";
 import { followEvents, uploadArtifact, waitForEnd } from "../../host/client/client-follow.js";
 import { type ReadLogsOptions, readLogs } from "../../host/client/client-logs.js";
 import type { Looking } from "../../host/finding/master-finder.js";
@@ -48,8 +48,8 @@ export async function openClient(options: ClusterOptions, signal: AbortSignal, o
     log: createLog({ format: "text", stream: process.stderr, role: "client", id: "cli", level: "error", secrets }),
   });
   const tell = open.onLooking ?? (options.json === true ? () => {} : remark);
-  const start = open.awaitLeader === false ? startClient : connectClient;
-  const client = await start({
+  const first = createFirstWord(tell);
+  const wanted: ClientOptions = {
     env,
     masterUrl: options.master,
     readFile: readUrlFile,
@@ -59,9 +59,11 @@ export async function openClient(options: ClusterOptions, signal: AbortSignal, o
     timeoutMs,
     onLooking: (looking) => {
       if (looking.forMs >= TELL_AFTER_MS) tell(lookingSentence(looking));
+      else first.keep(looking);
     },
     ...(open.onMasters === undefined ? {} : { onMasters: open.onMasters }),
-  });
+  };
+  const client = open.awaitLeader === false ? startWith(wanted, first.over) : await connectClient(wanted).finally(first.over);
   const call = { signal, timeoutMs };
   return {
     client,
@@ -74,6 +76,27 @@ export async function openClient(options: ClusterOptions, signal: AbortSignal, o
     readLogs: (wanted) => readLogs(client, { ...wanted, signal, timeoutMs: wanted.follow ? Number.POSITIVE_INFINITY : timeoutMs }),
     newSubmissionKey: () => `sub-${randomId(env.random, 16)}`,
     [Symbol.asyncDispose]: () => client.close(),
+  };
+}
+
+function startWith(options: ClientOptions, onConnected: () => void): Client {
+  const client = startClient(options);
+  void client.connected({ signal: options.signal, timeoutMs: options.timeoutMs }).then(onConnected, onConnected);
+  return client;
+}
+
+/** What is found at once is no news; what was heard then, and still holds after TELL_AFTER_MS, is told at that time. */
+function createFirstWord(tell: (text: string) => void) {
+  const startedAt = performance.now();
+  let latest: Looking | null = null;
+  const timer = setTimeout(() => {
+    if (latest !== null) tell(lookingSentence({ ...latest, forMs: performance.now() - startedAt }));
+  }, TELL_AFTER_MS);
+  return {
+    keep: (looking: Looking) => {
+      latest = looking;
+    },
+    over: () => clearTimeout(timer),
   };
 }
 

@@ -46,7 +46,7 @@ export function command(headStart: HeadStart | null): Command {
   return withCluster(base)
     .usage("[options] JOB.ts | [options] -- COMMAND ARGS...")
     .argument("[job]", "the job file (default export: defineJob({...}))")
-    .argument("[command...]")
+    .argument("[command...]", "after --: a program and its arguments")
     .option("--param <name=value>", "a parameter of the job (repeatable)", collect)
     .option("--id <key>", "name of this submission: the same id again gives the same application")
     .option("--name <name>", "a name for people; default: the job's id, or the program")

@@ -11,6 +11,7 @@ import { openRegistry, secretsOfMaster } from "../client/master-option.js";
 import { DEFAULT_MASTER, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, logLooking, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseCores, parseCount, parseSizeBytes } from "../parse.js";
+import { formatBytes } from "../terminal.js";
 import { untilInterrupted } from "./master.js";
 
 interface WorkerOptions extends DaemonOptions {
@@ -82,7 +83,9 @@ async function worker(options: WorkerOptions): Promise<void> {
         pid: process.pid,
         onLooking: logLooking(env),
       });
-      env.log.info(`offering ${resources.cores} cores and ${resources.memoryBytes} bytes, logs served on ${host.address}`);
+      env.log.info(
+        `offering ${resources.cores} cores and ${formatBytes(resources.memoryBytes)} of memory, logs served on ${host.address}`,
+      );
       try {
         await untilInterrupted(host.ended, interrupt.signal);
         env.log.info(

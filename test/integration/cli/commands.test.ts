@@ -69,9 +69,16 @@ describe("help and wrong usage", () => {
     const plain = await holdfast(["list", "--master", "127.0.0.1:1", "--timeout", "300ms"]);
     expect(plain).toMatchObject({ exitCode: 3, stdout: "" });
     expect(plain.stderr).toContain("127.0.0.1:1");
+    expect(plain.stderr).not.toContain("Looking for");
     const json = await holdfast(["list", "--master", "127.0.0.1:1", "--timeout", "300ms", "--json"]);
     expect(json.exitCode).toBe(3);
     expect(errorLine(json.stderr)).toMatchObject({ code: "NO_MASTER", hint: expect.stringContaining("--master") });
+  });
+
+  test("while it looks for a leader it says so after a second, with what each master answered", async () => {
+    const { exitCode, stderr } = await holdfast(["list", "--master", "127.0.0.1:1", "--timeout", "1500ms"]);
+    expect(exitCode).toBe(3);
+    expect(stderr).toMatch(/^Looking for a leading master for 1\.\d s \(127\.0\.0\.1:1: CONNECTION_REFUSED\)\.$/m);
   });
 });
 

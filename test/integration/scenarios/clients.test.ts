@@ -1,6 +1,7 @@
 /** Jobs whose driver or whole cluster lives in the caller's process tree: Ctrl-C and kill -9 of the command leave nothing. */
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
+import { LOOPBACK, listeningAt } from "../../support/process-facts.js";
 import { expectBuckets, jobFile, jobWords, PATIENT, type Stage, scenario } from "../../support/scenario.js";
 
 const GONE_WITHIN_MS = 10_000;
@@ -92,8 +93,13 @@ async function running(stage: Stage, name: string) {
   return command;
 }
 
-scenario("run: Ctrl-C leaves no process, no file and no output", async (stage) => {
+scenario("run: listens on this machine's loopback address only; Ctrl-C leaves no process, no file and no output", async (stage) => {
   const command = await running(stage, "out");
+  const pids = stage.cluster.leftovers().map((line) => Number.parseInt(line, 10));
+  const listening = pids.flatMap(listeningAt);
+  // The master, the worker, the driver and two executors.
+  expect(listening.length).toBeGreaterThanOrEqual(4);
+  expect(listening.filter(({ address }) => address !== LOOPBACK)).toEqual([]);
   command.signal("SIGINT");
   expect(await command.ended).toMatchObject({ exitCode: 130 });
   expect(stage.cluster.leftovers()).toEqual([]);

@@ -2,7 +2,10 @@
 import { readFileSync } from "node:fs";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { expectBuckets, isAlive, kill, PATIENT, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, isAlive, kill, killPid, PATIENT, type Stage, scenario } from "../../support/scenario.js";
+
+/** Of PATIENT. */
+const DEADLINE_MS = 30_000;
 
 scenario(
   "a worker killed and started again on its directory adopts everything: same processes, logs go on, ends are known",
@@ -87,6 +90,36 @@ function beatsOf(stage: Stage): number[][] {
   }
   return [...byPid.values()];
 }
+
+scenario(
+  "a machine dies with its executors: the driver elsewhere has others at once, long before the worker's deadline, and the answer is exact",
+  async (stage) => {
+    stage.masters(1);
+    const workers = stage.workers(3, { cores: 4 });
+    await stage.valid(1, 3);
+    const job = await stage.slowJob("through", 4_000, 1_000);
+    const { driver, executors } = await stage.status(job);
+    const executor = executors.find((one) => one.worker !== driver?.worker);
+    const views = await stage.workerViews();
+    const machine = workers.find(({ pid }) => pid === views.find(({ id }) => id === executor?.worker)?.pid);
+    const there = executors.filter((one) => one.worker === executor?.worker);
+    expect(there.length).toBeGreaterThan(0);
+    const killedAt = performance.now();
+    // Nothing of it is left that could report an end.
+    machine?.signal("SIGKILL");
+    for (const { pid } of there) killPid(pid);
+    await until("all executors to be others", async () => {
+      const running = (await stage.status(job)).executors.filter(({ state }) => state === "running");
+      return running.length === 2 && running.every(({ id }) => !there.some((dead) => dead.id === id));
+    });
+    await stage.reads(job);
+    expect(performance.now() - killedAt).toBeLessThan(DEADLINE_MS / 2);
+    expect((await stage.workerViews()).find(({ id }) => id === executor?.worker)?.state).toBe("suspect");
+    expect(await stage.ended(job)).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 1 } });
+    expectBuckets(stage.cluster.file("through"), 4_000);
+  },
+  { deadlines: PATIENT },
+);
 
 scenario("a lost worker that returns stops what it had and registers as its next incarnation", async (stage) => {
   stage.masters(1);

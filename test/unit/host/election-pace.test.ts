@@ -9,7 +9,7 @@ import {
   LONGEST_SUSPICION_MS,
   STABLE_LEADERSHIP_MS,
 } from "../../../src/host/master/election-pace.js";
-import { type MasterStage, openMasterStage, type StagedMaster } from "./master-stage.js";
+import { type MasterStage, onStage, type StagedMaster } from "./master-stage.js";
 
 const steady = () => createElectionPace(() => 1);
 
@@ -74,15 +74,6 @@ async function exchangesWithin(stage: MasterStage, ms: number, epoch: () => numb
   const before = epoch();
   await stage.env.clock.advance(ms);
   return epoch() - before;
-}
-
-async function onStage(act: (stage: MasterStage) => Promise<void>): Promise<void> {
-  const stage = openMasterStage();
-  try {
-    await act(stage);
-  } finally {
-    await stage.close();
-  }
 }
 
 describe("masters that suspect each other although all live", () => {

@@ -8,17 +8,7 @@ import { NO_SECRET } from "../../../src/wire/handshake.js";
 import { leaderToStandby } from "../../../src/wire/master-messages.js";
 import type { OperationInput, OperationOutput } from "../../../src/wire/operations.js";
 import { programSpec } from "../master/harness.js";
-import { type MasterStage, never, openMasterStage, type StagedMaster } from "./master-stage.js";
-
-async function onStage(act: (stage: MasterStage) => Promise<void>): Promise<void> {
-  const stage = openMasterStage();
-  try {
-    await act(stage);
-  } finally {
-    await stage.close();
-  }
-  expect(stage.env.clock.timers()).toBe(0);
-}
+import { type MasterStage, never, onStage, type StagedMaster } from "./master-stage.js";
 
 interface Cluster {
   readonly masters: readonly StagedMaster[];

@@ -29,6 +29,16 @@ const leads = (address: string, epoch: number, ...others: readonly string[]) => 
   candidates: [address, ...others],
 });
 
+/** The detector has seen a:1 lead with epoch 3, and has told so. */
+async function withLeader() {
+  const { start, ...about } = world();
+  about.fake.set(leads("a:1", 3));
+  const detector = start();
+  await about.env.clock.advance(1);
+  about.told();
+  return { ...about, detector };
+}
+
 describe("the detector", () => {
   test("tells that it is connected, then who leads, and every change of that", async () => {
     const { env, fake, start, told } = world();
@@ -51,11 +61,7 @@ describe("the detector", () => {
   });
 
   test("the same address with another epoch is another leader", async () => {
-    const { env, fake, start, told } = world();
-    fake.set(leads("a:1", 3));
-    const detector = start();
-    await env.clock.advance(1);
-    told();
+    const { env, fake, told, detector } = await withLeader();
     fake.set(leads("a:1", 4));
     await env.clock.advance(READ_SPREAD_MS);
     expect(told()).toEqual(["leader.changed a:1"]);
@@ -63,11 +69,7 @@ describe("the detector", () => {
   });
 
   test("that is cut off knows within its session that it has no leader, though nobody tells it", async () => {
-    const { env, fake, start, told } = world();
-    fake.set(leads("a:1", 3));
-    const detector = start();
-    await env.clock.advance(1);
-    told();
+    const { env, fake, told, detector } = await withLeader();
     fake.cut();
     expect(told()).toEqual(["disconnected"]);
     expect(detector.view().leader).toEqual({ address: "a:1", epoch: 3 });
@@ -84,11 +86,7 @@ describe("the detector", () => {
   });
 
   test("that is connected again in time keeps its leader and its session, and reads what it missed", async () => {
-    const { env, fake, start, told } = world();
-    fake.set(leads("a:1", 3));
-    const detector = start();
-    await env.clock.advance(1);
-    told();
+    const { env, fake, told, detector } = await withLeader();
     fake.cut();
     await env.clock.advance(SESSION_MS / 2);
     fake.set(leads("b:1", 4));
@@ -102,11 +100,7 @@ describe("the detector", () => {
   });
 
   test("tells that its session expired, and opens a new one after a pause", async () => {
-    const { env, fake, start, told } = world();
-    fake.set(leads("a:1", 3));
-    const detector = start();
-    await env.clock.advance(1);
-    told();
+    const { env, fake, told, detector } = await withLeader();
     fake.expire();
     await settle();
     expect(told()).toEqual(["expired", "leader.deleted"]);

@@ -4,9 +4,7 @@ import type { FindOptions, Looking } from "../../../src/host/finding/master-find
 import { findLeader, followLeader } from "../../../src/host/finding/master-finder.js";
 import { createPlaces } from "../../../src/host/finding/master-places.js";
 import type { Link } from "../../../src/host/link/link.js";
-import { dialLink } from "../../../src/host/link/link-handshake.js";
-import { startFakeMaster, testSecret } from "../../support/fake-master.js";
-import type { TestEnv } from "../../support/manual-clock.js";
+import { dialAsWorker, startFakeMaster } from "../../support/fake-master.js";
 import { createTestEnv, settle } from "../../support/manual-clock.js";
 
 function world(masterUrl: string, over: Partial<FindOptions> = {}) {
@@ -21,30 +19,13 @@ function world(masterUrl: string, over: Partial<FindOptions> = {}) {
     readFile: () => Promise.reject(new Error("no files here")),
     dial: (address, signal) => {
       dials.push(address);
-      return dial(env, address, signal);
+      return dialAsWorker(env, address, signal);
     },
     onLooking: (report) => looking.push(report),
     signal: control.signal,
     ...over,
   };
   return { env, control, dials, looking, options };
-}
-
-function dial(env: TestEnv, address: string, signal: AbortSignal, key = testSecret): Promise<Link> {
-  return dialLink(address, {
-    env,
-    epoch: () => 0,
-    incoming: {},
-    heartbeatMs: 1_000,
-    silenceMs: 5_000,
-    role: "worker",
-    id: "w1",
-    scope: "cluster",
-    key,
-    clusterId: null,
-    connectTimeoutMs: 3_000,
-    signal,
-  });
 }
 
 /** Follows, and gathers the addresses of the leaders that were found. */
@@ -193,9 +174,10 @@ describe("the master finder", () => {
   test("says so when every master refuses for good", async () => {
     const { env, options, looking, control } = world("a:1");
     await startFakeMaster(env, "a:1");
-    const finding = findLeader({ ...options, dial: (address, signal) => dial(env, address, signal, new Uint8Array(32)) }).catch(
-      () => {},
-    );
+    const finding = findLeader({
+      ...options,
+      dial: (address, signal) => dialAsWorker(env, address, signal, new Uint8Array(32)),
+    }).catch(() => {});
     await env.clock.advance(100);
     expect(looking.at(-1)?.permanent?.code).toBe("UNAUTHENTICATED");
     control.abort();

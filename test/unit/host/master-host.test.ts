@@ -7,7 +7,7 @@ import { MAX_WAITING_MESSAGES_PER_LINK } from "../../../src/host/turns/inbox.js"
 import type { ClusterView } from "../../../src/wire/views.js";
 import { settle } from "../../support/manual-clock.js";
 import { MIB, programSpec } from "../master/harness.js";
-import { type MasterStage, never, openMasterStage, type StagedMaster } from "./master-stage.js";
+import { type MasterStage, never, onStage, type StagedMaster } from "./master-stage.js";
 
 const ask = (link: Link, kind: string, body: unknown): Promise<unknown> =>
   link.request(kind, body, { signal: never, timeoutMs: 60_000 });
@@ -18,16 +18,6 @@ const failure = (promise: Promise<unknown>): Promise<CodedError> =>
     },
     (reason) => reason as CodedError,
   );
-
-async function onStage(act: (stage: MasterStage) => Promise<void>): Promise<void> {
-  const stage = openMasterStage();
-  try {
-    await act(stage);
-  } finally {
-    await stage.close();
-  }
-  expect(stage.env.clock.timers()).toBe(0);
-}
 
 async function leader(stage: MasterStage, id = "m1", change: Partial<MasterHostOptions> = {}): Promise<StagedMaster> {
   const master = await stage.master(id, change);

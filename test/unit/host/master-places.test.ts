@@ -4,8 +4,7 @@ import { CodedError } from "../../../src/base/errors.js";
 import { followLeader, type Looking } from "../../../src/host/finding/master-finder.js";
 import { ASK_AFTER_HELD_MS, ASK_AFTER_MS, createPlaces } from "../../../src/host/finding/master-places.js";
 import type { Link } from "../../../src/host/link/link.js";
-import { dialLink } from "../../../src/host/link/link-handshake.js";
-import { startFakeMaster, testSecret } from "../../support/fake-master.js";
+import { dialAsWorker, startFakeMaster } from "../../support/fake-master.js";
 import { createFakeRegistry, NOBODY } from "../../support/fake-registry.js";
 import { createTestEnv, settle } from "../../support/manual-clock.js";
 
@@ -38,20 +37,7 @@ function world(masterUrl = URL, files: Readonly<Record<string, string>> = {}) {
       onLooking: (report) => looking.push(report),
       dial: (address, signal) => {
         dials.push(address);
-        return dialLink(address, {
-          env,
-          epoch: () => 0,
-          incoming: {},
-          heartbeatMs: 1_000,
-          silenceMs: 5_000,
-          role: "worker",
-          id: "w1",
-          scope: "cluster",
-          key: testSecret,
-          clusterId: null,
-          connectTimeoutMs: 3_000,
-          signal,
-        });
+        return dialAsWorker(env, address, signal);
       },
     });
   const stop = async (following: Promise<void>) => {

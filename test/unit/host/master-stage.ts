@@ -1,5 +1,6 @@
 /** Masters on one memory store and one memory network, under a clock that the test moves. */
 import { setMaxListeners } from "node:events";
+import { expect } from "vitest";
 import { CodedError } from "../../../src/base/errors.js";
 import { createFaultyStore, type FaultyStore, type StoreCall, type StoreFault } from "../../../src/coordination/faulty-store.js";
 import { createMemoryStore, type MemoryStore } from "../../../src/coordination/memory-store.js";
@@ -121,4 +122,15 @@ export function openMasterStage(): MasterStage {
     },
   };
   return stage;
+}
+
+/** With a stage of its own, of which nothing is left running afterwards. */
+export async function onStage(act: (stage: MasterStage) => Promise<void>): Promise<void> {
+  const stage = openMasterStage();
+  try {
+    await act(stage);
+  } finally {
+    await stage.close();
+  }
+  expect(stage.env.clock.timers()).toBe(0);
 }
