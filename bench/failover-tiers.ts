@@ -115,9 +115,9 @@ export const ZOOKEEPER_TIERS: readonly Tier[] = [
     ...CRASH,
     beside:
       "limit 3.5 ms, max 9.1 (end of a connection, epoch; reliability.md 2.1); Spark 7.4 / 8.2 / 10.3 s, Flink 40.1 / 41.1 / 41.5 s",
-    runs: runs(60, 20, 2),
+    runs: runs(40, 20, 2),
   },
-  { ...HAND_OVER, runs: runs(60, 20, 2) },
+  { ...HAND_OVER, runs: runs(40, 20, 2) },
   { ...HUNG, runs: runs(20, 8, 1) },
   { ...MACHINE_LOST, runs: runs(20, 5, 1) },
 ];

@@ -113,14 +113,14 @@ const program = new Command("bench")
   .argument("[names...]", "which benchmarks; default: all")
   .option("--quick", "fewer runs")
   .option("--ci", "a short fixed part of each; checks that results are right and says nothing of times")
-  .option("--all", "all, one after the other (some 20 minutes), with a table for docs/benchmarks.md at the end")
+  .option("--all", "all, one after the other (20 to 25 minutes), with a table for docs/benchmarks.md at the end")
   .option("--kills <n>", "how often, where a benchmark repeats a fault (failover)")
   .option("--runs <n>", "the same")
   .option("--program <file>", "measure this build's holdfast.mjs instead, for comparing two")
   .option("--json [file]", "one JSON object: to that file, or to standard output")
   .addHelpText(
     "after",
-    `\nBenchmarks:\n${list}\n\nSingle parts, each a script of its own: node bench/{codec,chains,exchange,connectors}.mjs`,
+    `\nBenchmarks:\n${list}\n\nSingle parts, each a script of its own: node bench/{codec,chains,exchange,connectors,submission-records}.mjs`,
   )
   .action(async (names: readonly string[], options: Options) => {
     process.exitCode = await bench(names, options);

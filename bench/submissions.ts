@@ -75,7 +75,7 @@ async function once(context: Context, recovery: string | null, { rates, latencie
       }
     };
     const startedAt = performance.now();
-    const pid = master.servingPid() ?? 0;
+    const pid = master.servingPid() ?? master.pid;
     const cpuBefore = cpuMs(pid);
     await Promise.all(clients.flatMap((client) => Array.from({ length: IN_FLIGHT }, () => lane(client))));
     processorMicros.push(((cpuMs(pid) - cpuBefore) * 1_000) / count);

@@ -1,6 +1,6 @@
 /**
  * CRC-32 as in ISO 3309 and zlib (polynomial 0xEDB88320, reflected), eight bytes at a time ("slicing-by-8", Kounavis and Berry 2005). Here because
- * this ring has no platform library. Half the time of opening a store goes through it: 1.3 GB/s, four bytes at a time 0.6, zlib's own 4.5.
+ * this ring has no platform library. A third of the processor time of opening a store went through four bytes at a time: 0.6 GB/s, these eight 1.3, zlib's own 4.5.
  */
 const SLICES = 8;
 /** One table after the other: the one at `256 * n` has the effect of a byte that `n` further bytes follow. */

@@ -115,6 +115,9 @@ const OTHERS = new Set([
   "--every",
   "--seconds",
   "--runs",
+  "--kills",
+  "--program",
+  "--dist",
   "--minutes",
   "--create",
 ]);

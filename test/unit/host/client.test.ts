@@ -66,6 +66,49 @@ describe("a client", () => {
     expect(env.clock.timers()).toBe(0);
   });
 
+  test("whose leader's machine is lost is answered by the next one long before the silence would end its link", async () => {
+    const env = createTestEnv();
+    const leader = await startFakeMaster(env, "a:1", { answers: { list: () => NO_ANSWER } });
+    const standby = await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1", answers: list });
+    const client = await connectClient(options(env));
+    const startedAt = env.clock.now();
+    const call = client.call("list", {}, { signal: never, timeoutMs: 60_000 });
+    await settle();
+    env.transport.freeze("a:1");
+    await env.clock.advance(2_000);
+    expect(standby.calls).toEqual([]);
+    Object.assign(standby, { state: "ALIVE", leader: null, epoch: 2 });
+    standby.announce();
+    expect(await drive(env, call)).toEqual(summary);
+    expect(env.clock.now() - startedAt).toBeLessThan(2_500);
+    expect(leader.calls).toHaveLength(1);
+    env.transport.thaw("a:1");
+    await client.close();
+    await settle();
+    expect(env.clock.timers()).toBe(0);
+  });
+
+  test("stays with a leader that was silent for a while, and stops asking around", async () => {
+    const env = createTestEnv();
+    const leader = await startFakeMaster(env, "a:1", { answers: list });
+    const standby = await startFakeMaster(env, "b:1", { state: "STANDBY", leader: "a:1", answers: {} });
+    const client = await connectClient(options(env));
+    const before = standby.links.length;
+    env.transport.freeze("a:1");
+    await env.clock.advance(4_000);
+    expect(standby.links.length).toBeGreaterThan(before);
+    env.transport.thaw("a:1");
+    await env.clock.advance(2_000);
+    const links = standby.links.length;
+    await env.clock.advance(10_000);
+    expect(standby.links.length).toBe(links);
+    expect(await client.call("list", {}, { signal: never, timeoutMs: 1_000 })).toEqual(summary);
+    expect(leader.links).toHaveLength(1);
+    await client.close();
+    await settle();
+    expect(env.clock.timers()).toBe(0);
+  });
+
   test("gives back an error that no retry can heal", async () => {
     const env = createTestEnv();
     await startFakeMaster(env, "a:1", {

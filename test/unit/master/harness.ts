@@ -282,13 +282,16 @@ export class TestWorker {
     this.register();
   }
 
+  /** A master that keeps records is not told of the applications. */
   inventory(): ProcessReport[] {
-    return [...this.running.values()].map((order) => ({
-      processId: order.processId,
+    const keepsRecords = (this.master.options.mode ?? "store") === "store";
+    return [...this.running.values()].map(({ processId, resources, role, application }) => ({
+      processId,
       pid: 1000,
-      resources: order.resources,
+      resources,
       end: null,
-      application: order.application,
+      role,
+      application: keepsRecords ? null : application,
     }));
   }
 

@@ -11,6 +11,9 @@ function running(parallelism = 2, change = {}) {
   return { master, workers, id, driver, w1: workers[0] as TestWorker, w2: workers[1] as TestWorker };
 }
 
+const viewsOf = (master: TestMaster, driver: TestDriver) =>
+  master.sent("driver.executors").filter(({ linkId }) => linkId === driver.linkId).length;
+
 /** The worker that runs the process. */
 const host = (workers: readonly TestWorker[], processId: string): TestWorker => {
   const worker = workers.find((candidate) => candidate.running.has(processId));
@@ -52,6 +55,55 @@ describe("a job", () => {
     expect(worker.launch()).toEqual([]);
     worker.end(`${first}.d1`, 0);
     expect(worker.launch()).toEqual([`${second}.d1`]);
+  });
+
+  test("that re-attaches is told once of executors whose workers come back one after the other", () => {
+    const { master, workers, id } = running(4);
+    const next = master.failover();
+    const executors = workers.flatMap((worker) => [...worker.running.keys()]).filter((name) => name.includes(".e"));
+    const driver = new TestDriver(next, next.record(id), 1, { executors });
+    expect(viewsOf(next, driver)).toBe(1);
+    for (const worker of workers) {
+      worker.register(next);
+      next.pass(200);
+    }
+    expect(viewsOf(next, driver)).toBe(0);
+    next.pass(1_000);
+    expect(driver.view().map(({ workerId }) => workerId)).not.toContain(null);
+    expect(viewsOf(next, driver)).toBe(1);
+    next.pass(5_000);
+    expect(viewsOf(next, driver)).toBe(0);
+  });
+
+  test("hears at once of an executor that ends while others come back", () => {
+    const { master, workers, id, w1 } = running(4);
+    const next = master.failover();
+    for (const worker of workers) worker.register(next);
+    const driver = new TestDriver(next, next.record(id), 1, {
+      executors: [...w1.running.keys()].filter((name) => name.includes(".e")),
+    });
+    next.pass(100);
+    viewsOf(next, driver);
+    w1.disconnect();
+    w1.register(next);
+    const [executor = ""] = [...w1.running.keys()].filter((name) => name.includes(".e"));
+    w1.end(executor, 1);
+    expect(driver.view().find(({ processId }) => processId === executor)).toMatchObject({ state: "ended" });
+    next.pass(5_000);
+    expect(driver.view()).toHaveLength(5);
+  });
+
+  test("runs on under workers of an earlier release, which tell its record instead of its processes' roles", () => {
+    const { master, workers, id } = running(2);
+    const next = master.failover();
+    for (const worker of workers) {
+      const old = worker.inventory().map(({ role: _, ...report }) => ({ ...report, application: master.record(id) }));
+      worker.register(next, old);
+    }
+    expect(next.stops()).toEqual([]);
+    expect(next.launches()).toEqual([]);
+    expect(next.record(id)).toMatchObject({ state: "running", attempt: 1 });
+    expect(next.status(id).executors.map(({ state }) => state)).toEqual(["running", "running"]);
   });
 
   test("is told at most the whole of the cluster", () => {

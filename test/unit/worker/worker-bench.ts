@@ -101,10 +101,10 @@ export class WorkerBench {
   }
 
   /** A connection to a master; what the worker says first. */
-  connect(epoch = this.epoch): ToMaster[] {
+  connect(epoch = this.epoch, tellsApplications = true): ToMaster[] {
     this.epoch = epoch;
     this.linkId += 1;
-    return sent(this.step({ kind: "link-up", linkId: this.linkId, remote: "master:1", tellsApplications: true }));
+    return sent(this.step({ kind: "link-up", linkId: this.linkId, remote: "master:1", tellsApplications }));
   }
 
   welcome(): WorkerEffect[] {

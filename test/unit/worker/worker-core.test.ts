@@ -26,6 +26,23 @@ describe("registration", () => {
     ]);
   });
 
+  test("a master that keeps records is told what each process is, and not of applications", () => {
+    const bench = new WorkerBench();
+    bench.register();
+    bench.run("p");
+    bench.launch("app-1-1.d1.e2", "executor");
+    bench.disconnect();
+    expect(inventoryOf(bench.connect(2, false))).toMatchObject([
+      { processId: "p", role: "program", application: null },
+      { processId: "app-1-1.d1.e2", role: "executor", application: null },
+    ]);
+    bench.disconnect();
+    expect(inventoryOf(bench.connect(3, true))).toMatchObject([
+      { role: "program", application: { id: "app-1-1" } },
+      { role: "executor", application: { id: "app-1-1" } },
+    ]);
+  });
+
   test("a restarted worker reports what runs and what ended, as the same worker and incarnation", () => {
     const bench = new WorkerBench();
     bench.register(5);
