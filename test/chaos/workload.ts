@@ -23,6 +23,8 @@ const PAUSE_MS = 250;
 const REPEAT_EVERY = 4;
 const JOB_COUNT = 3_000;
 const JOB_RATE = 1_000;
+/** It looks for a leader at most three times as long as `--timeout` says, and ends then whatever became of it. */
+const COMMAND_MS = 100_000;
 
 export class Workload {
   /** What the client was told, in the order of the answers. */
@@ -96,10 +98,14 @@ export class Workload {
     const file = this.machines.cluster.file("marks", `${key}-out`);
     const params = [`count=${JOB_COUNT}`, `rate=${JOB_RATE}`, `output=${file}`].flatMap((param) => ["--param", param]);
     this.note({ invoke: key });
-    const ran = await this.machines.command([
-      ...["submit", `${ROOT}/test/integration/jobs/buckets.job.ts`, "--id", key, "--json", ...params, "--timeout", "30s"],
-      ...["--parallelism", "2", "--executor-memory", "256m", "--max-restarts", "100"],
-    ]);
+    const ran = await this.machines.command(
+      [
+        ...["submit", `${ROOT}/test/integration/jobs/buckets.job.ts`, "--id", key, "--json", ...params, "--timeout", "30s"],
+        ...["--parallelism", "2", "--executor-memory", "256m", "--max-restarts", "100"],
+      ],
+      { timeoutMs: COMMAND_MS },
+    );
+    if (ran.exitCode === null) this.problems.push(`the command that submits ${key} did not end within ${COMMAND_MS} ms`);
     if (ran.exitCode !== 0) {
       this.note({ unknown: key, error: ran.stderr.slice(0, 500) });
       return null;

@@ -197,6 +197,9 @@ async function callOperation<N extends OperationName>(
       if (error.retry === "after-leader-lookup") link.close();
       if (env.clock.now() >= deadline) throw error.code === "TIMEOUT" ? context.explain(error) : error;
       if (error.code !== "CONNECTION_LOST") await sleep(env.clock, retryPauseMs(env, attempt, deadline), options.signal);
+    } finally {
+      // One that was dialled for this call only.
+      if (link !== slot.current()) link.close();
     }
   }
 }
