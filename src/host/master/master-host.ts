@@ -156,6 +156,7 @@ class Master implements MasterHost {
         this.#leaderLink = link;
         if (leader !== null && leader.address !== this.address) this.#holdBack.end();
         if (link === null) this.#options.store.nudge();
+        else this.#suspicion.withdraw();
       },
       onDead: (address) => this.#onLeaderDead(address),
       now: () => this.#env.clock.now(),
