@@ -121,7 +121,7 @@ export class Machines {
       args: [
         ...["--storage", `file:${this.cluster.file("blobs")}`, "--secret-file", this.secretFile, "--plaintext"],
         ...["--worker-deadline", WORKER_DEADLINE, "--driver-deadline", WORKER_DEADLINE],
-        ...["--recovery-deadline", WORKER_DEADLINE, "--stop-grace", "1s"],
+        ...["--recovery-deadline", WORKER_DEADLINE, "--stop-grace", "1s", "--session-timeout", `${SESSION_MS}ms`],
         ...["--max-finished", "100000", "--log-level", "debug"],
         ...args,
       ],
@@ -254,6 +254,12 @@ export class Machines {
     return pids.flat().map((pid) => `${pid} ${commandOf(pid)}`);
   }
 
+  /** What runs on a machine for one attempt of an application: driver and executors. */
+  async attemptPids(name: string, application: string, attempt: number): Promise<readonly number[]> {
+    const mark = new RegExp(`(^|\\0)HOLDFAST_PROCESS=${application}\\.d${attempt}(\\.|\\0)`);
+    return (await this.network.pids(name)).filter((pid) => mark.test(procText(pid, "environ")));
+  }
+
   logs(): readonly { readonly name: string; readonly text: string }[] {
     const directory = this.cluster.file("logs");
     return readdirSync(directory).map((name) => ({ name, text: readFileSync(path.join(directory, name), "utf8") }));
@@ -285,9 +291,12 @@ function copyWhereThere(from: string, to: string): void {
   }
 }
 
-function commandOf(pid: number): string {
+const commandOf = (pid: number): string => procText(pid, "cmdline").replaceAll("\0", " ").slice(0, 200);
+
+/** "": it is gone. */
+function procText(pid: number, file: "cmdline" | "environ"): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").slice(0, 200);
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
   } catch {
     return "";
   }
