@@ -117,6 +117,7 @@ async function run(
   await machines.quiet(60_000);
   await workload.begin();
   const arena: Arena = { machines, workload, ledger: { done: 0 }, say, chance: chanceFrom(seed) };
+  const changes = leadershipTold(machines);
   const endAt = performance.now() + minutes * 60_000;
   let round = 1;
   for (; round <= rounds && performance.now() < endAt; round++) {
@@ -125,10 +126,30 @@ async function run(
     say(`round ${round}`);
     const { problems, newLeaderAfterMs } = await playRound({ ...arena, chance }, drawn);
     say(`round ${round}: ${newLeaderAfterMs === null ? "the same leader" : `a new leader after ${newLeaderAfterMs} ms`}`);
+    for (const line of changes()) say(`  ${line}`);
     if (problems.length > 0) return problems;
   }
   say(`${round - 1} rounds, ${workload.acknowledged.length} acknowledged submissions, nothing found`);
   return [];
+}
+
+const CHANGE = /Deposed from|Resigned from|this master tries to take over|so that another can lead/;
+
+/** What masters have logged of changes of their leadership since the last call: a change that no fault explains is to be looked into. */
+function leadershipTold(machines: Awaited<ReturnType<typeof startMachines>>): () => readonly string[] {
+  const seen = new Map<string, number>();
+  return () =>
+    machines
+      .logs()
+      .filter(({ name }) => name.startsWith("master-"))
+      .flatMap(({ name, text }) => {
+        const fresh = text.slice(seen.get(name) ?? 0);
+        seen.set(name, text.length);
+        return fresh
+          .split("\n")
+          .filter((line) => CHANGE.test(line))
+          .map((line) => `${name} ${line.slice(0, 200)}`);
+      });
 }
 
 process.exitCode = await main();

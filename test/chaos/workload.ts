@@ -23,6 +23,8 @@ const PAUSE_MS = 250;
 const REPEAT_EVERY = 4;
 const JOB_COUNT = 3_000;
 const JOB_RATE = 1_000;
+/** It looks for a leader at most three times as long as `--timeout` says, and ends then whatever became of it. */
+const COMMAND_MS = 100_000;
 
 export class Workload {
   /** What the client was told, in the order of the answers. */
@@ -58,22 +60,24 @@ export class Workload {
     }
   }
 
-  private async submit(
-    kind: Submitted["kind"],
+  /** Submits a program; null when the client does not know what became of it. */
+  async submit(
+    kind: Exclude<Submitted["kind"], "job">,
     options: { readonly supervise: boolean; readonly onPartition?: "continue" | "stop" },
-  ): Promise<void> {
+  ): Promise<Submitted | null> {
     this.count += 1;
     const key = `${kind}-${this.count}`;
     const file = this.machines.cluster.file("marks", key);
     const after = kind === "short" ? { ticks: 2, do: "exit 0" } : kind === "supervised" ? { ticks: 4, do: "exit 0" } : null;
     const spec = program(tickingProgram(file, after), options);
     const first = await this.ask(key, spec);
-    if (first === null) return;
-    this.acknowledged.push({ key, id: first, kind, file, count: 0 });
+    if (first === null) return null;
+    const submitted: Submitted = { key, id: first, kind, file, count: 0 };
+    this.acknowledged.push(submitted);
     // A client that did not get its answer would ask again.
-    if (this.count % REPEAT_EVERY !== 0) return;
-    const again = await this.ask(key, spec);
+    const again = this.count % REPEAT_EVERY === 0 ? await this.ask(key, spec) : null;
     if (again !== null && again !== first) this.problems.push(`${key} was ${first}, and ${again} when it was submitted again`);
+    return submitted;
   }
 
   /** The id; null when the client does not know what became of it. */
@@ -89,17 +93,22 @@ export class Workload {
     }
   }
 
-  /** Submits the job that checks itself; null when it was not accepted. */
-  async job(): Promise<Submitted | null> {
+  /** Submits the job that checks itself; null when it was not accepted. `hold`: it ends when this file exists. */
+  async job({ hold, args = [] }: { readonly hold?: string; readonly args?: readonly string[] } = {}): Promise<Submitted | null> {
     this.count += 1;
     const key = `job-${this.count}`;
     const file = this.machines.cluster.file("marks", `${key}-out`);
-    const params = [`count=${JOB_COUNT}`, `rate=${JOB_RATE}`, `output=${file}`].flatMap((param) => ["--param", param]);
+    const held = hold === undefined ? [] : [`hold=${hold}`];
+    const params = [`count=${JOB_COUNT}`, `rate=${JOB_RATE}`, `output=${file}`, ...held].flatMap((param) => ["--param", param]);
     this.note({ invoke: key });
-    const ran = await this.machines.command([
-      ...["submit", `${ROOT}/test/integration/jobs/buckets.job.ts`, "--id", key, "--json", ...params, "--timeout", "30s"],
-      ...["--parallelism", "2", "--executor-memory", "256m", "--max-restarts", "100"],
-    ]);
+    const ran = await this.machines.command(
+      [
+        ...["submit", `${ROOT}/test/integration/jobs/buckets.job.ts`, "--id", key, "--json", ...params, "--timeout", "30s"],
+        ...["--parallelism", "2", "--executor-memory", "256m", "--max-restarts", "100", ...args],
+      ],
+      { timeoutMs: COMMAND_MS },
+    );
+    if (ran.exitCode === null) this.problems.push(`the command that submits ${key} did not end within ${COMMAND_MS} ms`);
     if (ran.exitCode !== 0) {
       this.note({ unknown: key, error: ran.stderr.slice(0, 500) });
       return null;

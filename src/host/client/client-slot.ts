@@ -81,6 +81,10 @@ export function createSlot(clock: Clock): Slot {
       for (const waiter of [...waiters]) waiter.resolve(link);
     },
     owns(link) {
+      if (closed !== null) {
+        link.close();
+        return;
+      }
       owned.add(link);
       link.ended.then(() => owned.delete(link));
     },

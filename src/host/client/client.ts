@@ -219,6 +219,7 @@ async function callOperation<N extends OperationName>(
       if (env.clock.now() >= deadline) throw error.code === "TIMEOUT" ? context.explain(error) : error;
       if (error.code !== "CONNECTION_LOST") await sleep(env.clock, retryPauseMs(env, attempt, deadline), options.signal);
     } finally {
+      // One that was dialled for this call only.
       if (isAside) link.close();
     }
   }

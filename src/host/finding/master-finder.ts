@@ -186,7 +186,8 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
         start(leader);
       }
     } else {
-      held.delete(address);
+      // An earlier link to the same master, which stood by then, stays among the held: they are closed at the end.
+      if (held.get(address)?.link === link) held.delete(address);
       found = link;
       hear(places, link);
       wake();

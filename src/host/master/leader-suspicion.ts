@@ -19,21 +19,24 @@ export interface LeaderSuspicion {
   forCampaign(): AbortSignal;
   /** False: raised before in this campaign. */
   raise(address: string): boolean;
+  /** The leader is seen again: what still waits for its pause is forgotten, and may be raised anew. */
+  withdraw(): void;
 }
 
 export function createLeaderSuspicion(options: LeaderSuspicionOptions): LeaderSuspicion {
   let present = new AbortController();
-  let waits: AbortController | null = null;
+  let waits: { readonly of: AbortController; readonly withdrawn: AbortController } | null = null;
 
   const later = async (of: AbortController, pauseMs: number, reason: CodedError) => {
-    waits = of;
+    const waiting = { of, withdrawn: new AbortController() };
+    waits = waiting;
     try {
-      await sleep(options.clock, pauseMs, AbortSignal.any([options.signal, of.signal]));
+      await sleep(options.clock, pauseMs, AbortSignal.any([options.signal, of.signal, waiting.withdrawn.signal]));
       if (of === present && options.holds()) of.abort(reason);
     } catch {
-      // Closed, or acted upon already.
+      // Closed, withdrawn, or acted upon already.
     } finally {
-      if (waits === of) waits = null;
+      if (waits === waiting) waits = null;
     }
   };
 
@@ -43,12 +46,16 @@ export function createLeaderSuspicion(options: LeaderSuspicionOptions): LeaderSu
       return present.signal;
     },
     raise(address) {
-      if (present.signal.aborted || waits === present) return false;
+      if (present.signal.aborted || waits?.of === present) return false;
       const reason = new CodedError("CONNECTION_REFUSED", `the leader at ${address} is gone`);
       const pauseMs = options.pauseMs();
       if (pauseMs === 0) present.abort(reason);
       else void later(present, pauseMs, reason);
       return true;
+    },
+    withdraw() {
+      waits?.withdrawn.abort(new CodedError("ABORTED", "the leader is seen again"));
+      waits = null;
     },
   };
 }

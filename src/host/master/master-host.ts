@@ -164,8 +164,12 @@ class Master implements MasterHost {
       clusterId: () => this.#clusterId,
       inLine: (signal) => this.#inLine?.(signal) ?? null,
       onLeader: (leader) => {
-        if (leader === null) this.#options.store.nudge();
-        else if (leader.address !== this.address) this.#holdBack.end();
+        if (leader === null) {
+          this.#options.store.nudge();
+          return;
+        }
+        this.#suspicion.withdraw();
+        if (leader.address !== this.address) this.#holdBack.end();
       },
       onDead: (address) => this.#onLeaderDead(address),
       onLeaderSays: (link, message) => this.#onLeaderSays(link, message),

@@ -43,12 +43,19 @@ function oneWayFault(name: string, reach: Reach, from: Group, to: Group): Fault 
 export const leaderFromZooKeeper = cutFault("leader-from-zookeeper", "control", theLeader, zookeepers);
 export const leaderFromWorkers = cutFault("leader-from-workers", "work", theLeader, workers);
 export const leaderFromMasters = cutFault("leader-from-masters", "control", theLeader, otherMasters);
+/** Which of the two it is decides whether leadership moves: a machine that rejects says what a dead process's machine says. */
+export const leaderFromMastersBy = (kind: CutKind): Fault =>
+  cutFault(`leader-from-masters-by-${kind}`, "control", theLeader, otherMasters, kind);
 export const leaderFromEverything = cutFault("leader-from-everything", "leader", theLeader, everybodyElse, "drop");
 /** Everybody still hears the leader, and it hears nobody. */
 export const leaderDeaf = oneWayFault("leader-deaf", "leader", everybodyElse, theLeader);
 export const leaderMute = oneWayFault("leader-mute", "leader", theLeader, everybodyElse);
 export const leaderDeafToZooKeeper = oneWayFault("leader-deaf-to-zookeeper", "control", zookeepers, theLeader);
 export const leaderMuteToZooKeeper = oneWayFault("leader-mute-to-zookeeper", "control", theLeader, zookeepers);
+export const leaderDeafToWorkers = oneWayFault("leader-deaf-to-workers", "work", workers, theLeader);
+export const leaderMuteToWorkers = oneWayFault("leader-mute-to-workers", "work", theLeader, workers);
+export const leaderDeafToMasters = oneWayFault("leader-deaf-to-masters", "control", otherMasters, theLeader);
+export const leaderMuteToMasters = oneWayFault("leader-mute-to-masters", "control", theLeader, otherMasters);
 
 /** Two halves that do not see each other; one machine of either side, the leader's, and the client's see both. */
 export const bridge: Fault = {
@@ -125,7 +132,8 @@ export const zookeeperApart: Fault = {
 
 const oneWorker: Group = ({ chance }) => [chance.pick(WORKERS)];
 
-export const workerFromMasters = cutFault("worker-from-masters", "work", oneWorker, () => MASTERS);
+/** Never by resets: a firewall that rejects forges the proof that no master runs (docs/operating.md), and what must not run twice may run twice. */
+export const workerFromMasters = cutFault("worker-from-masters", "work", oneWorker, () => MASTERS, "drop");
 export const workerFromLeader = cutFault("worker-from-leader", "work", oneWorker, theLeader);
 export const workerFromZooKeeper = cutFault("worker-from-zookeeper", "control", oneWorker, zookeepers);
 export const workerFromBoth = cutFault("worker-from-masters-and-zookeeper", "work", oneWorker, () => [...MASTERS, ...ZOOKEEPERS]);

@@ -64,6 +64,17 @@ export const leaderStopped: Fault = {
   },
 };
 
+/** Together with its parent, which would kill it else: as a virtual machine that is paused. Its connections stay open, and it wakes up in the middle of a step. */
+export const leaderFrozen: Fault = {
+  name: "leader-frozen",
+  reach: "leader",
+  begin: async ({ machines, leader }) => {
+    const frozen = machines.process(leader);
+    frozen.freeze();
+    return { what: `froze ${frozen.name} with its parent`, end: async () => frozen.thaw() };
+  },
+};
+
 /** Another fault, or its parent, may have ended it meanwhile. */
 function signal(pid: number | undefined, name: NodeJS.Signals): void {
   if (pid === undefined) return;

@@ -9,7 +9,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chanceFrom } from "../../chaos/chance.js";
 import type { Fault, Scene } from "../../chaos/faults/fault.js";
-import { type Arena, playRound } from "../../chaos/round.js";
+import { type Arena, type Played, playRound } from "../../chaos/round.js";
 import { Workload } from "../../chaos/workload.js";
 import { type Machines, type MachinesOptions, machinesMissing, startMachines } from "../../support/partition/machines.js";
 
@@ -20,6 +20,8 @@ export const AIM_MS = 2_000 + 200 + 100;
 
 export interface Stage {
   arena(): Arena;
+  /** A test on the file's cluster, which leaves it healed and at rest. */
+  scene(sentence: string, body: (arena: Arena) => Promise<void>): void;
   /** A test of one round; `meanwhile` runs while the fault is in force. */
   round(sentence: string, options: RoundTest): void;
 }
@@ -54,7 +56,7 @@ export function onMachines(title: string, body: (stage: Stage) => void, options:
       const left = await arena?.machines.close(failed ? evidencePath(title) : null);
       expect(left ?? [], "processes that outlived their cluster").toEqual([]);
     }, TEST_MS);
-    const round = (sentence: string, options: RoundTest) => {
+    const scene = (sentence: string, act: (arena: Arena) => Promise<void>) => {
       test(
         sentence,
         async ({ onTestFailed }) => {
@@ -62,12 +64,14 @@ export function onMachines(title: string, body: (stage: Stage) => void, options:
             failed = true;
             console.error(`evidence: ${evidencePath(title)}`);
           });
-          await play(present(), sentence, options);
+          await act(present());
         },
         TEST_MS,
       );
     };
-    body({ arena: present, round });
+    const round = (sentence: string, options: RoundTest) =>
+      scene(sentence, async (one) => void (await play(one, sentence, options)));
+    body({ arena: present, scene, round });
   });
 }
 
@@ -88,7 +92,7 @@ export async function openArena(machines: Machines): Promise<Arena> {
   return arena;
 }
 
-async function play(arena: Arena, sentence: string, options: RoundTest): Promise<void> {
+export async function play(arena: Arena, sentence: string, options: RoundTest): Promise<Played> {
   const { machines } = arena;
   const { fault, holdMs = 0, withJob = false, leadership, meanwhile, afterwards } = options;
   const { epoch } = await machines.view();
@@ -107,6 +111,13 @@ async function play(arena: Arena, sentence: string, options: RoundTest): Promise
   if (played.newLeaderAfterMs !== null)
     console.log(`${sentence}: a new leader after ${played.newLeaderAfterMs} ms (aim where a session has to expire: ${AIM_MS} ms)`);
   await afterwards?.(played.before);
+  return played;
+}
+
+/** What must be the same before and after a fault that nothing may notice. */
+export async function footprint({ machines }: Arena, application: string): Promise<object> {
+  const { attempt, restarts, driver, executors } = await machines.status(application);
+  return { attempt, restarts, driver, executors: executors.map(({ id, worker, pid }) => ({ id, worker, pid })) };
 }
 
 /** While the fault is in force: another epoch is there for clients, and what they submit then is accepted. */

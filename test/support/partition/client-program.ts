@@ -15,6 +15,10 @@ interface Asked {
   readonly input: never;
 }
 
+type Znode = { readonly path: string; readonly base64: string };
+
+const ZNODE_MS = 5_000;
+
 const [master = "", secretFile = "", timeout = "20s", zookeeper = ""] = process.argv.slice(2);
 const control = new AbortController();
 // Nothing else keeps the process while it looks for a leader.
@@ -38,13 +42,14 @@ input.on("line", (line) => {
 input.on("close", () => process.exit(0));
 answer({ ready: true });
 
-/** Over a session of its own, so that nothing of it outlives the call. */
-async function znode({ op, path }: ZnodeCall): Promise<readonly { readonly path: string; readonly base64: string }[]> {
+/** Over a session of its own, so that nothing of it outlives the call. Rejects when ZooKeeper does not answer in time. */
+async function znode({ op, path }: ZnodeCall): Promise<readonly Znode[]> {
   const session = connectZooKeeper({ servers: zookeeper, sessionTimeoutMs: 2_000 });
+  const patience = { signal: AbortSignal.timeout(ZNODE_MS) };
   try {
-    if (op === "delete") await session.delete(path, -1);
-    const tree = op === "delete" ? [] : await treeOf(session, path);
-    if (op === "deleteTree") for (const one of [...tree].reverse()) await session.delete(one.path, -1);
+    if (op === "delete") await session.delete(path, -1, patience);
+    const tree = op === "delete" ? [] : await treeOf(session, path, patience);
+    if (op === "deleteTree") for (const one of [...tree].reverse()) await session.delete(one.path, -1, patience);
     return tree;
   } finally {
     await session.close();
@@ -52,9 +57,9 @@ async function znode({ op, path }: ZnodeCall): Promise<readonly { readonly path:
 }
 
 /** A znode and all below it, parents first. */
-async function treeOf(session: ZooKeeper, path: string): Promise<readonly { readonly path: string; readonly base64: string }[]> {
-  const { data } = await session.getData(path);
-  const { children } = await session.getChildren(path);
-  const below = await Promise.all(children.map((name) => treeOf(session, `${path}/${name}`)));
+async function treeOf(session: ZooKeeper, path: string, patience: { readonly signal: AbortSignal }): Promise<readonly Znode[]> {
+  const { data } = await session.getData(path, patience);
+  const { children } = await session.getChildren(path, patience);
+  const below = await Promise.all(children.map((name) => treeOf(session, `${path}/${name}`, patience)));
   return [{ path, base64: Buffer.from(data).toString("base64") }, ...below.flat()];
 }

@@ -14,6 +14,7 @@ import { PROGRAM, type Ran, ROOT, type RunOptions, startHoldfast, until } from "
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../process-cluster.js";
 import { startZooKeeper, type ZooKeeperServer, type ZooKeeperServers, zooKeeperMissing } from "../zookeeper.js";
 import { committedOrder, type LoggedTransaction, readServerLog } from "../zookeeper-log.js";
+import { buildPlanted, type Plant } from "./planted-program.js";
 import { type RemoteClient, startRemoteClient } from "./remote-client.js";
 import { type SlowLink, startSlowLink } from "./slow-link.js";
 import { createVirtualNetwork, directoryPrefix, run, type VirtualNetwork, virtualNetworkMissing } from "./virtual-network.js";
@@ -30,16 +31,14 @@ export const SESSION_MS = 2_000;
 export const WORKER_DEADLINE_MS = 13_000;
 const WORKER_DEADLINE = `${WORKER_DEADLINE_MS}ms`;
 const MASTER_PORT = 7077;
-/** Until `--master zk://` is there. */
-const MASTERS_IN_A_FILE = true;
 const CALL_TIMEOUT = "30s";
 const ASK_TIMEOUT_S = 2;
 
 export interface MachinesOptions {
-  /** Words of every master. */
-  readonly masterArgs?: readonly string[];
-  /** False: one directory of records on all machines, no ZooKeeper. */
-  readonly zookeeper?: boolean;
+  /** Mistakes in the program of the masters, to see that they are found. Default: none. */
+  readonly plants?: readonly Plant[];
+  /** Default: one on each of their machines. */
+  readonly workers?: readonly (typeof WORKERS)[number][];
 }
 
 /** Why such a cluster cannot be had here; null: it can. */
@@ -54,10 +53,13 @@ export async function startMachines(options: MachinesOptions = {}): Promise<Mach
     await createSecretFile(secretFile);
     const clientProgram = await bundle("client-program", cluster.file("client.mjs"));
     const slowLinkProgram = await bundle("slow-link-program", cluster.file("slow-link.mjs"));
-    if (options.zookeeper !== false) zookeeper = await startServers(network, cluster.file("zookeeper"));
-    const machines = new Machines({ network, cluster, zookeeper, secretFile, clientProgram, slowLinkProgram, options });
+    const masterProgram = options.plants === undefined ? PROGRAM : await buildPlanted(options.plants, cluster.file("planted"));
+    zookeeper = await startServers(network, cluster.file("zookeeper"));
+    const programs = { clientProgram, slowLinkProgram, masterProgram };
+    const workers = options.workers ?? WORKERS;
+    const machines = new Machines({ network, cluster, zookeeper, secretFile, workers, ...programs });
     for (const name of MASTERS) machines.startMaster(name);
-    for (const name of WORKERS) machines.startWorker(name);
+    for (const name of workers) machines.startWorker(name);
     await machines.openClient();
     return machines;
   } catch (thrown) {
@@ -71,11 +73,12 @@ export async function startMachines(options: MachinesOptions = {}): Promise<Mach
 interface Parts {
   readonly network: VirtualNetwork;
   readonly cluster: ProcessCluster;
-  readonly zookeeper: ZooKeeperServers | null;
+  readonly zookeeper: ZooKeeperServers;
   readonly secretFile: string;
   readonly clientProgram: string;
   readonly slowLinkProgram: string;
-  readonly options: MachinesOptions;
+  readonly masterProgram: string;
+  readonly workers: readonly string[];
 }
 
 export class Machines {
@@ -95,22 +98,17 @@ export class Machines {
   }
 
   get zookeeper(): ZooKeeperServers {
-    if (this.parts.zookeeper === null) throw new Error("this cluster has no ZooKeeper");
     return this.parts.zookeeper;
   }
 
   /** Of `--recovery`. */
   get recovery(): string {
-    return this.parts.zookeeper === null
-      ? `file:${this.cluster.file("state")}`
-      : `zk://${this.zookeeper.connectString}${ROOT_PATH}`;
+    return `zk://${this.zookeeper.connectString}${ROOT_PATH}`;
   }
 
-  /** Of `--master`. */
+  /** Of `--master`: workers and clients find the masters through ZooKeeper, and are cut off from that as well. */
   get masterUrl(): string {
-    return this.parts.zookeeper === null || MASTERS_IN_A_FILE
-      ? this.cluster.masterUrl
-      : `zk://${this.zookeeper.connectString}${ROOT_PATH}`;
+    return this.recovery;
   }
 
   startMaster(name: string, args: readonly string[] = []): ClusterProcess {
@@ -119,12 +117,12 @@ export class Machines {
       listen: `${host.address}:${MASTER_PORT}`,
       recovery: this.recovery,
       prefix: host.prefix,
+      program: this.parts.masterProgram,
       args: [
         ...["--storage", `file:${this.cluster.file("blobs")}`, "--secret-file", this.secretFile, "--plaintext"],
         ...["--worker-deadline", WORKER_DEADLINE, "--driver-deadline", WORKER_DEADLINE],
-        ...["--recovery-deadline", WORKER_DEADLINE, "--stop-grace", "1s"],
+        ...["--recovery-deadline", WORKER_DEADLINE, "--stop-grace", "1s", "--session-timeout", `${SESSION_MS}ms`],
         ...["--max-finished", "100000", "--log-level", "debug"],
-        ...(this.parts.options.masterArgs ?? []),
         ...args,
       ],
     });
@@ -161,7 +159,7 @@ export class Machines {
   /** Everything that others say to the master or the ZooKeeper server of a machine, and hear from it, is late, each time by another while. */
   slowDown(name: string, maxDelayMs: number): Promise<SlowLink> {
     const host = this.network.host(name);
-    const server = this.parts.zookeeper?.servers.find((one) => one.host === host.address);
+    const server = this.zookeeper.servers.find((one) => one.host === host.address);
     return startSlowLink({ host, port: server?.port ?? MASTER_PORT, maxDelayMs, program: this.parts.slowLinkProgram });
   }
 
@@ -173,7 +171,7 @@ export class Machines {
       secretFile: this.secretFile,
       timeout: CALL_TIMEOUT,
       cwd: this.cluster.directory,
-      zookeeper: this.parts.zookeeper?.connectString ?? "",
+      zookeeper: this.zookeeper.connectString,
     });
     return this.opened;
   }
@@ -213,10 +211,11 @@ export class Machines {
 
   /** One master leads, all others stand by, all workers are alive. */
   async quiet(timeoutMs: number): Promise<ClusterView> {
+    const { workers } = this.parts;
     let seen = "nothing";
     let view: ClusterView | null = null;
     await until(
-      "three masters and three workers",
+      `three masters and ${workers.length} workers`,
       async () => {
         try {
           view = await this.view();
@@ -225,7 +224,7 @@ export class Machines {
           return false;
         }
         seen = JSON.stringify(view);
-        return view.state === "ALIVE" && view.masters.length === MASTERS.length && view.workers.alive === WORKERS.length;
+        return view.state === "ALIVE" && view.masters.length === MASTERS.length && view.workers.alive === workers.length;
       },
       timeoutMs,
     ).catch((thrown) => {
@@ -255,6 +254,12 @@ export class Machines {
     return pids.flat().map((pid) => `${pid} ${commandOf(pid)}`);
   }
 
+  /** What runs on a machine for one attempt of an application: driver and executors. */
+  async attemptPids(name: string, application: string, attempt: number): Promise<readonly number[]> {
+    const mark = new RegExp(`(^|\\0)HOLDFAST_PROCESS=${application}\\.d${attempt}(\\.|\\0)`);
+    return (await this.network.pids(name)).filter((pid) => mark.test(procText(pid, "environ")));
+  }
+
   logs(): readonly { readonly name: string; readonly text: string }[] {
     const directory = this.cluster.file("logs");
     return readdirSync(directory).map((name) => ({ name, text: readFileSync(path.join(directory, name), "utf8") }));
@@ -267,7 +272,7 @@ export class Machines {
     await this.cluster.stop();
     const left = await this.processesOn([...MASTERS, ...WORKERS, CLIENT]);
     await this.network.close();
-    await Promise.all((this.parts.zookeeper?.servers ?? []).map((server) => server.kill()));
+    await Promise.all(this.zookeeper.servers.map((server) => server.kill()));
     if (evidence !== null) {
       mkdirSync(evidence, { recursive: true });
       for (const name of ["logs", "zookeeper", "marks", "history"])
@@ -286,9 +291,12 @@ function copyWhereThere(from: string, to: string): void {
   }
 }
 
-function commandOf(pid: number): string {
+const commandOf = (pid: number): string => procText(pid, "cmdline").replaceAll("\0", " ").slice(0, 200);
+
+/** "": it is gone. */
+function procText(pid: number, file: "cmdline" | "environ"): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").slice(0, 200);
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
   } catch {
     return "";
   }

@@ -223,6 +223,8 @@ function endAtOnce(pid: number): void {
   }
 }
 
+export const isAlive = (pid: number): boolean => startTicksOf(pid) !== null;
+
 /** Null for a process that is gone, and for a zombie. */
 function startTicksOf(pid: number): string | null {
   try {

@@ -213,10 +213,17 @@ describe("a client", () => {
       removals: null,
       quarantined: [],
     };
-    await startFakeMaster(env, "b:1", { state: "STANDBY", answers: { cluster: () => cluster } });
+    const standby = await startFakeMaster(env, "b:1", { state: "STANDBY", answers: { cluster: () => cluster } });
     const client = startClient(options(env));
     await env.clock.advance(100);
-    expect(await drive(env, client.call("cluster", {}, { signal: never, timeoutMs: 1_000 }))).toEqual(cluster);
+    for (let calls = 0; calls < 10; calls += 1)
+      expect(await drive(env, client.call("cluster", {}, { signal: never, timeoutMs: 1_000 }))).toEqual(cluster);
+    await settle();
+    let open = standby.links.length;
+    for (const link of standby.links) void link.ended.then(() => (open -= 1));
+    await settle();
+    // The finder's own, which hears when that standby leads; those of the calls ended with them.
+    expect(open).toBe(1);
     await client.close();
     await settle();
     expect(env.clock.timers()).toBe(0);

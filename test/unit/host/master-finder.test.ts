@@ -113,6 +113,24 @@ describe("the master finder", () => {
     expect((await (other.links[0] as Link).ended).code).toBe("CONNECTION_LOST");
   });
 
+  test("keeps no second link to a leader that said at first that it stands by, as one in doubt does", async () => {
+    const { env, options, control } = world("a:1");
+    const master = await startFakeMaster(env, "a:1", { state: "STANDBY" });
+    const finding = findLeader(options);
+    await settle();
+    // Without an announcement: what it says now is heard by the next dial.
+    master.state = "ALIVE";
+    await env.clock.advance(2_000);
+    expect((await finding).peer.facts.state).toBe("ALIVE");
+    await settle();
+    const ends: string[] = [];
+    for (const [at, link] of master.links.entries()) void link.ended.then(({ code }) => ends.push(`${at} ${code}`));
+    await settle();
+    expect(master.links).toHaveLength(2);
+    expect(ends).toEqual(["0 CONNECTION_LOST"]);
+    control.abort(new Error("stop"));
+  });
+
   test("waits for a leader that takes over a little later, looking often at first", async () => {
     const { env, options, looking } = world("a:1,b:1");
     const first = await startFakeMaster(env, "a:1");
