@@ -22,7 +22,7 @@ const LOOK_EVERY_MS = 2;
 const SESSION_MS = 10_000;
 const SERVER_JAVA = ["-Xmx1g"];
 /** All clients share two cores with the master; on a busy machine they may be late by more than workers of their own machines ever are. */
-const PATIENT = ["--worker-deadline", "60s", "--driver-deadline", "60s", "--recovery-deadline", "120s"];
+const PATIENT = ["--worker-deadline", "60s", "--driver-deadline", "60s", "--recovery-deadline", "120s", "--hung-after", "10s"];
 
 export const reAttach: Benchmark = {
   name: "re-attach",

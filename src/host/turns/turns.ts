@@ -14,6 +14,11 @@ import type { Clock, Timer } from "../../env/clock.js";
 import { type From, Inbox } from "./inbox.js";
 
 export const MAX_TURN_EVENTS = 4096;
+/**
+ * A turn is cut when its steps have taken so long, and what else the process has to do comes before the next one: thousands of workers that come back
+ * at once must not keep a master from its session, nor make its parent believe that it hangs.
+ */
+export const MAX_TURN_MS = 50;
 /** A turn is cut when it has gathered this many record changes, so that it fits one transaction of every store. */
 export const MAX_TURN_WRITES = 100;
 
@@ -71,15 +76,18 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
     return true;
   };
 
-  const gather = (turn: Turn<Effect>) => {
+  /** True: the turn was cut because it took long. */
+  const gather = (turn: Turn<Effect>): boolean => {
+    const until = clock.now() + MAX_TURN_MS;
     let taken = 0;
-    while (taken < inbox.length && taken < MAX_TURN_EVENTS && turn.writes.length < MAX_TURN_WRITES) {
+    while (taken < inbox.length && taken < MAX_TURN_EVENTS && turn.writes.length < MAX_TURN_WRITES && clock.now() < until) {
       const waiting = inbox.peek(taken);
       if (waiting === undefined) break;
       taken += 1;
       core.step(waiting.event, { instant: clock.now(), wall: clock.wallNow() }, turn);
     }
     inbox.drop(taken);
+    return clock.now() >= until;
   };
 
   const armTimer = () => {
@@ -102,7 +110,7 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
     try {
       while (inbox.length > 0 && !over) {
         const turn: Turn<Effect> = { writes: [], effects: [] };
-        gather(turn);
+        const tookLong = gather(turn);
         if (turn.writes.length > 0) {
           if (options.commit === null)
             throw new CodedError("INTERNAL", "invariant broken: a role without records asked to persist");
@@ -114,6 +122,7 @@ export function runTurns<Event, Effect>(options: TurnsOptions<Event, Effect>): T
         }
         if (!over && !last) armTimer();
         if (last) inbox.clear();
+        if (tookLong && !over && !last) await new Promise<void>((resolve) => void clock.at(clock.now(), resolve));
       }
     } catch (thrown) {
       end(CodedError.from(thrown));

@@ -179,3 +179,34 @@ describe("turns", () => {
     expect(clock.timers()).toBe(0);
   });
 });
+
+test("a turn that takes long is cut, and timers that are due come before the next one", async () => {
+  let now = 0;
+  const said: string[] = [];
+  const turns = runTurns<number, string>({
+    core: {
+      step: (event, _now, turn) => {
+        now += 20;
+        turn.effects.push(`event ${event}`);
+      },
+      nextWakeAt: () => null,
+    },
+    clock: {
+      now: () => now,
+      wallNow: () => now,
+      at: (_at, run) => {
+        const timer = setTimeout(run, 0);
+        return { cancel: () => clearTimeout(timer) };
+      },
+    },
+    commit: null,
+    act: (effect) => void said.push(effect),
+    wakeUp: 0,
+  });
+  for (let event = 1; event <= 7; event++) turns.post(event);
+  setTimeout(() => said.push("a timer"), 0);
+  while (said.length < 8) await new Promise((resolve) => setTimeout(resolve, 1));
+  expect(said.indexOf("a timer")).toBe(3);
+  expect(said.filter((text) => text !== "a timer")).toEqual([1, 2, 3, 4, 5, 6, 7].map((event) => `event ${event}`));
+  await turns.close();
+});
