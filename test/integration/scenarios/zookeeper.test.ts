@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { holdfast, startHoldfast, until } from "../../support/holdfast.js";
+import { holdfast, type Running, startHoldfast, until } from "../../support/holdfast.js";
 import { type Stage, scenario } from "../../support/scenario.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
 import { newPath, testZooKeeperStore } from "../stores/zookeeper-support.js";
@@ -103,6 +103,7 @@ test("a password that is wrong, a path that has another user, and none given are
 
 test("a master that waited for a server ends just so when it comes and refuses the password, and is not started again", async () => {
   const own = await startZooKeeper();
+  let waiting: Running | undefined;
   try {
     const [server] = own.servers;
     const url = (password: string) => `zk://ops:${password}@${own.connectString}${clusterPath}`;
@@ -112,15 +113,17 @@ test("a master that waited for a server ends just so when it comes and refuses t
     await store.close();
     await server?.kill();
     const words = ["master", "--listen", "127.0.0.1:0", "--recovery", url("wr0ng"), "--storage", `file:${storage}`];
-    const waiting = startHoldfast(words);
-    await until("it to wait", () => /Standing by: no ZooKeeper server of .* gives a session/.test(waiting.stderr()));
+    const started = startHoldfast(words);
+    waiting = started;
+    await until("it to wait", () => /Standing by: no ZooKeeper server of .* gives a session/.test(started.stderr()));
     server?.start();
-    const ended = await waiting.ended;
+    const ended = await started.ended;
     expect(ended).toMatchObject({ exitCode: 4 });
     expect(ended.stderr).toContain("STORE_UNUSABLE");
     expect(ended.stderr).toMatch(/This master cannot lead: .*belongs to another user than "ops", or the password is wrong/);
     expect(ended.stderr).not.toMatch(/Trying again|started again|wr0ng/);
   } finally {
+    waiting?.signal("SIGKILL");
     await own.close();
   }
 }, 60_000);
