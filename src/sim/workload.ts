@@ -58,7 +58,9 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
   const isJob = random.chance(options.jobShare) && !isService;
   const isImpossible = random.chance(0.04) && !isService;
   const isSupervised = random.chance(options.superviseShare) || isJob || isService;
-  const isEndless = !isJob && !isImpossible && !isService && kinds.chance(ENDLESS_SHARE);
+  // A master without records forgets that something was cancelled, and starts it again: what does not end by itself would run on.
+  const mayBeEndless = !isJob && !isImpossible && !isService && options.mode !== "none";
+  const isEndless = mayBeEndless && kinds.chance(ENDLESS_SHARE);
   const program = isJob ? null : isService ? SERVICE : isEndless ? ENDLESS : drawProgram(random);
   const job = isJob ? drawJob(random) : null;
   const bundle = isJob ? utf8Encode(`the bundle of job ${key}`) : null;

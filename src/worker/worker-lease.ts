@@ -73,8 +73,9 @@ export function leaseRenewed(worker: WorkerState, step: WorkerStep, sequence: nu
   confirmedByLeader(worker, step, askedAt);
 }
 
+/** Also of a worker that was started again without a master: the keepers of what it has adopted know how long their lease is. */
 export function nobodyLeads(worker: WorkerState, step: WorkerStep, since: number): void {
-  if (worker.lease.lengthMs !== null && hasLeased(worker)) confirmLease(worker, step, since);
+  if (hasLeased(worker)) confirmLease(worker, step, since);
 }
 
 export function leaseRegistered(worker: WorkerState, step: WorkerStep, lengthMs: number, askedAt: number): void {

@@ -103,9 +103,20 @@ describe("the lease", () => {
     expect(looks(bench.during(() => bench.pass(1_000)))).toEqual([]);
   });
 
-  test("of a worker that no leader has told a length is nothing that refusals could renew", () => {
+  test("of a worker that runs no such process is nothing that refusals could renew", () => {
     const bench = new LeaseBench();
     expect(ages(bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now })))).toEqual([]);
+  });
+
+  test("is renewed by refusals also for what a worker has adopted that was started again while no master runs", () => {
+    const launched = new LeaseBench();
+    launched.register();
+    const [launch] = launched.during(() => void launched.launch(ID)).filter(({ kind }) => kind === "launch");
+    if (launch?.kind !== "launch") throw new Error("nothing was launched");
+    const bench = new LeaseBench();
+    bench.step({ kind: "inventory", processes: [{ processId: ID, pid: 5, note: launch.note, end: null }] });
+    bench.now += 4_000;
+    expect(ages(bench.during(() => void bench.step({ kind: "nobody-leads", since: bench.now - 30 })))).toEqual([30]);
   });
 });
 
