@@ -57,8 +57,8 @@ export type CheckpointsRecord = z.infer<typeof checkpointsRecord>;
 
 /** Parts of the state of one executor's subtasks. */
 export const slicePart = z.object({
-  /** Vertices whose subtask had ended. */
-  finished: z.array(z.string()),
+  /** Vertices whose subtask had ended; all: the executor had reported the end of its slice. */
+  finished: z.union([z.array(z.string()), z.literal("all")]),
   /** By operator: blobs of its keyed state. */
   states: z.record(z.string(), z.array(stateHandle)),
   /** By sink: what its writer has to know to go on. */

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CheckpointCourse, RESERVED_IDS } from "../../../src/checkpoint/course.js";
+import { CheckpointCourse, type CourseSettings, RESERVED_IDS } from "../../../src/checkpoint/course.js";
 
 const SETTINGS = { intervalMs: 1_000, minPauseMs: 200, timeoutMs: 5_000, toleratedFailures: null };
 
-function ready(settings: Partial<typeof SETTINGS> & { toleratedFailures?: number | null } = {}, nextId = 1) {
+function ready(settings: Partial<CourseSettings> = {}, nextId = 1) {
   const course = new CheckpointCourse<string>({ ...SETTINGS, ...settings }, nextId);
   course.reserve();
   course.reservedNow();
@@ -144,7 +144,7 @@ describe("the course of checkpoints", () => {
       fc.property(fc.array(action, { maxLength: 200 }), fc.integer({ min: 1, max: 1_000 }), (actions, first) => {
         const course = new CheckpointCourse<string>(SETTINGS, first);
         let recorded = first;
-        let asked: number | null = null;
+        let asked = 0;
         let last = first - 1;
         let now = 0;
         for (const what of actions) {
@@ -153,7 +153,7 @@ describe("the course of checkpoints", () => {
           else if (what === "end") course.tryEnded();
           else if (what === "reserve") {
             asked = course.reserve() ?? asked;
-            if (course.kind === "reserving" && asked !== null) {
+            if (course.kind === "reserving") {
               recorded = Math.max(recorded, asked);
               course.reservedNow();
             }
