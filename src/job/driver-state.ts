@@ -5,7 +5,7 @@ import type { CompletedCheckpoint } from "../wire/checkpoint.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { FailedTry, Progress } from "../wire/progress.js";
 import type { JobCheckpoints } from "./driver-checkpoints.js";
-import type { DriverConfig, DriverEffect, Ending } from "./driver-events.js";
+import { attemptName, type DriverConfig, type DriverEffect, type Ending } from "./driver-events.js";
 import type { Failure } from "./failures.js";
 import { jobProgress, type RestoredTry } from "./job-progress.js";
 import { JobTry } from "./job-try.js";
@@ -153,11 +153,12 @@ export function progress(driver: DriverState): Progress {
 }
 
 /** What is known of the checkpoint while it is being read back: its counters don't fall to zero meanwhile. */
-function goesOnFrom({ checkpoints, application }: DriverState): RestoredTry | null {
+function goesOnFrom({ checkpoints, application, config, current }: DriverState): RestoredTry | null {
   const checkpoint = checkpoints === null ? undefined : application.checkpoints?.completed.at(-1);
   if (checkpoint === undefined) return null;
   const { records } = checkpoint;
   return {
+    name: attemptName(config.attempt, current.number),
     checkpoint,
     counts: { recordsIn: records.in, recordsOut: records.out, badRecords: 0, operators: [] },
     recordsBack: null,

@@ -50,7 +50,12 @@ function restored(driver: DriverState, { restored }: EventOf<"prepared">): void 
   if (checkpoint === null || restored === undefined || checkpoints === null) return;
   checkpoints.carried = restored.carried;
   const recordsBack = driver.recordsSeen === null ? null : Math.max(0, driver.recordsSeen - restored.counts.recordsIn);
-  driver.current.restored = { checkpoint, counts: restored.counts, recordsBack };
+  driver.current.restored = {
+    name: attemptName(driver.config.attempt, driver.current.number),
+    checkpoint,
+    counts: restored.counts,
+    recordsBack,
+  };
   const back = recordsBack === null ? "" : `, ${recordsBack} records back`;
   log(driver, "info", `Try ${driver.current.number} goes on from checkpoint ${checkpoint.id}${back}.`, {
     checkpoint: checkpoint.id,

@@ -15,6 +15,8 @@ export interface JobFacts {
 }
 
 export interface RestoredTry {
+  /** Its name. */
+  readonly name: string;
   readonly checkpoint: CompletedCheckpoint;
   readonly counts: CheckpointCounts;
   /** Records that were read before, and are read again; null: an earlier driver had read them. */
@@ -53,5 +55,7 @@ export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progre
 }
 
 function restoredView(restored: RestoredTry | null): Pick<Progress, "restored"> {
-  return restored === null ? {} : { restored: { checkpoint: restored.checkpoint.id, recordsBack: restored.recordsBack } };
+  return restored === null
+    ? {}
+    : { restored: { try: restored.name, checkpoint: restored.checkpoint.id, recordsBack: restored.recordsBack } };
 }

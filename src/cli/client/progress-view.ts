@@ -89,7 +89,7 @@ export function progressView(stream: NodeJS.WriteStream, now: () => number): Pro
   const tellRestored = (view: ApplicationView) => {
     const { progress } = view;
     const restored = progress?.restored;
-    const name = restored === undefined ? "" : `${view.attempt} ${progress?.jobRestarts ?? 0} ${restored.checkpoint}`;
+    const name = restored?.try ?? "";
     if (
       restored !== undefined &&
       progress !== null &&
