@@ -49,6 +49,7 @@ export interface WorldOptions {
   readonly restart?: RestartStrategy | null;
   readonly broken?: ErrorShape;
   readonly collectLimits?: ReadonlyMap<string, number>;
+  readonly appears?: ReadonlyMap<string, "at-checkpoint" | "at-end">;
 }
 
 export class World {
@@ -70,6 +71,7 @@ export class World {
       restart: restartRules(options.restart ?? null),
       limits: DRIVER_LIMITS,
       ...(options.collectLimits === undefined ? {} : { collectLimits: options.collectLimits }),
+      ...(options.appears === undefined ? {} : { appears: options.appears }),
     });
   }
 
