@@ -15,7 +15,7 @@ import type { OperatorSpec } from "../../dataflow/graph.js";
 import { type Clock, sleep } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import { buildChain } from "./chain-builder.js";
-import { SliceCheckpoints } from "./checkpoint/slice-checkpoints.js";
+import { type CheckpointMember, SliceCheckpoints } from "./checkpoint/slice-checkpoints.js";
 import { collectWriter } from "./collect-writer.js";
 import { sinkConnectorOf, sourceConnectorOf } from "./connectors-of.js";
 import { Pacer } from "./pacer.js";
@@ -150,7 +150,7 @@ class Slice {
 
   /** Builds the subtask and returns what runs it. */
   private prepareVertex(vertex: Vertex): () => Promise<void> {
-    const { built, subtask, network, clock, splits, connectors } = this.options;
+    const { built, subtask, network, clock } = this.options;
     const signal = this.controller.signal;
     const contextOf = (operator: OperatorSpec) => this.contextOf(operator, vertex.parallelism);
     const chain = buildChain({
@@ -168,42 +168,45 @@ class Slice {
     const driver = new ChainDriver(chain, this.pacing);
     const member = this.checkpoints?.join(vertex.id, chain) ?? null;
     const again = this.checkpoints?.hadFinished(vertex.id) ?? false;
-    const end = async () => {
+    const head = present(chain.nodes[0], "first operator of a vertex");
+    const feed =
+      head.functions.kind === "source" ? this.feedOfSource(vertex, driver, member) : this.feedOfInputs(vertex, driver, member);
+    return async () => {
+      // A source that had finished takes no splits: its operators have ended.
+      if (!again || head.functions.kind !== "source") await feed();
       await chain.end(again);
       if (member !== null) this.checkpoints?.ended(member);
     };
-    const head = present(chain.nodes[0], "first operator of a vertex");
-    if (head.functions.kind === "source") {
-      const connector = sourceConnectorOf(built, head.spec.uid, connectors);
-      const source = new SourceTask({
-        driver,
-        node: head,
-        connector,
-        schema: head.functions.schema,
-        splits,
-        readers: vertex.parallelism,
-        clock,
-      });
-      this.sources.push(source);
-      this.sourceUids.push(head.spec.uid);
-      if (member !== null && this.checkpoints !== null) {
-        member.source = source;
-        driver.attend = this.checkpoints.attendTo(member);
-      }
-      return async () => {
-        // One that had finished takes no splits: its operators have ended.
-        if (!again) await source.run();
-        await end();
-      };
+  }
+
+  private feedOfSource(vertex: Vertex, driver: ChainDriver, member: CheckpointMember | null): () => Promise<void> {
+    const { built, clock, splits, connectors } = this.options;
+    const node = present(driver.chain.nodes[0], "source of a vertex");
+    const { uid } = node.spec;
+    const source = new SourceTask({
+      driver,
+      node,
+      connector: sourceConnectorOf(built, uid, connectors),
+      schema: node.functions.kind === "source" ? node.functions.schema : null,
+      splits,
+      readers: vertex.parallelism,
+      clock,
+    });
+    this.sources.push(source);
+    this.sourceUids.push(uid);
+    if (member !== null && this.checkpoints !== null) {
+      member.source = source;
+      driver.attend = this.checkpoints.attendTo(member);
     }
+    return () => source.run();
+  }
+
+  private feedOfInputs(vertex: Vertex, driver: ChainDriver, member: CheckpointMember | null): () => Promise<void> {
     const gates = this.openGates(vertex);
     const [main] = gates;
     const barriers =
       member === null || main === undefined ? null : (this.checkpoints?.consumerOf(member, main.gate, main.channels) ?? null);
-    return async () => {
-      await runInputs(driver, gates, barriers);
-      await end();
-    };
+    return () => runInputs(driver, gates, barriers);
   }
 
   private openGates(vertex: Vertex): GateInput[] {

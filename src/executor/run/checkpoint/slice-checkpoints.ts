@@ -31,7 +31,8 @@ export interface SliceCheckpointsOptions extends SliceCheckpointing {
   readonly pacer: Pacer;
 }
 
-interface Member {
+/** One chain of the slice. */
+export interface CheckpointMember {
   readonly vertex: string;
   readonly chain: Chain;
   source: SourceTask | null;
@@ -66,7 +67,7 @@ interface Taking {
 export class SliceCheckpoints {
   private readonly options: SliceCheckpointsOptions;
   private readonly access: StateAccess;
-  private readonly members: Member[] = [];
+  private readonly members: CheckpointMember[] = [];
   private readonly finished: ReadonlySet<string> | "all";
   private taking: Taking | null = null;
   /** Checkpoints up to this one are over. */
@@ -80,8 +81,8 @@ export class SliceCheckpoints {
     this.finished = finished === "all" ? "all" : new Set(finished);
   }
 
-  join(vertex: string, chain: Chain): Member {
-    const member: Member = { vertex, chain, source: null, alignment: null, answered: 0, ended: false };
+  join(vertex: string, chain: Chain): CheckpointMember {
+    const member: CheckpointMember = { vertex, chain, source: null, alignment: null, answered: 0, ended: false };
     this.members.push(member);
     return member;
   }
@@ -123,7 +124,7 @@ export class SliceCheckpoints {
   }
 
   /** For a chain with a source, between two batches: takes the checkpoint that is wanted, if any. */
-  attendTo(member: Member): () => Promise<void> {
+  attendTo(member: CheckpointMember): () => Promise<void> {
     return async () => {
       const { taking } = this;
       if (taking?.ordered !== true || member.answered >= taking.id || this.closed) return;
@@ -132,7 +133,7 @@ export class SliceCheckpoints {
   }
 
   /** For a chain with inputs. */
-  consumerOf(member: Member, gate: BatchInput, channels: number): BarrierConsumer {
+  consumerOf(member: CheckpointMember, gate: BatchInput, channels: number): BarrierConsumer {
     const barriers = new BarrierAlignment<ChannelId>(channels);
     member.alignment = { barriers, gate };
     const act = async (outcome: ReturnType<typeof barriers.barrier>): Promise<void> => {
@@ -148,7 +149,7 @@ export class SliceCheckpoints {
   }
 
   /** The chain has emitted its end. */
-  ended(member: Member): void {
+  ended(member: CheckpointMember): void {
     member.ended = true;
     const { taking } = this;
     if (taking !== null && !this.closed) this.answerEnded(member, taking);
@@ -182,7 +183,7 @@ export class SliceCheckpoints {
   }
 
   /** The barrier passes the chain: whatever came before it is in the answer. */
-  private async take(member: Member, id: number): Promise<void> {
+  private async take(member: CheckpointMember, id: number): Promise<void> {
     const { chain, source } = member;
     const taking = this.begin(id);
     member.answered = Math.max(member.answered, id);
@@ -210,7 +211,7 @@ export class SliceCheckpoints {
 
   /** `encoded` never rejects: what could not be encoded is told by `parts`. */
   private snapshot(
-    member: Member,
+    member: CheckpointMember,
     id: number,
   ): { readonly encoded: Promise<void>; readonly parts: Promise<Pick<Answer, "states" | "writers" | "committables">> } {
     const { applicationId, attempt, subtask, maxParallelism } = this.options;
@@ -234,7 +235,7 @@ export class SliceCheckpoints {
   }
 
   /** What the chain's sinks were given is made durable. */
-  private async stage(member: Member, id: number): Promise<Pick<Answer, "writers" | "committables">> {
+  private async stage(member: CheckpointMember, id: number): Promise<Pick<Answer, "writers" | "committables">> {
     const staged = await Promise.all(member.chain.sinks.map(async (sink) => ({ uid: sink.uid, ...(await sink.checkpoint(id)) })));
     return {
       writers: Object.fromEntries(staged.map(({ uid, state }) => [uid, state])),
@@ -242,7 +243,7 @@ export class SliceCheckpoints {
     };
   }
 
-  private answerEnded(member: Member, taking: Taking): void {
+  private answerEnded(member: CheckpointMember, taking: Taking): void {
     if (member.answered >= taking.id) return;
     member.answered = taking.id;
     const { chain, source } = member;
