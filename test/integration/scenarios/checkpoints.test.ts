@@ -1,10 +1,10 @@
 /** Jobs with checkpoints that lose an executor, their driver and their master: they go on from the last complete one, and the output is exact. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import type { ApplicationView } from "../../../src/wire/views.js";
 import { until } from "../../support/holdfast.js";
-import { expectBuckets, killPid, type Stage, scenario } from "../../support/scenario.js";
+import { expectBuckets, isRoot, killPid, type Stage, scenario } from "../../support/scenario.js";
 
 const COUNT = 60_000;
 const RATE = 3_000;
@@ -134,3 +134,70 @@ scenario(
   },
   { timeoutMs: 240_000 },
 );
+
+scenario(
+  "a full disk fails checkpoints, not the job; when there is room again they go on",
+  async (stage) => {
+    const disk = stage.smallDisk("storage", 2);
+    stage.master({ args: ["--storage", `file:${disk}`] });
+    stage.worker();
+    const output = stage.cluster.file("out");
+    const job = await stage.job({ params: { count: COUNT, rate: RATE, output }, args: OFTEN });
+    const before = await checkpointAfter(stage, job, 0);
+    const filler = path.join(disk, "filler");
+    fill(filler);
+    await until("a checkpoint to be given up", async () => {
+      const { stdout } = await stage.command(["logs", job, "--stream", "stderr"]);
+      return /Checkpoint \d+ was given up.*no space/i.test(stdout);
+    });
+    rmSync(filler);
+    await checkpointAfter(stage, job, before.id + 1);
+    expect(await stage.ended(job, 120_000)).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
+    expectBuckets(output, COUNT);
+  },
+  { skip: !isRoot, timeoutMs: 240_000 },
+);
+
+/** Until not a byte more is taken. */
+function fill(file: string): void {
+  const handle = openSync(file, "w");
+  try {
+    for (let bytes = 64 * 1024; bytes >= 1; ) {
+      try {
+        writeSync(handle, Buffer.alloc(bytes));
+      } catch {
+        bytes >>= 1;
+      }
+    }
+  } finally {
+    closeSync(handle);
+  }
+}
+
+scenario(
+  "a checkpoint that can't be read is not passed over: the job fails by its name, its files are kept, and other jobs go on",
+  async (stage) => {
+    stage.master();
+    stage.workers(2);
+    const output = stage.cluster.file("out");
+    const job = await stage.job({ params: { count: COUNT, rate: RATE, output }, args: ["--checkpoint-interval", "3s"] });
+    const { id } = await checkpointAfter(stage, job, 0);
+    const files = stateFiles(stage, job);
+    expect(files.length).toBeGreaterThan(0);
+    for (const file of files) writeFileSync(file, "damaged");
+    killPid((await stage.status(job)).driver?.pid);
+    const ended = await stage.ended(job);
+    expect(ended).toMatchObject({ state: "failed", attempt: 2, reason: { code: "CHECKPOINT_UNREADABLE" } });
+    expect(ended.reason?.message).toContain(`Checkpoint ${id} of ${job}`);
+    expect(stateFiles(stage, job)).toEqual(files);
+    await stage.usable("other");
+  },
+  { timeoutMs: 180_000 },
+);
+
+function stateFiles(stage: Stage, job: string): readonly string[] {
+  return stateOf(stage, job)
+    .map((name) => stage.cluster.file(name))
+    .filter((file) => statSync(file).isFile())
+    .sort();
+}

@@ -32,8 +32,8 @@ function stateOf(entries: readonly StateEntry[]): KeyedState & { readonly restor
   };
 }
 
-const many = (count: number, valueOf: (index: number) => unknown): StateEntry[] =>
-  Array.from({ length: count }, (_, index) => ({ keyGroup: index % 128, key: `key ${index}`, value: valueOf(index) }));
+const many = (count: number, valueAt: (index: number) => unknown): StateEntry[] =>
+  Array.from({ length: count }, (_, index) => ({ keyGroup: index % 128, key: `key ${index}`, value: valueAt(index) }));
 
 describe("state in blobs", () => {
   test("comes back entry by entry, whatever a record may hold, in as many blobs as it takes", async () => {
