@@ -65,6 +65,11 @@ export class CheckpointCourse<A> {
     return "id" in this.stage ? this.stage.id : null;
   }
 
+  /** `nextId` of the record, as far as it is known: no later driver attempt uses an id below it. */
+  get reservedUpTo(): number {
+    return this.reserved;
+  }
+
   /** Nothing is under way whose outcome has to be known before a try begins or the output is decided. */
   get isSettled(): boolean {
     return this.stage.kind !== "publishing" && this.stage.kind !== "committing";

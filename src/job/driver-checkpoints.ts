@@ -219,6 +219,7 @@ export function checkpointAnswered(driver: DriverState, refusal: ErrorShape | nu
   if (course.kind === "reserving") {
     // A refusal leaves the job without checkpoints; the next registration tells why (superseded, cancelled, decided).
     if (refusal === null) course.reservedNow();
+    noteIds(driver, course.reservedUpTo);
     return;
   }
   if (course.kind !== "publishing") return;
@@ -230,6 +231,13 @@ export function checkpointAnswered(driver: DriverState, refusal: ErrorShape | nu
   completed(driver, checkpoints);
 }
 
+/** The driver's copy of the record: a master without one of its own takes it over. */
+function noteIds(driver: DriverState, nextId: number): void {
+  const { checkpoints } = driver.application;
+  if (checkpoints === undefined || nextId <= checkpoints.nextId) return;
+  driver.application = { ...driver.application, checkpoints: { ...checkpoints, nextId } };
+}
+
 function completed(driver: DriverState, checkpoints: JobCheckpoints): void {
   const pointer = present(checkpoints.pointer, "the pointer that was recorded");
   const manifest = present(checkpoints.manifest, "the manifest of the pointer that was recorded");
@@ -239,10 +247,8 @@ function completed(driver: DriverState, checkpoints: JobCheckpoints): void {
   const record = present(driver.application.checkpoints, "checkpoints of the record");
   const all = [...record.completed.filter(({ id }) => id < pointer.id), pointer];
   const kept = all.slice(-RETAINED_CHECKPOINTS);
-  driver.application = {
-    ...driver.application,
-    checkpoints: { ...record, nextId: Math.max(record.nextId, pointer.id + 1), completed: kept },
-  };
+  driver.application = { ...driver.application, checkpoints: { ...record, completed: kept } };
+  noteIds(driver, checkpoints.course.reservedUpTo);
   const dropped = all.slice(0, -RETAINED_CHECKPOINTS);
   if (dropped.length > 0) driver.out.push({ kind: "drop-checkpoints", storage: checkpoints.storage, dropped });
   checkpoints.commitRepeats = 0;

@@ -322,6 +322,16 @@ describe("a try after a failure", () => {
     expect(world.told("executor.checkpoint")[0]?.body).toMatchObject({ id: 40 });
   });
 
+  test("tells a master that has no records which ids it may have used, and which checkpoints are complete", () => {
+    const world = new Checkpointed().begun();
+    world.completed(1);
+    world.post({ kind: "master.found", link: 900, epoch: 2 });
+    expect(world.of("register").at(-1)?.body.application.checkpoints).toMatchObject({
+      nextId: 2 + RESERVED_IDS,
+      completed: [{ id: 1 }],
+    });
+  });
+
   test("a checkpoint of an earlier try counts nothing in a later one", () => {
     const world = new Checkpointed().begun();
     world.due();
