@@ -22,10 +22,17 @@ export interface Resources {
   readonly memory?: Size;
 }
 
-/** Accepted and kept; checkpoints come later. */
+/** A job that restarts goes on from its last completed checkpoint. */
 export interface CheckpointOptions {
+  /** From the beginning of one to the beginning of the next; at least 10 ms. */
   readonly every: Duration;
+  /** One that is not complete by then is given up; default: 10 minutes. */
   readonly timeout?: Duration;
+  /** From the end of one to the beginning of the next, at least; default: 0. */
+  readonly minPause?: Duration;
+  /** So many checkpoints in a row may fail; one more, and the job restarts from the last that did not. Default: any number. */
+  readonly toleratedFailures?: number;
+  /** Both give exactly-once in this release. */
   readonly mode?: "exactly-once" | "at-least-once";
 }
 
@@ -37,7 +44,8 @@ interface JobOptions {
   readonly id: string;
   readonly restart?: RestartStrategy;
   readonly resources?: Resources;
-  readonly checkpoint?: CheckpointOptions;
+  /** Default: every 10 s when the input never ends, none when it does. */
+  readonly checkpoint?: CheckpointOptions | "none";
   /** Number of executors unless the submission says otherwise. */
   readonly parallelism?: number;
 }

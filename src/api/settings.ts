@@ -1,7 +1,7 @@
 /** What a job asks of the cluster, beside its graph: checked, and with units. JSON. */
 import { CodedError } from "../base/errors.js";
 import { durationMs, sizeBytes } from "./durations.js";
-import type { Job, RestartStrategy } from "./job.js";
+import type { CheckpointOptions, Job, RestartStrategy } from "./job.js";
 
 export type RestartSettings =
   | { readonly strategy: "none" }
@@ -9,17 +9,23 @@ export type RestartSettings =
   /** `attempts` null: without limit. */
   | { readonly strategy: "exponential"; readonly minMs: number; readonly maxMs: number; readonly attempts: number | null };
 
+/** Null: not said by the job. */
+export interface CheckpointJobSettings {
+  readonly everyMs: number;
+  readonly timeoutMs: number | null;
+  readonly minPauseMs: number | null;
+  readonly toleratedFailures: number | null;
+  readonly mode: "exactly-once" | "at-least-once";
+}
+
 export interface JobSettings {
   /** Null: not said by the job. */
   readonly parallelism: number | null;
   readonly restart: RestartSettings | null;
   readonly cores: number | null;
   readonly memoryBytes: number | null;
-  readonly checkpoint: {
-    readonly everyMs: number;
-    readonly timeoutMs: number | null;
-    readonly mode: "exactly-once" | "at-least-once";
-  } | null;
+  /** none: the job wants no checkpoints, also not by default. */
+  readonly checkpoint: CheckpointJobSettings | "none" | null;
 }
 
 export function settingsOf(job: Job): JobSettings {
@@ -32,15 +38,27 @@ export function settingsOf(job: Job): JobSettings {
     restart: restart === undefined ? null : restartSettings(job, restart),
     cores: resources?.cores ?? null,
     memoryBytes: resources?.memory === undefined ? null : sizeBytes(resources.memory, `resources.memory of job '${job.id}'`),
-    checkpoint:
-      checkpoint === undefined
-        ? null
-        : {
-            everyMs: durationMs(checkpoint.every, `checkpoint.every of job '${job.id}'`),
-            timeoutMs:
-              checkpoint.timeout === undefined ? null : durationMs(checkpoint.timeout, `checkpoint.timeout of job '${job.id}'`),
-            mode: checkpoint.mode ?? "exactly-once",
-          },
+    checkpoint: checkpoint === undefined ? null : checkpoint === "none" ? "none" : checkpointSettings(job, checkpoint),
+  };
+}
+
+/** Shorter intervals would have more to do with barriers than with records. */
+const MIN_CHECKPOINT_MS = 10;
+
+function checkpointSettings(
+  job: Job,
+  { every, timeout, minPause, toleratedFailures, mode }: CheckpointOptions,
+): CheckpointJobSettings {
+  const everyMs = durationMs(every, `checkpoint.every of job '${job.id}'`);
+  if (everyMs < MIN_CHECKPOINT_MS) throw invalid(job, "checkpoint.every", every);
+  if (toleratedFailures !== undefined && !(Number.isInteger(toleratedFailures) && toleratedFailures >= 0))
+    throw invalid(job, "checkpoint.toleratedFailures", toleratedFailures);
+  return {
+    everyMs,
+    timeoutMs: timeout === undefined ? null : durationMs(timeout, `checkpoint.timeout of job '${job.id}'`),
+    minPauseMs: minPause === undefined ? null : durationMs(minPause, `checkpoint.minPause of job '${job.id}'`),
+    toleratedFailures: toleratedFailures ?? null,
+    mode: mode ?? "exactly-once",
   };
 }
 

@@ -70,6 +70,10 @@ export const ERROR_CODES = {
   OUT_OF_MEMORY: facts("no", 1),
   EXECUTOR_CRASHED: facts("no", 1),
   EXECUTOR_LOST: facts("no", 1),
+  CHECKPOINT_UNSUPPORTED: facts("no", 2),
+  CHECKPOINT_STORAGE: facts("no", 1),
+  CHECKPOINT_UNREADABLE: facts("no", 1),
+  CHECKPOINT_FAILED: facts("no", 1),
   RESTARTS_EXHAUSTED: facts("no", 1),
   APPLICATION_FAILED: facts("no", 1),
   // The machine

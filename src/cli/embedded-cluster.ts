@@ -58,7 +58,8 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
     });
     steps.push(() => launcher.close({ leave: false }));
     const store = createMemoryStore();
-    const blobs = await createFileBlobStore(path.join(directory, "blobs"));
+    const storage = path.join(directory, "blobs");
+    const blobs = await createFileBlobStore(storage);
     steps.push(() => store.close());
     const master = await runMasterHost({
       env,
@@ -69,6 +70,7 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
       mode: "none",
       blobs,
       secret: null,
+      settings: { storage },
     });
     steps.push(() => master.close());
     const worker = await runWorkerHost({

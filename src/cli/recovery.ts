@@ -16,6 +16,8 @@ export interface Recovery {
   readonly mode: "none" | "store";
   readonly store: CoordinationStore;
   readonly blobs: BlobStore;
+  /** Its directory: where jobs keep their checkpoints. */
+  readonly storage: string;
   close(): Promise<void>;
 }
 
@@ -84,13 +86,14 @@ async function openMemory({ storage }: OpenRecovery): Promise<Recovery> {
     await store.close();
     await remove();
   };
-  return { mode: "none", store, blobs, close };
+  return { mode: "none", store, blobs, storage: directory, close };
 }
 
 async function openDirectory(directory: string, { storage, env }: OpenRecovery): Promise<Recovery> {
   const store = createLevelStore({ directory: path.join(directory, "records"), clock: env.clock, log: env.log });
-  const blobs = await createFileBlobStore(storage === undefined ? path.join(directory, "blobs") : storageUrl(storage));
-  return { mode: "store", store, blobs, close: () => store.close() };
+  const blobsDirectory = storage === undefined ? path.join(directory, "blobs") : storageUrl(storage);
+  const blobs = await createFileBlobStore(blobsDirectory);
+  return { mode: "store", store, blobs, storage: blobsDirectory, close: () => store.close() };
 }
 
 /** Masters on several machines have no directory in common unless somebody names one. */
@@ -100,11 +103,12 @@ async function openZooKeeper(url: ZooKeeperUrl, { storage, timeoutMs, env }: Ope
       hint: "Give --storage file:DIRECTORY: a directory that every master of the cluster reaches under this path (a network file system, or a local one if all run on this machine).",
     });
   }
-  const blobs = await createFileBlobStore(storageUrl(storage));
+  const directory = storageUrl(storage);
+  const blobs = await createFileBlobStore(directory);
   const { clock, random, log } = env;
   const timeout = timeoutMs === undefined ? {} : { firstOpenTimeoutMs: timeoutMs };
   const store = createZooKeeperStore({ url, clock, random, log, ...timeout });
-  return { mode: "store", store, blobs, close: () => store.close() };
+  return { mode: "store", store, blobs, storage: directory, close: () => store.close() };
 }
 
 /** Without records nothing refers to the bundles of an earlier master, so they go with it unless a place was named. */

@@ -2,7 +2,8 @@
  * What NDJSON, CSV, text and Parquet sinks have in common: parts that are staged, and appear whole or not at all.
  *
  * Boundary: formats (`FileFormat`) turn records into text or bytes; this decides where they go and when they are seen.
- * Rolling sinks also commit on the way: each closed part at once, under a number that grows over restarts.
+ * Rolling sinks also commit on the way: each closed part at once, under a number that grows over restarts. In a job with checkpoints the job commits,
+ * and every sink writes parts into a directory.
  */
 import { stat, unlink, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -16,6 +17,7 @@ import type {
   SinkConnector,
   SinkWriter,
 } from "../dataflow/connector.js";
+import { CheckpointedWriter, restoredNumber } from "./checkpointed-writer.js";
 import { errnoOf, sinkFailed } from "./io-errors.js";
 import { isConflict, NO_PART, publish, publishDirectory, SUCCESS_FILE, stagedParts } from "./output-commit.js";
 import { listOrNull, makeAttemptDir, type OutputPlace, placeOf, removeStaged } from "./output-place.js";
@@ -41,7 +43,11 @@ export interface FileSinkOptions {
   readonly ifExists?: "replace" | "fail" | undefined;
   readonly rollEveryMs?: number | undefined;
   readonly rollRecords?: number | undefined;
+  /** In a job with checkpoints: when parts of a sink that does not roll become visible. */
+  readonly parts?: PartsAppear | undefined;
 }
+
+export type PartsAppear = "at-checkpoint" | "at-end";
 
 export function fileSink(format: FileFormat, options: FileSinkOptions): SinkConnector<unknown> {
   return new FileSink(format, options);
@@ -51,6 +57,7 @@ export function fileSink(format: FileFormat, options: FileSinkOptions): SinkConn
 const PROBE_BYTES = 4096;
 
 class FileSink implements SinkConnector<unknown> {
+  readonly appears?: PartsAppear;
   private readonly format: FileFormat;
   private readonly options: FileSinkOptions;
   private readonly absolute: string;
@@ -63,6 +70,7 @@ class FileSink implements SinkConnector<unknown> {
     this.absolute = path.resolve(options.baseDir, options.path);
     this.rolls = options.rollEveryMs !== undefined || options.rollRecords !== undefined;
     this.replace = options.ifExists !== "fail";
+    if (options.parts !== undefined) this.appears = this.rolls ? "at-checkpoint" : options.parts;
     if (this.rolls && !this.replace) {
       throw new CodedError("INVALID_ARGUMENT", `the sink to ${options.path} can't both roll and refuse existing parts`, {
         hint: 'Leave out ifExists: "fail"; parts of a rolling sink never replace others.',
@@ -80,7 +88,7 @@ class FileSink implements SinkConnector<unknown> {
   async open(options: OpenSinkOptions): Promise<SinkWriter<unknown>> {
     const place = this.place(options.parallelism);
     const staging = await makeAttemptDir(place, options.applicationId, options.attempt);
-    if (this.rolls) return this.openRolling(options, place, staging);
+    if (this.rolls || this.appears !== undefined) return this.openRolling(options, place, staging);
     const name = place.fileName ?? `${partName(options.subtask)}.${this.format.extensions[0]}`;
     const file = await openFilePart(this.format, path.join(staging, `${name}.tmp`), path.join(place.dir, name));
     return new PartWriter(file, place.fileName !== null);
@@ -89,7 +97,7 @@ class FileSink implements SinkConnector<unknown> {
   async commit(committables: readonly JsonValue[], options: CommitSinkOptions): Promise<void> {
     const place = this.place(options.parallelism);
     const parts = stagedParts(committables);
-    if (this.rolls) await publish(parts, false);
+    if (this.rolls || this.appears === "at-checkpoint") await publish(parts, false, options.again);
     else if (place.fileName !== null) await publish(parts, this.replace);
     else await publishDirectory(place, parts, this.replace, options);
   }
@@ -103,9 +111,16 @@ class FileSink implements SinkConnector<unknown> {
   private async openRolling(options: OpenSinkOptions, place: OutputPlace, staging: string): Promise<SinkWriter<unknown>> {
     const prefix = `${partName(options.subtask)}-`;
     const nameOf = (number: number): string => `${prefix}${String(number).padStart(6, "0")}.${this.format.extensions[0]}`;
+    const openPart = (number: number) =>
+      openFilePart(this.format, path.join(staging, `${nameOf(number)}.tmp`), path.join(place.dir, nameOf(number)));
+    const { appears } = this;
+    if (appears !== undefined) {
+      const restored = restoredNumber(options.restored) ?? 0;
+      const next = appears === "at-end" ? restored : Math.max(restored, await nextPartNumber(place.dir, prefix));
+      return new CheckpointedWriter({ openPart, next, options: this.options, staging, appears });
+    }
     return new RollingWriter({
-      openPart: (number) =>
-        openFilePart(this.format, path.join(staging, `${nameOf(number)}.tmp`), path.join(place.dir, nameOf(number))),
+      openPart,
       next: await nextPartNumber(place.dir, prefix),
       options: this.options,
       onRolled: options.onRolled ?? null,
@@ -115,7 +130,7 @@ class FileSink implements SinkConnector<unknown> {
 
   private place(parallelism: number): OutputPlace {
     const extensions = this.format.extensions.map((extension) => `.${extension}`);
-    return placeOf(this.absolute, extensions, parallelism === 1 && !this.rolls);
+    return placeOf(this.absolute, extensions, parallelism === 1 && !this.rolls && this.appears === undefined);
   }
 
   private async refuseExisting(place: OutputPlace): Promise<void> {

@@ -7,6 +7,7 @@ import { CodedError } from "../base/errors.js";
 import type { SinkConnector, SinkDescriptor, SourceConnector, SourceDescriptor } from "../dataflow/connector.js";
 import { consoleSink, type Print } from "./console-sink.js";
 import { csvSource } from "./csv-source.js";
+import type { PartsAppear } from "./file-sink.js";
 import { csvSink, ndjsonSink, textSink } from "./line-sinks.js";
 import { ndjsonSource } from "./ndjson-source.js";
 import { collectionSource, numbersSource } from "./numbers-source.js";
@@ -19,6 +20,8 @@ export interface ConnectorOptions {
   readonly baseDir?: string;
   /** Where the console sink prints. Default: the standard output. */
   readonly print?: Print;
+  /** The job takes checkpoints: file sinks write parts, which appear with their checkpoint or all together at the end. */
+  readonly parts?: PartsAppear;
 }
 
 export function createSource(descriptor: SourceDescriptor, options: ConnectorOptions = {}): SourceConnector<unknown> {
@@ -45,13 +48,13 @@ export function createSink(descriptor: SinkDescriptor, options: ConnectorOptions
   const baseDir = options.baseDir ?? process.cwd();
   switch (descriptor.kind) {
     case "ndjson":
-      return ndjsonSink(descriptor, baseDir);
+      return ndjsonSink(descriptor, baseDir, options.parts);
     case "csv":
-      return csvSink(descriptor, baseDir);
+      return csvSink(descriptor, baseDir, options.parts);
     case "text":
-      return textSink(descriptor, baseDir);
+      return textSink(descriptor, baseDir, options.parts);
     case "parquet":
-      return parquetSink(descriptor, baseDir);
+      return parquetSink(descriptor, baseDir, options.parts);
     case "console":
       return consoleSink(descriptor, options.print);
     default:

@@ -1,19 +1,19 @@
 /** Sinks that write lines: NDJSON, text and CSV. Boundary: records to text; `file-sink.ts` does the rest. */
 import { CodedError } from "../base/errors.js";
 import type { CsvSinkDescriptor, NdjsonSinkDescriptor, SinkConnector, TextSinkDescriptor } from "../dataflow/connector.js";
-import { type FileFormat, fileSink, type RecordEncoder } from "./file-sink.js";
+import { type FileFormat, fileSink, type PartsAppear, type RecordEncoder } from "./file-sink.js";
 import { jsonText } from "./json-text.js";
 import type { StagedFile } from "./staged-file.js";
 
-export function ndjsonSink(descriptor: NdjsonSinkDescriptor, baseDir: string): SinkConnector<unknown> {
-  return fileSink(lineFormat(["ndjson", "jsonl", "json"], jsonText), { ...descriptor, baseDir });
+export function ndjsonSink(descriptor: NdjsonSinkDescriptor, baseDir: string, parts?: PartsAppear): SinkConnector<unknown> {
+  return fileSink(lineFormat(["ndjson", "jsonl", "json"], jsonText), { ...descriptor, baseDir, parts });
 }
 
-export function textSink(descriptor: TextSinkDescriptor, baseDir: string): SinkConnector<unknown> {
-  return fileSink(lineFormat(["txt", "text", "log"], plainText), { ...descriptor, baseDir });
+export function textSink(descriptor: TextSinkDescriptor, baseDir: string, parts?: PartsAppear): SinkConnector<unknown> {
+  return fileSink(lineFormat(["txt", "text", "log"], plainText), { ...descriptor, baseDir, parts });
 }
 
-export function csvSink(descriptor: CsvSinkDescriptor, baseDir: string): SinkConnector<unknown> {
+export function csvSink(descriptor: CsvSinkDescriptor, baseDir: string, parts?: PartsAppear): SinkConnector<unknown> {
   const delimiter = descriptor.delimiter ?? (descriptor.path.toLowerCase().endsWith(".tsv") ? "\t" : ",");
   if (delimiter.length !== 1 || /["\r\n]/.test(delimiter)) {
     throw new CodedError("INVALID_ARGUMENT", `the delimiter of a CSV sink is one character, not ${JSON.stringify(delimiter)}`);
@@ -22,7 +22,7 @@ export function csvSink(descriptor: CsvSinkDescriptor, baseDir: string): SinkCon
     extensions: ["csv", "tsv"],
     encode: (file) => new CsvEncoder(file, descriptor.columns ?? null, delimiter, descriptor.header ?? true),
   };
-  return fileSink(format, { ...descriptor, baseDir });
+  return fileSink(format, { ...descriptor, baseDir, parts });
 }
 
 export function plainText(record: unknown): string {

@@ -44,25 +44,35 @@ function asStagedPart(value: JsonValue): StagedPart {
   throw new CodedError("INTERNAL", `${JSON.stringify(value)} is not what a file sink asked to commit`);
 }
 
-export async function publish(parts: readonly StagedPart[], replace: boolean): Promise<void> {
+/** `again`: what is neither staged nor visible was published before, and taken away since; see CommitSinkOptions. */
+export async function publish(parts: readonly StagedPart[], replace: boolean, again = false): Promise<void> {
   const dirs = new Set<string>();
   // All conflicts are looked for before the first file appears.
   if (!replace) for (const part of parts) await refuseConflict(part);
   for (const part of parts) {
-    await publishOne(part, replace);
+    await publishOne(part, replace, again);
     dirs.add(path.dirname(part.final));
   }
   for (const dir of dirs) await syncDir(dir);
 }
 
-async function publishOne(part: StagedPart, replace: boolean): Promise<void> {
+async function publishOne(part: StagedPart, replace: boolean, again: boolean): Promise<void> {
   try {
     if (replace) await rename(part.temporary, part.final);
     else await publishBeside(part);
   } catch (thrown) {
-    if (errnoOf(thrown) === "ENOENT" && (await isPublished(part))) return;
+    if (errnoOf(thrown) === "ENOENT" && ((await isPublished(part)) || (again && (await isTakenAway(part))))) return;
     throw sinkFailed(part.final, thrown, "commit");
   }
+}
+
+async function isTakenAway(part: StagedPart): Promise<boolean> {
+  const isGone = (file: string): Promise<boolean> =>
+    stat(file).then(
+      () => false,
+      (thrown: unknown) => errnoOf(thrown) === "ENOENT",
+    );
+  return (await isGone(part.temporary)) && (await isGone(part.final));
 }
 
 /** A hard link, unlike a rename, never replaces what stands there. */
@@ -179,7 +189,7 @@ function ignoreMissing(thrown: unknown): void {
 }
 
 /** A rename is durable once the directory is. File systems that can't sync a directory refuse, and need not. */
-async function syncDir(dir: string): Promise<void> {
+export async function syncDir(dir: string): Promise<void> {
   const handle = await open(dir, "r");
   try {
     await handle.sync().catch((thrown: unknown) => {

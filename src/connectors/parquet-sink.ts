@@ -8,13 +8,13 @@ import type { SchemaElement } from "hyparquet";
 import type { Writer } from "hyparquet-writer/src/types.js";
 import { CodedError } from "../base/errors.js";
 import type { ParquetSinkDescriptor, ParquetType, SinkConnector } from "../dataflow/connector.js";
-import { type FileFormat, fileSink, type RecordEncoder } from "./file-sink.js";
+import { type FileFormat, fileSink, type PartsAppear, type RecordEncoder } from "./file-sink.js";
 import { converterOf, inferTypes } from "./parquet-types.js";
 import type { StagedFile } from "./staged-file.js";
 
 const ROW_GROUP_ROWS = 100_000;
 
-export function parquetSink(descriptor: ParquetSinkDescriptor, baseDir: string): SinkConnector<unknown> {
+export function parquetSink(descriptor: ParquetSinkDescriptor, baseDir: string, parts?: PartsAppear): SinkConnector<unknown> {
   const rows = descriptor.rowGroupRows ?? ROW_GROUP_ROWS;
   if (!Number.isSafeInteger(rows) || rows < 1)
     throw new CodedError("INVALID_ARGUMENT", `rowGroupRows is a positive integer, not ${rows}`);
@@ -23,7 +23,7 @@ export function parquetSink(descriptor: ParquetSinkDescriptor, baseDir: string):
     // Loaded with the first file, so that programs which never see Parquet do not pay for it.
     encode: async (file) => new ParquetEncoder(file, descriptor.schema ?? null, rows, await import("hyparquet-writer")),
   };
-  return fileSink(format, { ...descriptor, baseDir });
+  return fileSink(format, { ...descriptor, baseDir, parts });
 }
 
 type Library = typeof import("hyparquet-writer");

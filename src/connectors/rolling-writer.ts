@@ -6,6 +6,7 @@
  *   2. A failure of a roll that the timer began is told by the next call.
  *   3. Parts shown stay: after a failure, records of a part that was not closed are written again by the next attempt (at-least-once).
  */
+import { present } from "../base/assert.js";
 import type { JsonValue } from "../base/json.js";
 import type { SinkWriter } from "../dataflow/connector.js";
 import type { FilePart } from "./file-sink.js";
@@ -50,11 +51,11 @@ export class RollingWriter implements SinkWriter<unknown> {
   }
 
   async prepare(): Promise<JsonValue> {
-    let staged: StagedPart | null = null;
+    let part: StagedPart | null = null;
     await this.takeTurn(async () => {
-      staged = await this.closePart();
+      part = await this.closePart();
     });
-    return staged;
+    return part;
   }
 
   async abort(): Promise<void> {
@@ -66,6 +67,16 @@ export class RollingWriter implements SinkWriter<unknown> {
 
   close(): Promise<void> {
     return this.abort();
+  }
+
+  /** Closes the part that is open, and looks at it before another turn writes to the next one. */
+  protected async closeNow<T>(look: (staged: StagedPart | null, next: number) => T): Promise<T> {
+    const seen: T[] = [];
+    await this.takeTurn(async () => {
+      const staged = await this.closePart();
+      seen.push(look(staged, this.next));
+    });
+    return present(seen[0], "what the turn has seen");
   }
 
   private async append(records: readonly unknown[], count: number): Promise<void> {

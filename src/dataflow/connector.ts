@@ -109,6 +109,14 @@ export interface OpenSinkOptions extends AttemptIdentity {
    * part by itself as soon as it is closed (at-least-once over restarts). Present: the caller commits, e.g. after a checkpoint.
    */
   readonly onRolled?: (committable: JsonValue) => void;
+  /** From the checkpoint that the try goes on from: what the writer of this subtask gave as its `state`. */
+  readonly restored?: JsonValue;
+}
+
+export interface WriterCheckpoint {
+  /** Staged since the last call; may be none. */
+  readonly committables: readonly JsonValue[];
+  readonly state: JsonValue;
 }
 
 export interface SinkWriter<T> {
@@ -119,6 +127,11 @@ export interface SinkWriter<T> {
    * commit. No `write` follows. Rejects with SINK_FAILED.
    */
   prepare(): Promise<JsonValue>;
+  /**
+   * A checkpoint's barrier: everything written so far is made durable, not visible, and writing goes on. Calls of `write` may follow before it
+   * has settled, and what they write is not in it. Needed when the connector names `appears`. Rejects with SINK_FAILED.
+   */
+  checkpoint?(): Promise<WriterCheckpoint>;
   /** Gives up and removes what this writer has staged. Never rejects. */
   abort(): Promise<void>;
   /** Frees files and connections; without a `prepare` before it the same as `abort`. May be called twice. */
@@ -132,9 +145,19 @@ export interface BeginSinkOptions extends AttemptIdentity {
 
 export interface CommitSinkOptions extends AttemptIdentity {
   readonly parallelism: number;
+  /**
+   * At `checkpoint`, what a checkpoint held, whose job goes on: other parts follow. It may have been committed before, by a process that died, and what became
+   * visible may have been taken away since: what is neither staged nor visible was.
+   */
+  readonly again?: boolean;
 }
 
 export interface SinkConnector<T> {
+  /**
+   * When output of a job with checkpoints becomes visible: with the checkpoint that holds it, or all together with the end of the job. Absent: the sink
+   * can't take part in checkpoints.
+   */
+  readonly appears?: "at-checkpoint" | "at-end";
   /**
    * Runs in the driver before an attempt starts: refuses early what can't end well (an unwritable directory, output that exists with
    * `ifExists: "fail"`). Rejects with SINK_FAILED. Optional.

@@ -6,3 +6,20 @@ export interface BlobStore {
   /** Rejects with NOT_FOUND, ARTIFACT_CORRUPT (the bytes do not have this sha-256). */
   get(sha256: string): Promise<Uint8Array>;
 }
+
+/** Names bytes; kept in records and manifests. */
+export interface BlobHandle {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+/** State of one application: blobs that are removed by name, or all together with the application. */
+export interface StateStore {
+  /** Durable when it resolves. Rejects with DISK_FAILED. */
+  put(bytes: Uint8Array): Promise<BlobHandle>;
+  /** Rejects with CHECKPOINT_UNREADABLE when it is not there or damaged, with DISK_FAILED when that can't be told. */
+  get(handle: BlobHandle): Promise<Uint8Array>;
+  /** Harmless when it is gone. */
+  remove(handle: BlobHandle): Promise<void>;
+  removeAll(): Promise<void>;
+}

@@ -21,6 +21,15 @@ import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
 import type { ErrorShape } from "../base/errors.js";
 import type { Progress } from "../wire/progress.js";
+import {
+  advanceCheckpoints,
+  checkpointCommitFailed,
+  checkpointCommitted,
+  checkpointDeadline,
+  executorCheckpointed,
+  manifestFailed,
+  manifestStored,
+} from "./driver-checkpoints.js";
 import { beginCommit, end, finishUp, sinksCommitFailed, sinksCommitted } from "./driver-end.js";
 import type { DriverConfig, DriverEffect, DriverEvent, EventOf } from "./driver-events.js";
 import {
@@ -75,8 +84,10 @@ function step(driver: DriverState, event: DriverEvent, now: Now, turn: Turn<Driv
   if (driver.phase.kind === "ended") return;
   driver.out = turn.effects;
   driver.now = now.instant;
+  driver.wall = now.wall;
   const phase = progressPhase(driver);
   handle(driver, event);
+  advanceCheckpoints(driver);
   const isNewPhase = progressPhase(driver) !== phase;
   if (event.kind !== "wake-up" || isNewPhase) driver.master.report(() => progress(driver));
   if (isNewPhase) driver.master.tellProgress(driver.now, driver.out);
@@ -85,7 +96,12 @@ function step(driver: DriverState, event: DriverEvent, now: Now, turn: Turn<Driv
 
 function nextWakeAt(driver: DriverState): number | null {
   if (driver.phase.kind === "ended") return null;
-  const at = Math.min(phaseDeadline(driver), driver.roster.nextDeadline(), driver.master.nextDeadline());
+  const at = Math.min(
+    phaseDeadline(driver),
+    checkpointDeadline(driver),
+    driver.roster.nextDeadline(),
+    driver.master.nextDeadline(),
+  );
   return at === Number.POSITIVE_INFINITY ? null : at;
 }
 
@@ -158,6 +174,9 @@ function handle(driver: DriverState, event: DriverEvent): void {
     case "executor.done":
       fromMember(driver, event, (member) => executorDone(driver, member, event));
       return;
+    case "executor.checkpointed":
+      fromMember(driver, event, (member) => executorCheckpointed(driver, member, event));
+      return;
     case "executor.failed":
       fromMember(driver, event, (member) => executorFailed(driver, member, event.error));
       return;
@@ -169,6 +188,18 @@ function handle(driver: DriverState, event: DriverEvent): void {
       return;
     case "prepare.failed":
       prepareFailed(driver, event);
+      return;
+    case "manifest.stored":
+      manifestStored(driver, event);
+      return;
+    case "manifest.failed":
+      manifestFailed(driver, event);
+      return;
+    case "checkpoint.committed":
+      checkpointCommitted(driver, event);
+      return;
+    case "checkpoint.commit-failed":
+      checkpointCommitFailed(driver, event);
       return;
     case "sinks.committed":
       sinksCommitted(driver);

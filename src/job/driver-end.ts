@@ -1,21 +1,39 @@
 /** The end of a driver: the decision to commit, the sinks' commit, cleaning up, and the report to the master. */
 import { assert } from "../base/assert.js";
 import type { ErrorShape } from "../base/errors.js";
+import type { JsonValue } from "../base/json.js";
 import type { CommitManifest } from "../wire/application.js";
+import type { StagedBySink } from "../wire/checkpoint.js";
+import { lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
 import { attemptName, type Ending } from "./driver-events.js";
 import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
+import { mergeStaged, triesOf } from "./staged-output.js";
 
 export function decide(driver: DriverState): void {
   const { recordsIn, recordsOut } = progress(driver);
+  tryEnded(driver);
+  const carriedIn = driver.checkpoints !== null && triesOf(driver.checkpoints.carried).length > 0 ? lastCheckpoint(driver) : null;
   const manifest: CommitManifest = {
     attempt: driver.config.attempt,
     try: driver.current.number,
-    sinks: driver.current.committables(),
+    sinks: withoutShown(driver, driver.current.committables()),
     records: { in: recordsIn, out: recordsOut },
+    ...(carriedIn === null ? {} : { checkpoint: carriedIn.id }),
     result: driver.current.collected.result(driver.current.memberIds()),
   };
   driver.phase = { kind: "deciding", manifest };
-  driver.master.ask({ kind: "request", message: "driver.commit", body: manifest }, driver.out);
+  driver.master.ask({ message: "driver.commit", body: manifest }, driver.out);
+}
+
+/** What a checkpoint of this try has made visible is not committed again. */
+function withoutShown(driver: DriverState, sinks: Record<string, JsonValue[]>): Record<string, JsonValue[]> {
+  const { checkpoints } = driver;
+  if (checkpoints === null) return sinks;
+  const staged = Object.entries(sinks).map(([uid, values]) => [uid, values.map((committable) => ({ attempt: "", committable }))]);
+  const left = mergeStaged({}, Object.fromEntries(staged) as StagedBySink, checkpoints.shown);
+  return Object.fromEntries(
+    Object.keys(sinks).map((uid) => [uid, (left[uid] ?? []).map(({ committable }) => committable as JsonValue)]),
+  );
 }
 
 /** Another driver attempt had decided before this one came to know of it. */
@@ -27,7 +45,15 @@ export function adoptCommit(driver: DriverState, manifest: CommitManifest): void
 export function beginCommit(driver: DriverState, manifest: CommitManifest, repeats = 0): void {
   driver.phase = { kind: "committing", manifest, repeats, repeatAt: null };
   if (repeats === 0) dismissAll(driver, "the job is done");
-  driver.out.push({ kind: "commit-sinks", manifest, attempt: attemptName(manifest.attempt, manifest.try ?? 1) });
+  const attempt = attemptName(manifest.attempt, manifest.try ?? 1);
+  driver.out.push({ kind: "commit-sinks", manifest, attempt, ...storedCheckpoint(driver, manifest) });
+}
+
+/** The checkpoint that the decision names: its record outlives it, since no other one follows. */
+function storedCheckpoint(driver: DriverState, { checkpoint }: CommitManifest) {
+  const { checkpoints } = driver.application;
+  const pointer = checkpoints?.completed.find(({ id }) => id === checkpoint);
+  return checkpoints === undefined || pointer === undefined ? {} : { checkpoint: { storage: checkpoints.storage, pointer } };
 }
 
 export function sinksCommitted(driver: DriverState): void {
@@ -50,7 +76,8 @@ export function sinksCommitFailed(driver: DriverState, error: ErrorShape): void 
 
 export function cleanUp(driver: DriverState, ending: Ending): void {
   driver.phase = { kind: "cleaning", until: driver.now + driver.config.limits.cleanUpMs, ending };
-  driver.out.push({ kind: "clean-up" });
+  // Only what is decided makes earlier tries' output needless: a superseded driver doesn't know that another one goes on from it.
+  driver.out.push({ kind: "clean-up", keep: ending.outcome === "finished" ? [] : neededTries(driver) });
 }
 
 export function finishUp(driver: DriverState, ending: Ending): void {
@@ -62,7 +89,14 @@ export function finishUp(driver: DriverState, ending: Ending): void {
   driver.phase = { kind: "reporting", giveUpAt, ending };
   const { outcome, result, reason, restart } = ending;
   assert(outcome === "finished" || outcome === "failed" || outcome === "cancelled", `${outcome} is not reported`);
-  driver.master.ask({ kind: "request", message: "driver.finished", body: { outcome, result, reason, restart } }, driver.out);
+  driver.master.ask({ message: "driver.finished", body: { outcome, result, reason, restart } }, driver.out);
+}
+
+/** The end is durable. What a person may want to look at stays. */
+export function forgetCheckpoints(driver: DriverState, ending: Ending): void {
+  const { checkpoints } = driver.application;
+  if (checkpoints === undefined || ending.restart || ending.reason?.code === "CHECKPOINT_UNREADABLE") return;
+  driver.out.push({ kind: "forget-checkpoints", storage: checkpoints.storage });
 }
 
 export function end(driver: DriverState, ending: Ending): void {

@@ -1,6 +1,7 @@
 /** What the driver core is told (events), what it wants done (effects), and what it was started with (config). Data only. */
 import type { ErrorShape } from "../base/errors.js";
 import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
+import type { CheckpointCounts, CheckpointManifest, CompletedCheckpoint, StagedBySink, StateHandle } from "../wire/checkpoint.js";
 import type { driverToMaster, ExecutorView } from "../wire/driver-messages.js";
 import type { BodyOf } from "../wire/envelope.js";
 import type { driverToExecutor, executorToDriver } from "../wire/executor-messages.js";
@@ -23,6 +24,8 @@ export interface DriverConfig {
   readonly restart: RestartRules;
   /** By `collect` sink: the most records of all subtasks together. Absent: bounded by their size only. */
   readonly collectLimits?: ReadonlyMap<string, number>;
+  /** By sink, of a job with checkpoints: when its output becomes visible. Those that are not named: at the end. */
+  readonly appears?: ReadonlyMap<string, "at-checkpoint" | "at-end">;
   readonly limits: DriverLimits;
 }
 
@@ -79,7 +82,13 @@ export type DriverEvent =
   | { readonly kind: "master.cancel"; readonly epoch: number; readonly reason: string }
   /** `finalState`: how the application has ended, when that is why. */
   | { readonly kind: "master.superseded"; readonly epoch: number; readonly reason: string; readonly finalState: string | null }
-  | { readonly kind: "request.answered"; readonly request: MasterRequest; readonly error: ErrorShape | null }
+  /** `number`: of the request that it answers; an earlier one may have been sent twice. */
+  | {
+      readonly kind: "request.answered";
+      readonly request: MasterRequest;
+      readonly number: number;
+      readonly error: ErrorShape | null;
+    }
   | ({ readonly kind: "executor.registered"; readonly link: number } & FromExecutor<"executor.register">)
   | { readonly kind: "executor.unlinked"; readonly link: number }
   /** The machine of an executor without connection takes connections for it: its process lives. */
@@ -94,17 +103,28 @@ export type DriverEvent =
     } & FromExecutor<"executor.collected">)
   | ({ readonly kind: "executor.progress"; readonly link: number } & FromExecutor<"executor.progress">)
   | ({ readonly kind: "executor.done"; readonly link: number } & FromExecutor<"executor.done">)
+  | ({ readonly kind: "executor.checkpointed"; readonly link: number } & FromExecutor<"executor.checkpointed">)
   | ({ readonly kind: "executor.failed"; readonly link: number } & FromExecutor<"executor.failed">)
   | ({ readonly kind: "executor.cancelled"; readonly link: number } & FromExecutor<"executor.cancelled">)
-  | { readonly kind: "prepared"; readonly try: number; readonly sources: readonly EnumeratedSource[] }
+  | {
+      readonly kind: "prepared";
+      readonly try: number;
+      readonly sources: readonly EnumeratedSource[];
+      /** Of the checkpoint that was asked for; what it makes visible is visible. */
+      readonly restored?: { readonly carried: StagedBySink; readonly counts: CheckpointCounts };
+    }
   | { readonly kind: "prepare.failed"; readonly try: number; readonly error: ErrorShape }
+  | { readonly kind: "manifest.stored"; readonly id: number; readonly manifest: StateHandle }
+  | { readonly kind: "manifest.failed"; readonly id: number; readonly error: ErrorShape }
+  | { readonly kind: "checkpoint.committed"; readonly id: number }
+  | { readonly kind: "checkpoint.commit-failed"; readonly id: number; readonly error: ErrorShape }
   | { readonly kind: "sinks.committed" }
   | { readonly kind: "sinks.commit-failed"; readonly error: ErrorShape }
   | { readonly kind: "cleaned" };
 
 export type EventOf<K extends DriverEvent["kind"]> = Extract<DriverEvent, { kind: K }>;
 
-export type MasterRequest = "driver.commit" | "driver.finished";
+export type MasterRequest = "driver.commit" | "driver.checkpoint" | "driver.finished";
 
 type ToExecutor = {
   [K in keyof typeof driverToExecutor]: { readonly message: K; readonly body: BodyOf<typeof driverToExecutor, K> };
@@ -112,7 +132,7 @@ type ToExecutor = {
 type ToMaster = {
   [K in "driver.executors" | "driver.progress"]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
 }["driver.executors" | "driver.progress"];
-type RequestToMaster = {
+export type RequestToMaster = {
   [K in MasterRequest]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
 }[MasterRequest];
 
@@ -120,7 +140,7 @@ export type DriverEffect =
   /** A request on the link; its answer comes as `master.registered` or `master.superseded`, everything else as `master.lost`. */
   | { readonly kind: "register"; readonly link: number; readonly body: BodyOf<typeof driverToMaster, "driver.register"> }
   | ({ readonly kind: "tell-master" } & ToMaster)
-  | ({ readonly kind: "request" } & RequestToMaster)
+  | ({ readonly kind: "request"; readonly number: number } & RequestToMaster)
   /** The master's epoch is lower than one seen before: leave it, look for the leader. */
   | { readonly kind: "leave-master"; readonly link: number; readonly reason: string }
   | ({ readonly kind: "tell-executor"; readonly link: number } & ToExecutor)
@@ -129,13 +149,48 @@ export type DriverEffect =
   /** Is anybody still listening there? Ask until refused (`executor.unreachable`), until it has connected again, or for `forMs`. */
   | { readonly kind: "probe"; readonly processId: string; readonly address: string; readonly forMs: number }
   /** Remove the leftovers of earlier tries and driver attempts, enumerate the sources, begin the sinks for this try. */
-  | { readonly kind: "prepare"; readonly try: number; readonly attempt: string }
-  | { readonly kind: "commit-sinks"; readonly manifest: CommitManifest; readonly attempt: string }
-  /** Remove what the tries of this driver attempt, and of earlier ones, left behind and was never committed. */
-  | { readonly kind: "clean-up" }
+  | {
+      readonly kind: "prepare";
+      readonly try: number;
+      readonly attempt: string;
+      /** Of a job with checkpoints: it has to be reachable. */
+      readonly storage?: string;
+      /** The checkpoint to go on from: what it is to make visible is committed first, and its sources are read on instead of enumerated. */
+      readonly restore?: CompletedCheckpoint;
+      /** Tries whose staged output is still needed. */
+      readonly keep: readonly string[];
+    }
+  /** `checkpoint`: it holds what is to be committed, too. */
+  | {
+      readonly kind: "commit-sinks";
+      readonly manifest: CommitManifest;
+      readonly attempt: string;
+      readonly checkpoint?: StoredCheckpoint;
+    }
+  /** Make it durable; `manifest.stored` or `manifest.failed` follows. */
+  | { readonly kind: "store-manifest"; readonly storage: string; readonly manifest: CheckpointManifest }
+  /** What a completed checkpoint makes visible; `checkpoint.committed` or `checkpoint.commit-failed` follows. */
+  | {
+      readonly kind: "commit-checkpoint";
+      readonly id: number;
+      readonly sinks: StagedBySink;
+      readonly attempt: string;
+      readonly again: boolean;
+    }
+  /** No record names them any more: remove their blobs. */
+  | { readonly kind: "drop-checkpoints"; readonly storage: string; readonly dropped: readonly CompletedCheckpoint[] }
+  /** The application's end is recorded: remove its state, and everything that was staged. */
+  | { readonly kind: "forget-checkpoints"; readonly storage: string }
+  /** Remove what the tries of this driver attempt, and of earlier ones, left behind and was never committed; but of those that are kept. */
+  | { readonly kind: "clean-up"; readonly keep: readonly string[] }
   | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string; readonly fields: LogFacts }
   /** The last effect. Connections are to be flushed before the process exits. */
   | { readonly kind: "end"; readonly ending: Ending };
+
+export interface StoredCheckpoint {
+  readonly storage: string;
+  readonly pointer: CompletedCheckpoint;
+}
 
 export type LogFacts = Readonly<Record<string, string | number | boolean | null>>;
 

@@ -1,5 +1,6 @@
 /** What executors say, and what becomes of their connections. */
 import type { ErrorShape } from "../base/errors.js";
+import { checkpointsSettled, executorFinished } from "./driver-checkpoints.js";
 import { decide } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
 import { changeOver, releaseIdle } from "./driver-moves.js";
@@ -91,8 +92,9 @@ export function executorSplit(driver: DriverState, event: EventOf<"executor.spli
     driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
     return;
   }
-  const { split, readers, isNews } = answer;
-  driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, readers } });
+  const { split, position, readers, isNews } = answer;
+  const from = position === null ? {} : { position };
+  driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, ...from, readers } });
   if (!isNews) return;
   const body = { try: event.try, source: event.source, readers };
   for (const { link } of driver.roster.connected()) {
@@ -119,7 +121,8 @@ export function executorCollected(driver: DriverState, event: EventOf<"executor.
 export function executorDone(driver: DriverState, member: Executor, event: EventOf<"executor.done">): void {
   driver.current.report(member.processId, event.progress);
   driver.current.done(member.processId, event.committables);
-  if (driver.phase.kind === "running" && driver.current.isComplete()) decide(driver);
+  executorFinished(driver, member.processId);
+  if (driver.phase.kind === "running" && driver.current.isComplete() && checkpointsSettled(driver)) decide(driver);
 }
 
 export function executorFailed(driver: DriverState, member: Executor, error: ErrorShape): void {

@@ -1,5 +1,6 @@
 /** What masters say: registration, executors that ended elsewhere, cancel, superseded, answers to requests. */
-import { adoptCommit, beginCommit, end } from "./driver-end.js";
+import { checkpointAnswered, enableCheckpoints } from "./driver-checkpoints.js";
+import { adoptCommit, beginCommit, end, forgetCheckpoints } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
 import { changeOver, releaseIdle } from "./driver-moves.js";
 import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
@@ -47,6 +48,7 @@ export function masterRegistered(driver: DriverState, event: EventOf<"master.reg
   if (!driver.master.accepts(event.epoch) || !driver.master.answered(event.link, driver.out)) return;
   const { application } = event;
   driver.application = application;
+  enableCheckpoints(driver);
   if (driver.master.hasUnsaid) driver.master.executors(wanted(driver), driver.roster.releasedIds(), driver.out);
   if (application.commit !== null && isUndecided(driver)) adoptCommit(driver, application.commit);
   else if (application.cancelRequested) cancel(driver, "It was cancelled.");
@@ -104,6 +106,7 @@ export function superseded(driver: DriverState, epoch: number, reason: string, f
   if (!driver.master.accepts(epoch)) return;
   // The answer to the last report was lost with its master, the report was not.
   if (driver.phase.kind === "reporting" && driver.phase.ending.outcome === finalState) {
+    forgetCheckpoints(driver, driver.phase.ending);
     end(driver, driver.phase.ending);
     return;
   }
@@ -115,10 +118,15 @@ export function requestAnswered(driver: DriverState, event: EventOf<"request.ans
     superseded(driver, driver.master.highestEpoch, event.error.message, finalStateOf(event.error));
     return;
   }
-  const settled = driver.master.settle(event.request, event.error, driver.now);
+  const settled = driver.master.settle(event.number, event.error, driver.now);
   if (settled === "again") return;
   const { phase } = driver;
+  if (event.request === "driver.checkpoint") {
+    checkpointAnswered(driver, settled === "done" ? null : event.error);
+    return;
+  }
   if (event.request === "driver.finished" && phase.kind === "reporting") {
+    if (settled === "done") forgetCheckpoints(driver, phase.ending);
     end(driver, phase.ending);
     return;
   }

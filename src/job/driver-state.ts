@@ -1,11 +1,13 @@
 /** The state of a driver, what is read of it, and the few things that all its handlers say. */
 import { assert } from "../base/assert.js";
 import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
+import type { CompletedCheckpoint } from "../wire/checkpoint.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { FailedTry, Progress } from "../wire/progress.js";
-import type { DriverConfig, DriverEffect, Ending } from "./driver-events.js";
+import type { JobCheckpoints } from "./driver-checkpoints.js";
+import { attemptName, type DriverConfig, type DriverEffect, type Ending } from "./driver-events.js";
 import type { Failure } from "./failures.js";
-import { jobProgress } from "./job-progress.js";
+import { jobProgress, type RestoredTry } from "./job-progress.js";
 import { JobTry } from "./job-try.js";
 import { MasterLine } from "./master-line.js";
 import { NO_FAILURES, type RestartHistory } from "./restart-strategy.js";
@@ -45,11 +47,19 @@ export interface DriverState {
   draining: ReadonlySet<string>;
   /** Executors that were ordered, connected or not, as the master last said. */
   ordered: readonly { readonly processId: string; readonly workerId: string }[];
+  /** Null: the job takes none, or no master has said where. */
+  checkpoints: JobCheckpoints | null;
+  /** What the try that is being prepared goes on from. */
+  restoring: CompletedCheckpoint | null;
+  /** Read in all, when the last try failed; null: none did. */
+  recordsSeen: number | null;
   toldToGo: boolean;
   cancelReason: string | null;
   /** Of the step that is under way. */
   out: DriverEffect[];
   now: number;
+  /** For people only. */
+  wall: number;
 }
 
 export function createDriverState(config: DriverConfig): DriverState {
@@ -69,8 +79,12 @@ export function createDriverState(config: DriverConfig): DriverState {
     ordered: [],
     toldToGo: false,
     cancelReason: null,
+    checkpoints: null,
+    restoring: null,
+    recordsSeen: null,
     out: [],
     now: 0,
+    wall: 0,
   };
 }
 
@@ -130,11 +144,25 @@ export function progress(driver: DriverState): Progress {
     jobRestarts: driver.current.number - 1,
     failedTries: driver.failedTries,
     lastRestartReason: driver.lastFailure === null ? null : driver.lastFailure.error.message,
+    restored: driver.current.restored ?? (driver.phase.kind === "gathering" ? goesOnFrom(driver) : null),
   });
   // Only the commit of an earlier driver is left to do: the records were its.
   const { commit } = driver.application;
   if (commit?.records === undefined || commit.attempt === driver.config.attempt) return counted;
   return { ...counted, recordsIn: commit.records.in, recordsOut: commit.records.out };
+}
+
+/** What is known of the checkpoint while it is being read back: its counters don't fall to zero meanwhile. */
+function goesOnFrom({ checkpoints, application, config, current }: DriverState): RestoredTry | null {
+  const checkpoint = checkpoints === null ? undefined : application.checkpoints?.completed.at(-1);
+  if (checkpoint === undefined) return null;
+  const { records } = checkpoint;
+  return {
+    name: attemptName(config.attempt, current.number),
+    checkpoint,
+    counts: { recordsIn: records.in, recordsOut: records.out, badRecords: 0, operators: [] },
+    recordsBack: null,
+  };
 }
 
 export function progressPhase(driver: DriverState): Progress["phase"] {

@@ -1,10 +1,11 @@
 /** Tries of the job: prepared, deployed, failed, stopped, followed by another one or by the end. */
 import { assert } from "../base/assert.js";
 import { MAX_FAILED_TRIES } from "../wire/progress.js";
+import { checkpointsSettled, lastCheckpoint, neededTries, orderCheckpoint, tryBegan, tryEnded } from "./driver-checkpoints.js";
 import { cleanUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
 import { byPreference, giveBackDraining, releaseIdle } from "./driver-moves.js";
-import { type DriverState, dismiss, dismissAll, jobSpec, log, release, tryMayFail } from "./driver-state.js";
+import { type DriverState, dismiss, dismissAll, jobSpec, log, progress, release, tryMayFail } from "./driver-state.js";
 import { exhausted, failed } from "./endings.js";
 import { cause, executorGone, explains, type Failure, failureOf } from "./failures.js";
 import { JobTry } from "./job-try.js";
@@ -24,15 +25,42 @@ export function beginTry(driver: DriverState, number: number): void {
 export function prepare(driver: DriverState): void {
   // The first try waits for the master's word that this attempt is the current one: no output is begun for nothing.
   if (driver.preparing || (driver.current.number === 1 && !driver.master.isRegistered)) return;
+  // The checkpoint to go on from is not known before the outcome of the last one is.
+  if (!checkpointsSettled(driver)) return;
   driver.preparing = true;
   const attempt = attemptName(driver.config.attempt, driver.current.number);
-  driver.out.push({ kind: "prepare", try: driver.current.number, attempt });
+  const pointer = driver.checkpoints === null ? null : lastCheckpoint(driver);
+  driver.restoring = pointer;
+  const from = {
+    ...(driver.checkpoints === null ? {} : { storage: driver.checkpoints.storage }),
+    ...(pointer === null ? {} : { restore: pointer }),
+  };
+  driver.out.push({ kind: "prepare", try: driver.current.number, attempt, ...from, keep: neededTries(driver) });
 }
 
 export function prepared(driver: DriverState, event: EventOf<"prepared">): void {
   if (driver.phase.kind !== "gathering" || event.try !== driver.current.number) return;
   driver.current.splits = new SplitAssignment(event.sources);
+  restored(driver, event);
   deployWhenReady(driver);
+}
+
+function restored(driver: DriverState, { restored }: EventOf<"prepared">): void {
+  const { restoring: checkpoint, checkpoints } = driver;
+  if (checkpoint === null || restored === undefined || checkpoints === null) return;
+  checkpoints.carried = restored.carried;
+  const recordsBack = driver.recordsSeen === null ? null : Math.max(0, driver.recordsSeen - restored.counts.recordsIn);
+  driver.current.restored = {
+    name: attemptName(driver.config.attempt, driver.current.number),
+    checkpoint,
+    counts: restored.counts,
+    recordsBack,
+  };
+  const back = recordsBack === null ? "" : `, ${recordsBack} records back`;
+  log(driver, "info", `Try ${driver.current.number} goes on from checkpoint ${checkpoint.id}${back}.`, {
+    checkpoint: checkpoint.id,
+    recordsBack,
+  });
 }
 
 export function prepareFailed(driver: DriverState, event: EventOf<"prepare.failed">): void {
@@ -46,6 +74,7 @@ export function deployWhenReady(driver: DriverState): void {
   if (executors.length < parallelism) return;
   driver.current.deploy(executors);
   driver.phase = { kind: "running" };
+  tryBegan(driver);
   for (const { processId, link } of executors) if (link !== null) resume(driver, processId, link);
   log(driver, "info", `Try ${driver.current.number} runs on ${parallelism} executors.`);
   releaseIdle(driver);
@@ -53,17 +82,19 @@ export function deployWhenReady(driver: DriverState): void {
 
 /** An executor that came back gets the present order again; it knows whether it already follows it. */
 export function resume(driver: DriverState, processId: string, link: number): void {
-  const order = driver.current.orderFor(processId);
+  const order = driver.current.orderFor(processId, driver.checkpoints?.storage ?? null);
   if (order === null) return;
-  if (driver.phase.kind === "running") driver.out.push({ kind: "tell-executor", link, message: "executor.deploy", body: order });
-  else if (driver.phase.kind === "stopping")
+  if (driver.phase.kind === "running") {
+    driver.out.push({ kind: "tell-executor", link, message: "executor.deploy", body: order });
+    orderCheckpoint(driver, processId, link);
+  } else if (driver.phase.kind === "stopping")
     driver.out.push({ kind: "tell-executor", link, message: "executor.cancel", body: { try: order.try } });
 }
 
 /** The present try has failed: stop what is left of it. */
 export function fail(driver: DriverState, failure: Failure): void {
   if (!tryMayFail(driver)) return;
-  driver.current.fail(failure);
+  driver.current.fail(storageFailure(driver, failure));
   if (driver.phase.kind === "stopping") {
     stoppedWhenSettled(driver);
     return;
@@ -72,6 +103,8 @@ export function fail(driver: DriverState, failure: Failure): void {
     if (failure.kind === "fatal") beginEnding(driver, failed(failure.error));
     return;
   }
+  tryEnded(driver);
+  if (driver.phase.kind === "running") driver.recordsSeen = progress(driver).recordsIn;
   driver.phase = { kind: "stopping", until: driver.now + driver.config.limits.cancelMs, ending: null };
   for (const processId of driver.current.unsettled()) {
     const link = driver.roster.get(processId)?.link ?? null;
@@ -79,6 +112,12 @@ export function fail(driver: DriverState, failure: Failure): void {
       driver.out.push({ kind: "tell-executor", link, message: "executor.cancel", body: { try: driver.current.number } });
   }
   stoppedWhenSettled(driver);
+}
+
+/** Storage that can't be reached is a mistake when the job begins; later something has happened to it, and it may come back. */
+function storageFailure(driver: DriverState, failure: Failure): Failure {
+  if (failure.error.code !== "CHECKPOINT_STORAGE") return failure;
+  return { ...failure, kind: lastCheckpoint(driver) === null ? "fatal" : "lost", symptom: false };
 }
 
 export function stoppedWhenSettled(driver: DriverState): void {
@@ -181,6 +220,7 @@ function noteFailure(driver: DriverState, failure: Failure): void {
 }
 
 export function beginEnding(driver: DriverState, ending: Ending): void {
+  tryEnded(driver);
   driver.phase = { kind: "stopping", until: driver.now + driver.config.limits.cancelMs, ending };
   dismissAll(driver, ending.reason?.message ?? "the job ended");
   // Those without a connection are not waited for: they end by themselves, fenced by the attempt.

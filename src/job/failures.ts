@@ -28,6 +28,8 @@ const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "PROTOCOL_VERSION",
   "WRONG_CLUSTER",
   "UNAUTHENTICATED",
+  "CHECKPOINT_UNSUPPORTED",
+  "CHECKPOINT_UNREADABLE",
 ]);
 
 export interface Failure {

@@ -1,4 +1,5 @@
-/** The progress of a job from the latest progress of each of its executors. Counters of a try start at zero. */
+/** The progress of a job from the latest progress of each of its executors. Counters of a try start at zero, or where its checkpoint stood. */
+import type { CheckpointCounts, CompletedCheckpoint } from "../wire/checkpoint.js";
 import type { FailedTry, Progress } from "../wire/progress.js";
 
 const MAX_FIRST_BAD_RECORDS = 10;
@@ -9,11 +10,24 @@ export interface JobFacts {
   readonly jobRestarts: number;
   readonly failedTries: readonly FailedTry[];
   readonly lastRestartReason: string | null;
+  /** What the present try goes on from: its counters go on from there, too. */
+  readonly restored: RestoredTry | null;
+}
+
+export interface RestoredTry {
+  /** Its name. */
+  readonly name: string;
+  readonly checkpoint: CompletedCheckpoint;
+  readonly counts: CheckpointCounts;
+  /** Records that were read before, and are read again; null: an earlier driver had read them. */
+  readonly recordsBack: number | null;
 }
 
 export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progress {
   const operators = new Map<string, { uid: string; kind: string; in: number; out: number }>();
-  const sums = { recordsIn: 0, recordsOut: 0, badRecords: 0 };
+  const { recordsIn = 0, recordsOut = 0, badRecords = 0 } = facts.restored?.counts ?? {};
+  const sums = { recordsIn, recordsOut, badRecords };
+  for (const operator of facts.restored?.counts.operators ?? []) operators.set(operator.uid, { ...operator });
   for (const part of parts) {
     sums.recordsIn += part.recordsIn;
     sums.recordsOut += part.recordsOut;
@@ -35,6 +49,13 @@ export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progre
     jobRestarts: facts.jobRestarts,
     failedTries: [...facts.failedTries],
     lastRestartReason: facts.lastRestartReason,
+    ...restoredView(facts.restored),
     phase: facts.phase,
   };
+}
+
+function restoredView(restored: RestoredTry | null): Pick<Progress, "restored"> {
+  return restored === null
+    ? {}
+    : { restored: { try: restored.name, checkpoint: restored.checkpoint.id, recordsBack: restored.recordsBack } };
 }

@@ -12,6 +12,7 @@ import type { Progress } from "../wire/progress.js";
 import { Collected } from "./collected.js";
 import type { Failure } from "./failures.js";
 import { cause } from "./failures.js";
+import type { RestoredTry } from "./job-progress.js";
 import type { Executor } from "./roster.js";
 import type { SplitAssignment } from "./splits.js";
 
@@ -32,6 +33,8 @@ export class JobTry {
   /** Null until the host has enumerated the sources. */
   splits: SplitAssignment | null = null;
   failure: Failure | null = null;
+  /** Null: it reads its input from the start. */
+  restored: RestoredTry | null = null;
   readonly collected: Collected;
   /** By sub-task; empty until it is deployed. */
   private members: readonly Member[] = [];
@@ -52,12 +55,20 @@ export class JobTry {
     }));
   }
 
-  /** The order for this executor, or null when it is no member. */
-  orderFor(processId: string): BodyOf<typeof driverToExecutor, "executor.deploy"> | null {
+  /** The order for this executor, or null when it is no member. `storage`: of a job with checkpoints. */
+  orderFor(processId: string, storage: string | null): BodyOf<typeof driverToExecutor, "executor.deploy"> | null {
     const subtask = this.members.findIndex((member) => member.processId === processId);
     if (subtask < 0) return null;
     const peers = this.members.map((member) => ({ processId: member.processId, dataAddress: member.dataAddress }));
-    return { try: this.number, subtask, parallelism: this.members.length, peers };
+    const { checkpoint } = this.restored ?? {};
+    return {
+      try: this.number,
+      subtask,
+      parallelism: this.members.length,
+      peers,
+      ...(storage === null ? {} : { storage }),
+      ...(checkpoint === undefined ? {} : { restore: { id: checkpoint.id, manifest: checkpoint.manifest } }),
+    };
   }
 
   state(processId: string): MemberState | null {
@@ -106,6 +117,15 @@ export class JobTry {
 
   reports(): readonly Progress[] {
     return this.members.flatMap((member) => this.progress.get(member.processId) ?? []);
+  }
+
+  progressOf(processId: string): Progress | undefined {
+    return this.progress.get(processId);
+  }
+
+  /** Of one that is done. */
+  committablesOf(processId: string): Committables {
+    return this.member(processId)?.committables ?? {};
   }
 
   /** By sink, in the order of sub-tasks. */

@@ -9,15 +9,17 @@ import { ERROR_CODES } from "../base/errors.js";
 import type { driverToMaster } from "../wire/driver-messages.js";
 import type { BodyOf } from "../wire/envelope.js";
 import type { Progress } from "../wire/progress.js";
-import type { DriverEffect } from "./driver-events.js";
+import type { DriverEffect, RequestToMaster } from "./driver-events.js";
 
 type Request = Extract<DriverEffect, { kind: "request" }>;
+type Wanted = RequestToMaster;
 
 export class MasterLine {
   highestEpoch: number;
   private link: number | null = null;
   private registered = false;
   private request: Request | null = null;
+  private asked = 0;
   private retryAt: number | null = null;
   /** Executors have changed since the registration was sent. */
   private unsaid = false;
@@ -78,15 +80,17 @@ export class MasterLine {
     this.progress = progress;
   }
 
-  ask(request: Request, out: DriverEffect[]): void {
-    this.request = request;
+  /** In place of the one before, if that was not answered. */
+  ask(wanted: Wanted, out: DriverEffect[]): void {
+    this.asked += 1;
+    this.request = { kind: "request", number: this.asked, ...wanted };
     this.retryAt = null;
-    if (this.registered) out.push(request);
+    if (this.registered) out.push(this.request);
   }
 
   /** Whether this answer settles the request, or it is asked again. */
-  settle(request: Request["message"], error: ErrorShape | null, now: number): "done" | "again" | "refused" {
-    if (this.request?.message !== request) return "again";
+  settle(number: number, error: ErrorShape | null, now: number): "done" | "again" | "refused" {
+    if (this.request?.number !== number) return "again";
     if (error !== null && ERROR_CODES[error.code].retry !== "no") return this.again(now);
     // A link that was closed by this side says nothing about what the master thinks.
     if (error !== null && (error.code === "ABORTED" || error.code === "CLOSED")) return this.again(now);

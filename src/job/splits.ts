@@ -3,6 +3,8 @@
  *
  * Invariants: a split is handed to one executor, once a try; the same ask of the same executor gets the same answer, however often.
  */
+import { assert } from "../base/assert.js";
+import type { JsonValue } from "../base/json.js";
 import type { Split } from "../dataflow/connector.js";
 
 export interface EnumeratedSource {
@@ -10,20 +12,44 @@ export interface EnumeratedSource {
   /** Subtasks that may read it. */
   readonly subtasks: number;
   readonly splits: readonly Split[];
+  /** Of a restored source, by split: where to begin. Absent: each at its start. */
+  readonly positions?: ReadonlyMap<string, JsonValue>;
   readonly totalRecords: number | null;
 }
 
 export interface SplitAnswer {
   readonly split: Split | null;
+  /** Null: at its start. */
+  readonly position: JsonValue | null;
   /** How many subtasks read the source now, or will as soon as they ask: its rate is theirs together. */
   readonly readers: number;
   /** Whether that number is another one than before this ask. */
   readonly isNews: boolean;
 }
 
+export interface SourceMark {
+  readonly taken: number;
+  readonly reading: { readonly position: JsonValue | null } | null;
+}
+
+export interface RemainingSplit {
+  readonly split: Split;
+  readonly position: JsonValue | null;
+}
+
+export interface RemainingSource {
+  readonly subtasks: number;
+  readonly totalRecords: number | null;
+  readonly splits: readonly RemainingSplit[];
+}
+
 interface SourceSplits {
   readonly subtasks: number;
   readonly splits: readonly Split[];
+  readonly positions: ReadonlyMap<string, JsonValue>;
+  readonly totalRecords: number | null;
+  /** By executor: what it was given, in that order. */
+  readonly given: Map<string, Split[]>;
   next: number;
   /** By executor: its latest ask and what it was told. An executor asks one after the other. */
   readonly answers: Map<string, { readonly ask: number; readonly split: Split | null }>;
@@ -36,8 +62,8 @@ export class SplitAssignment {
   constructor(sources: readonly EnumeratedSource[]) {
     let total: number | null = 0;
     for (const source of sources) {
-      const { uid, subtasks, splits } = source;
-      this.sources.set(uid, { subtasks, splits, next: 0, answers: new Map() });
+      const { uid, subtasks, splits, positions = new Map(), totalRecords } = source;
+      this.sources.set(uid, { subtasks, splits, positions, totalRecords, given: new Map(), next: 0, answers: new Map() });
       total = total === null || source.totalRecords === null ? null : total + source.totalRecords;
     }
     this.totalRecords = sources.length === 0 ? null : total;
@@ -48,14 +74,47 @@ export class SplitAssignment {
     const state = this.sources.get(source);
     if (state === undefined) return undefined;
     const last = state.answers.get(processId);
-    if (last !== undefined && last.ask >= ask) return { split: last.split, readers: readersOf(state), isNews: false };
+    if (last !== undefined && last.ask >= ask)
+      return { split: last.split, position: positionOf(state, last.split), readers: readersOf(state), isNews: false };
     const before = readersOf(state);
     const split = state.splits[state.next] ?? null;
-    if (split !== null) state.next += 1;
+    if (split !== null) {
+      state.next += 1;
+      state.given.set(processId, [...(state.given.get(processId) ?? []), split]);
+    }
     state.answers.set(processId, { ask, split });
     const readers = readersOf(state);
-    return { split, readers, isNews: readers !== before };
+    return { split, position: positionOf(state, split), readers, isNews: readers !== before };
   }
+
+  /**
+   * What is still to be read of each source, at a checkpoint: `at` says of an executor how many splits it had been given before the barrier, and where it stood
+   * in the last of them (`reading` null: at its end); undefined: it had read all that it was given.
+   */
+  remaining(at: (source: string, processId: string) => SourceMark | undefined): ReadonlyMap<string, RemainingSource> {
+    const remaining = new Map<string, RemainingSource>();
+    for (const [uid, state] of this.sources) {
+      const { subtasks, totalRecords, splits, next } = state;
+      const begun: RemainingSplit[] = [];
+      const fresh: Split[] = [];
+      for (const [processId, given] of state.given) {
+        const mark = at(uid, processId);
+        if (mark === undefined) continue;
+        assert(mark.taken <= given.length, `${processId} was given ${given.length} splits of ${uid}, not ${mark.taken}`);
+        const last = given[mark.taken - 1];
+        if (last !== undefined && mark.reading !== null)
+          begun.push({ split: last, position: mark.reading.position ?? positionOf(state, last) });
+        fresh.push(...given.slice(mark.taken));
+      }
+      const rest = [...fresh, ...splits.slice(next)].map((split) => ({ split, position: positionOf(state, split) }));
+      remaining.set(uid, { subtasks, totalRecords, splits: [...begun, ...rest] });
+    }
+    return remaining;
+  }
+}
+
+function positionOf({ positions }: SourceSplits, split: Split | null): JsonValue | null {
+  return split === null ? null : (positions.get(split.id) ?? null);
 }
 
 /** Those that have a split, and of the others as many as there are splits left for. */

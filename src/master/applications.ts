@@ -13,6 +13,7 @@ import { applicationId } from "../wire/ids.js";
 import type { OperationInput } from "../wire/operations.js";
 import { applicationKey, encodeApplicationRecord } from "../wire/records.js";
 import { newDriverRun } from "./attempts.js";
+import { newCheckpoints } from "./checkpoints.js";
 import { emit, tell } from "./events.js";
 import { stopProcesses } from "./processes.js";
 import { enqueue } from "./scheduling.js";
@@ -49,6 +50,12 @@ export function submit(state: MasterState, step: Step, linkId: number, requestId
   }
   if (known === null && state.applications.size - state.finished.size >= state.settings.maxActive) {
     refuse(shape("LIMIT_EXCEEDED", `${state.settings.maxActive} applications have not ended yet`, "Wait until some have ended."));
+    return;
+  }
+  if (known === null && input.spec.job?.checkpoint !== undefined && state.settings.storage === null) {
+    refuse(
+      shape("CHECKPOINT_STORAGE", "this master has no storage that a job could keep checkpoints in", "Start it with --storage."),
+    );
     return;
   }
   const app = known ?? create(state, step, input, contentHash);
@@ -90,6 +97,7 @@ function create(state: MasterState, step: Step, input: OperationInput<"submit">,
     spec: input.spec,
     submittedAt: step.now.wall,
     order: state.nextOrder,
+    ...checkpointsOf(state, input.spec),
   });
   if (encodeApplicationRecord(record).length > state.settings.maxRecordBytes) return null;
   state.nextApplication += 1;
@@ -107,6 +115,10 @@ function create(state: MasterState, step: Step, input: OperationInput<"submit">,
   if (input.spec.deployMode === "client") expectClient(state, step, app);
   else enqueue(state, app);
   return app;
+}
+
+function checkpointsOf({ settings }: MasterState, { job }: ApplicationSpec) {
+  return job?.checkpoint === undefined || settings.storage === null ? {} : { checkpoints: newCheckpoints(settings.storage) };
 }
 
 export function addApplication(state: MasterState, app: Application): void {

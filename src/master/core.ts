@@ -20,6 +20,7 @@ import {
 } from "../wire/records.js";
 import { noticeAway, pulse } from "./away.js";
 import { cancelDeadline, carryOutCancel } from "./cancellation.js";
+import { driverCheckpoint } from "./checkpoints.js";
 import { drainDeadline, moveOff } from "./drain.js";
 import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLinkClosed, registerDriver } from "./drivers.js";
 import type { MasterEffect, MasterEvent } from "./effects.js";
@@ -28,7 +29,14 @@ import { endWait, flushEvents, writeEvents } from "./events.js";
 import { flushViews, viewDeadline } from "./executors.js";
 import { workerLeaving, workerLeft } from "./leaving.js";
 import { sweepLost } from "./lost-workers.js";
-import type { DriverExecutors, DriverFinished, DriverRegister, WorkerRegister, WorkerReport } from "./messages.js";
+import type {
+  DriverCheckpoint,
+  DriverExecutors,
+  DriverFinished,
+  DriverRegister,
+  WorkerRegister,
+  WorkerReport,
+} from "./messages.js";
 import { flushStatus, isOperation, operate, waiterDeadline } from "./operations.js";
 import { stop } from "./processes.js";
 import { Quarantine, type Quarantined } from "./quarantine.js";
@@ -168,6 +176,7 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
     case "driver.executors":
     case "driver.progress":
     case "driver.commit":
+    case "driver.checkpoint":
     case "driver.finished":
       driverMessage(state, step, link, kind, body, requestId);
       return;
@@ -186,7 +195,7 @@ function driverMessage(
   state: MasterState,
   step: Step,
   link: LinkState,
-  kind: "driver.executors" | "driver.progress" | "driver.commit" | "driver.finished",
+  kind: "driver.executors" | "driver.progress" | "driver.commit" | "driver.checkpoint" | "driver.finished",
   body: unknown,
   requestId: number | null,
 ): void {
@@ -209,6 +218,9 @@ function driverMessage(
       return;
     case "driver.commit":
       if (requestId !== null) driverCommit(state, step, app, driver, link, requestId, body as CommitManifest);
+      return;
+    case "driver.checkpoint":
+      if (requestId !== null) driverCheckpoint(state, step, app, driver, link, requestId, body as DriverCheckpoint);
       return;
     case "driver.finished":
       if (requestId !== null) driverFinished(state, step, app, driver, link, requestId, body as DriverFinished);

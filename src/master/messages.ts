@@ -21,6 +21,7 @@ export type WorkerReport = z.infer<(typeof workerToMaster)["worker.report"]>;
 export type ProcessEnd = z.infer<typeof processEnd>;
 export type DriverRegister = z.infer<(typeof driverToMaster)["driver.register"]>;
 export type DriverExecutors = z.infer<(typeof driverToMaster)["driver.executors"]>;
+export type DriverCheckpoint = z.infer<(typeof driverToMaster)["driver.checkpoint"]>;
 export type DriverFinished = z.infer<(typeof driverToMaster)["driver.finished"]>;
 export type DriverRegistered = z.infer<typeof driverRegistered>;
 

@@ -34,6 +34,8 @@ export interface MasterSettings {
   readonly maxWaiters: number;
   /** Size of one record: of every store's value limit. */
   readonly maxRecordBytes: number;
+  /** Directory of the blob store, as all processes of the cluster are to reach it; null: jobs can't take checkpoints. */
+  readonly storage: string | null;
 }
 
 export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
@@ -54,6 +56,7 @@ export const DEFAULT_MASTER_SETTINGS: MasterSettings = {
   maxEvents: 10_000,
   maxWaiters: 1_000,
   maxRecordBytes: 900_000,
+  storage: null,
 };
 
 /** Lost workers are looked through this often. */

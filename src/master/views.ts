@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { isoTime } from "../base/iso-time.js";
 import { isFinal } from "../wire/application.js";
+import type { CheckpointsRecord } from "../wire/checkpoint.js";
 import type { OperationOutput } from "../wire/operations.js";
 import type { ApplicationView, applicationSummary, ClusterView, WorkerView } from "../wire/views.js";
 import { usedOf } from "./processes.js";
@@ -38,7 +39,7 @@ export function applicationView(state: MasterState, app: Application): Applicati
     })),
     records:
       app.progress === null ? (record.commit?.records ?? null) : { in: app.progress.recordsIn, out: app.progress.recordsOut },
-    checkpoint: null,
+    checkpoint: checkpointView(record.checkpoints),
     result: record.result ?? null,
     submissionKey: record.submissionKey,
     progress: app.progress,
@@ -49,6 +50,18 @@ export function applicationView(state: MasterState, app: Application): Applicati
       reason: attempt.reason,
       exitCode: attempt.exitCode,
     })),
+  };
+}
+
+function checkpointView(checkpoints: CheckpointsRecord | undefined): ApplicationView["checkpoint"] {
+  const last = checkpoints?.completed.at(-1);
+  if (last === undefined) return null;
+  return {
+    id: last.id,
+    completedAt: isoTime(last.completedAt),
+    sizeBytes: last.sizeBytes,
+    records: last.records,
+    durationMs: last.durationMs,
   };
 }
 

@@ -211,8 +211,9 @@ function startSlice(world: RunnerWorld, start: RunnerStart, order: SliceOrder, c
   });
   const work = async (): Promise<Record<string, JsonValue[]>> => {
     for (;;) {
-      const split = await calls.nextSplit(SOURCE, control.signal);
-      if (split === null) break;
+      const next = await calls.nextSplit(SOURCE, control.signal);
+      if (next === null) break;
+      const { split } = next;
       await sleep(env.clock, plan.splitMs * random.between(0.5, 1.5), control.signal);
       if (plan.failingTries.includes(order.try) && random.chance(0.5))
         throw new CodedError("OPERATOR_FAILED", `the function of operator map threw at split ${split.id}`);

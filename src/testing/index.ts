@@ -183,7 +183,10 @@ class TestRun {
       );
     }
     return Array.from({ length: parallelism }, (_, subtask) => ({
-      next: (uid) => Promise.resolve(dealt.get(uid)?.[subtask]?.shift() ?? null),
+      next: (uid) => {
+        const split = dealt.get(uid)?.[subtask]?.shift();
+        return Promise.resolve(split === undefined ? null : { split, position: null });
+      },
       readers: (uid) => dealt.get(uid)?.length ?? 1,
     }));
   }

@@ -8,6 +8,7 @@
  * `finished`, `failed` and `cancelled` are final for ever (I8).
  */
 import { z } from "zod";
+import { checkpointId, checkpointSettings, checkpointsRecord } from "./checkpoint.js";
 import { errorShape } from "./envelope.js";
 import { idText, submissionKey } from "./ids.js";
 
@@ -57,6 +58,8 @@ export const jobSpec = z.object({
   parallelism: z.number().int().min(1).max(MAX_PARALLELISM),
   /** Each executor is one slot. */
   executor: resources,
+  /** Absent: the job takes no checkpoints. */
+  checkpoint: checkpointSettings.optional(),
 });
 
 export const processSpec = z.object({
@@ -97,6 +100,8 @@ export const commitManifest = z.object({
   sinks: z.record(z.string(), z.array(z.unknown())),
   /** Read and written by that run: a job's last counts survive every process of it. Absent: an older driver. */
   records: z.object({ in: z.number(), out: z.number() }).optional(),
+  /** The completed checkpoint that holds what sinks had staged before it and is to appear now, too. Absent: none does. */
+  checkpoint: checkpointId.optional(),
   /** What a `collect` sink gave, bounded by MAX_RESULT_BYTES. */
   result: z.unknown(),
 });
@@ -121,6 +126,8 @@ export const applicationRecord = z.object({
   notBefore: z.number().nullable(),
   cancelRequested: z.boolean(),
   commit: commitManifest.nullable(),
+  /** Of a job that takes them; absent: it doesn't, or the record is older than checkpoints. */
+  checkpoints: checkpointsRecord.optional(),
   exitCode: z.number().int().nullable(),
   result: z.unknown(),
   submittedAt: z.number(),
@@ -146,7 +153,7 @@ export const MAX_ATTEMPT_REASONS = 16;
 
 /** The record of an application that has just been submitted: nothing has happened to it yet. */
 export function submittedApplication(
-  facts: Pick<ApplicationRecord, "id" | "submissionKey" | "contentHash" | "spec" | "submittedAt" | "order">,
+  facts: Pick<ApplicationRecord, "id" | "submissionKey" | "contentHash" | "spec" | "submittedAt" | "order" | "checkpoints">,
 ): ApplicationRecord {
   return {
     ...facts,

@@ -5,10 +5,11 @@
  *   1. Everything a driver says carries its application and attempt by the registration of its connection; a superseded attempt gets
  *      `driver.superseded` and ends itself.
  *   2. `wanted` is desired state: repeating it is harmless, the last one counts.
- *   3. `commit` and `finished` are requests: their reply comes after the record is durable.
+ *   3. `commit`, `checkpoint` and `finished` are requests: their reply comes after the record is durable.
  */
 import { z } from "zod";
 import { applicationRecord, commitManifest } from "./application.js";
+import { checkpointId, completedCheckpoint } from "./checkpoint.js";
 import { errorShape } from "./envelope.js";
 import { idText } from "./ids.js";
 import { progress } from "./progress.js";
@@ -51,6 +52,15 @@ export const driverToMaster = {
   "driver.progress": progress,
   /** Request. The decision to make the output visible; answer when durable, SUPERSEDED when another attempt is current. */
   "driver.commit": commitManifest,
+  /**
+   * Request. A checkpoint is complete once this is answered (`completed` null: ids are reserved only); SUPERSEDED when another attempt is current. Ids
+   * below `nextId` may be used by this attempt, and by no later one.
+   */
+  "driver.checkpoint": z.object({
+    attempt: z.number().int().positive(),
+    nextId: checkpointId,
+    completed: completedCheckpoint.nullable(),
+  }),
   /** Request. The driver ends after the answer. `failed` with `restart: true` asks to be started again by the restart policy. */
   "driver.finished": z.object({
     outcome: z.enum(["finished", "failed", "cancelled"]),

@@ -7,6 +7,7 @@
  *   3. An executor without its driver for `driverDeadlineMs` ends itself.
  */
 import { z } from "zod";
+import { checkpointId, sliceSnapshot, stateHandle } from "./checkpoint.js";
 import { errorShape } from "./envelope.js";
 import { idText } from "./ids.js";
 import { progress } from "./progress.js";
@@ -39,13 +40,24 @@ export const executorToDriver = {
     committables: z.record(z.string(), z.array(z.unknown())),
     progress,
   }),
+  /** Its part of a checkpoint is durable, or (`snapshot` null) could not be made so. */
+  "executor.checkpointed": z.object({
+    try: z.number().int().positive(),
+    id: checkpointId,
+    snapshot: sliceSnapshot.nullable(),
+    error: errorShape.nullable(),
+  }),
   "executor.failed": z.object({ try: z.number().int().positive(), error: errorShape }),
   /** The slice of this try has stopped and left nothing open. */
   "executor.cancelled": z.object({ try: z.number().int().positive() }),
 } as const;
 
-/** `readers`: how many subtasks read the source now; a rate limit is shared between them. */
-export const splitReply = z.object({ split: z.unknown().nullable(), readers: z.number().int().nonnegative() });
+/** `readers`: how many subtasks read the source now; a rate limit is shared between them. `position`: where in the split to begin; absent: at its start. */
+export const splitReply = z.object({
+  split: z.unknown().nullable(),
+  position: z.unknown().optional(),
+  readers: z.number().int().nonnegative(),
+});
 
 export const driverToExecutor = {
   "executor.registered": z.object({ driverDeadlineMs: z.number().int().positive(), heartbeatMs: z.number().int().positive() }),
@@ -55,6 +67,21 @@ export const driverToExecutor = {
     parallelism: z.number().int().positive(),
     /** Data addresses of all executors by subtask. */
     peers: z.array(z.object({ processId: idText, dataAddress: z.string() })),
+    /** Where the job keeps checkpoints; absent: it takes none. */
+    storage: z.string().max(4096).optional(),
+    /** The checkpoint from which the try goes on; absent: from the start. */
+    restore: z.object({ id: checkpointId, manifest: stateHandle }).optional(),
+  }),
+  /**
+   * begin: take this checkpoint; all before it are over, and what belongs to `completed` and before is committed or will be. abort: it and all before it
+   * are over. May be repeated.
+   */
+  "executor.checkpoint": z.object({
+    try: z.number().int().positive(),
+    id: checkpointId,
+    order: z.enum(["begin", "abort"]),
+    /** Of this try; 0: none. */
+    completed: z.number().int().nonnegative(),
   }),
   /** Another number of subtasks reads the source than the last split said. */
   "executor.readers": z.object({ try: z.number().int().positive(), source: z.string(), readers: z.number().int().nonnegative() }),

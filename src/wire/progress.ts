@@ -29,6 +29,8 @@ export const progress = z.object({
   lastRestartReason: z.string().nullable(),
   /** Why each try of this driver attempt failed, newest last; absent from executors. */
   failedTries: z.array(failedTry).max(MAX_FAILED_TRIES).optional(),
+  /** The checkpoint that the try of that name goes on from, and how many records that were read before are read again (null: not known). */
+  restored: z.object({ try: z.string(), checkpoint: z.number(), recordsBack: z.number().nullable() }).optional(),
   /** What the job is doing: planning, waiting for executors, running, committing. */
   phase: z.enum(["planning", "waiting", "running", "restarting", "committing", "done"]),
 });

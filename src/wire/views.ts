@@ -22,7 +22,17 @@ export const applicationView = z.object({
     z.object({ id: z.string(), worker: z.string().nullable(), pid: z.number().nullable(), state: z.string(), attempt: z.number() }),
   ),
   records: z.object({ in: z.number(), out: z.number() }).nullable(),
-  checkpoint: z.object({ id: z.number(), completedAt: z.string(), sizeBytes: z.number() }).nullable(),
+  checkpoint: z
+    .object({
+      id: z.number(),
+      completedAt: z.string(),
+      sizeBytes: z.number(),
+      // Beyond design.md 7.1:
+      durationMs: z.number(),
+      /** Read and written by the job up to it. */
+      records: z.object({ in: z.number(), out: z.number() }),
+    })
+    .nullable(),
   // Beyond design.md 7.1:
   result: z.unknown(),
   submissionKey: z.string(),

@@ -3,12 +3,14 @@
  * before anything is submitted. User code runs only in the planner's child process.
  */
 import path from "node:path";
+import type { JobSettings as PlannedJob } from "../../api/settings.js";
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
 import type { JobGraph } from "../../dataflow/graph.js";
 import { bundleJob, type JobBundle } from "../../node/planning/bundle.js";
 import { openPlanner, type Plan } from "../../node/planning/plan-in-child.js";
 import type { ApplicationSpec, Resources, RestartPolicy } from "../../wire/application.js";
+import { type CheckpointInterval, checkpointsOf } from "../checkpoint-option.js";
 import type { HeadStart } from "./head-start.js";
 
 export interface JobSettings {
@@ -20,6 +22,8 @@ export interface JobSettings {
   readonly supervise: boolean;
   readonly restart: RestartPolicy;
   readonly onPartition?: ApplicationSpec["onPartition"];
+  /** Absent: as the job says. */
+  readonly checkpointInterval?: CheckpointInterval;
   readonly driver: Resources;
   readonly executor: Resources;
 }
@@ -80,6 +84,11 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
       },
     );
   }
+  const checkpoint = checkpointsOf(
+    plan.graph,
+    settings.checkpointInterval ?? null,
+    plan.settings.checkpoint as PlannedJob["checkpoint"],
+  );
   return {
     name: (settings.name ?? plan.graph.jobId).slice(0, 128),
     kind: "job",
@@ -100,6 +109,7 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
         cores: plan.settings.cores ?? settings.executor.cores,
         memoryBytes: plan.settings.memoryBytes ?? settings.executor.memoryBytes,
       },
+      ...(checkpoint === null ? {} : { checkpoint }),
     },
     process: null,
   };

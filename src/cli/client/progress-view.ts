@@ -30,6 +30,8 @@ export function progressView(stream: NodeJS.WriteStream, now: () => number): Pro
   let lastLine = "";
   let lastPrintedAt = Number.NEGATIVE_INFINITY;
   let lastState = "";
+  let lastRestored = "";
+  let seenRecords: number | null = null;
 
   const headOf = (view: ApplicationView): string => {
     const { progress } = view;
@@ -78,12 +80,38 @@ export function progressView(stream: NodeJS.WriteStream, now: () => number): Pro
     stream.write(`${line}\n`);
   };
 
+  const note = (text: string) => {
+    clear();
+    stream.write(`${style.dim(text)}\n`);
+  };
+
+  /** Counters that go back are never silent. */
+  const tellRestored = (view: ApplicationView) => {
+    const { progress } = view;
+    const restored = progress?.restored;
+    const name = restored?.try ?? "";
+    if (
+      restored !== undefined &&
+      progress !== null &&
+      name !== lastRestored &&
+      progress.phase !== "restarting" &&
+      progress.phase !== "waiting"
+    ) {
+      lastRestored = name;
+      // A driver that took over can't know what the one before had read; whoever has watched does.
+      const recordsBack = restored.recordsBack ?? (seenRecords === null ? null : Math.max(0, seenRecords - progress.recordsIn));
+      note(restoredText({ ...restored, recordsBack }));
+    }
+    seenRecords = progress?.recordsIn ?? seenRecords;
+  };
+
   return {
-    show: (view) => (live ? draw([headOf(view), ...operatorsOf(view)]) : print(view)),
-    note: (text) => {
-      clear();
-      stream.write(`${style.dim(text)}\n`);
+    show: (view) => {
+      tellRestored(view);
+      if (live) draw([headOf(view), ...operatorsOf(view)]);
+      else print(view);
     },
+    note,
     end: clear,
   };
 }
@@ -109,6 +137,17 @@ const speedOf = (rate: number | null): string => (rate === null ? "" : `, ${form
 type Operator = NonNullable<ApplicationView["progress"]>["operators"][number];
 const operatorLine = ({ uid, kind, in: taken, out }: Operator): string =>
   `  ${uid} (${kind}): ${formatCount(taken)} in, ${formatCount(out)} out`;
+
+export function restoredText({
+  checkpoint,
+  recordsBack,
+}: {
+  readonly checkpoint: number;
+  readonly recordsBack: number | null;
+}): string {
+  const back = recordsBack === null ? "" : `, ${formatCount(recordsBack)} records back`;
+  return `restored checkpoint ${checkpoint}${back}`;
+}
 
 /** Counts per operator, for a summary after the end. */
 export function operatorLines(view: ApplicationView): readonly string[] {

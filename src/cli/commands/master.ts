@@ -126,7 +126,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       mode: recovery.mode,
       blobs: recovery.blobs,
       secret,
-      settings,
+      settings: { ...settings, storage: recovery.storage },
       ...(options.advertiseFile === undefined ? {} : { otherMasters: advertisedIn(options.advertiseFile) }),
       ...(place.kind === "zookeeper" ? sessionOf(options.sessionTimeout) : {}),
       onState: () => rehearsal?.stop(),

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { ApplicationView } from "../../wire/views.js";
 import { openClient } from "../client/cluster-client.js";
+import { restoredText } from "../client/progress-view.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, withCluster } from "../command.js";
 import { formatAge, formatCount, harmless, type Style, styleFor, styleOfState, table } from "../terminal.js";
 
@@ -51,6 +52,9 @@ function describe(view: ApplicationView, style: Style, now: number): string {
     for (const tried of progress.failedTries ?? [])
       lines.push(line(`  try ${tried.try}`, `${harmless(tried.message)} [${tried.code}]`));
   }
+  if (view.checkpoint !== null) lines.push(line("checkpoint", checkpointLine(view.checkpoint, now)));
+  const restored = view.progress?.restored;
+  if (restored !== undefined) lines.push(line("restored", restoredText(restored)));
   const processes = [
     ...(view.driver === null ? [] : [{ id: "driver", ...view.driver }]),
     ...view.executors.map((executor) => ({ ...executor })),
@@ -86,6 +90,11 @@ function describe(view: ApplicationView, style: Style, now: number): string {
     );
   }
   return lines.join("\n");
+}
+
+function checkpointLine({ id, completedAt, sizeBytes, records }: NonNullable<ApplicationView["checkpoint"]>, now: number): string {
+  const size = `${formatCount(Math.ceil(sizeBytes / 1024))} KiB`;
+  return `${id}, ${formatAge(completedAt, now)} ago, at ${formatCount(records.in)} records in, ${size}`;
 }
 
 function badRecord(view: ApplicationView): string {

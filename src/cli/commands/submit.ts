@@ -7,6 +7,7 @@ import type { Command } from "commander";
 import { CodedError } from "../../base/errors.js";
 import { type ApplicationSpec, DEFAULT_RESTART_POLICY } from "../../wire/application.js";
 import type { ApplicationView } from "../../wire/views.js";
+import { parseCheckpointInterval } from "../checkpoint-option.js";
 import { type KnownMasters, runClientDriver } from "../client/client-driver.js";
 import { openClient } from "../client/cluster-client.js";
 import type { HeadStart } from "../client/head-start.js";
@@ -32,6 +33,7 @@ export interface SubmitOptions extends ClusterOptions {
   readonly env?: readonly string[];
   readonly cwd?: string;
   readonly onPartition?: string;
+  readonly checkpointInterval?: string;
   readonly wait?: boolean;
 }
 
@@ -65,6 +67,10 @@ export function command(headStart: HeadStart | null): Command {
     .option(
       "--on-partition <choice>",
       "on a worker cut off from the leader: continue (jobs) | stop (programs): ended before it starts elsewhere",
+    )
+    .option(
+      "--checkpoint-interval <duration>",
+      "a job restarts from its last checkpoint; none: from its input. Default: the job's own, or 10s if its input never ends",
     )
     .option("--wait", "follow it to its end and exit with its exit code")
     .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
@@ -175,6 +181,7 @@ export function jobSettings(options: SubmitOptions, deployMode: "cluster" | "cli
     supervise: options.supervise ?? deployMode === "cluster",
     restart: restartPolicyOf(options),
     ...onPartitionOption(options),
+    checkpointInterval: parseCheckpointInterval("--checkpoint-interval", options.checkpointInterval),
     driver: {
       cores: options.cores === undefined ? 0 : parseCores("--cores", options.cores),
       memoryBytes: parseSizeBytes("--memory", options.memory ?? "256m"),
@@ -199,6 +206,10 @@ function programSpec(argv: readonly string[], options: SubmitOptions): Applicati
   if (options.param !== undefined)
     throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", {
       hint: "Give a program its arguments after --, or use --env.",
+    });
+  if (options.checkpointInterval !== undefined)
+    throw new CodedError("INVALID_ARGUMENT", "--checkpoint-interval is for jobs.", {
+      hint: "A program keeps its own state.",
     });
   return {
     name: options.name ?? path.basename(argv[0] ?? "program").slice(0, 128),

@@ -12,7 +12,7 @@ import { restartRules } from "../../job/restart-strategy.js";
 import { applicationScope, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { createInputsThread } from "./runner-inputs-thread.js";
-import { checkGraph, inputsOf, loadJob } from "./runner-job.js";
+import { checkCheckpoints, checkGraph, inputsOf, loadJob, stateOpener } from "./runner-job.js";
 
 const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -33,6 +33,7 @@ export async function runDriver(
   const job = await driverJob(start);
   const driver = await startDriver({
     ...job,
+    openState: stateOpener(application),
     env,
     application,
     attempt: application.attempt,
@@ -60,6 +61,7 @@ async function driverJob(start: RunnerStart): Promise<DriverJob> {
   try {
     const loaded = await loadJob(application, artifactPath);
     checkGraph(loaded, application);
+    checkCheckpoints(loaded);
     return { graphHash: loaded.built.graph.hash, restart: restartRules(loaded.restart), job: inputsOf(loaded, own) };
   } catch (thrown) {
     const broken = CodedError.from(thrown, "PLAN_FAILED").toShape();

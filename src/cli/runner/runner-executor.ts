@@ -3,21 +3,31 @@ import { hexToBytes } from "../../base/bytes.js";
 import { CodedError } from "../../base/errors.js";
 import { jsonText } from "../../connectors/json-text.js";
 import type { JobGraph } from "../../dataflow/graph.js";
+import type { StateStore } from "../../env/blob-store.js";
 import type { Env } from "../../env/env.js";
 import type { Log } from "../../env/log.js";
 import type { SliceOrder } from "../../executor/core/executor-events.js";
 import type { ExchangeNetwork } from "../../executor/run/network.js";
 import { runSlice } from "../../executor/run/run-slice.js";
-import type { SliceProgress } from "../../executor/run/slice.js";
-import { type RunningExecutor, type SliceCalls, type StartedSlice, startExecutor } from "../../host/job/executor-host.js";
+import type { RunningSlice, SliceCheckpointing, SliceProgress } from "../../executor/run/slice.js";
+import { readManifest } from "../../host/job/driver-checkpoint-work.js";
+import {
+  type CheckpointOrder,
+  type RunningExecutor,
+  type SliceCalls,
+  type StartedSlice,
+  startExecutor,
+} from "../../host/job/executor-host.js";
 import { resultTooLarge } from "../../job/collected.js";
 import { attemptName } from "../../job/driver-events.js";
+import { createNodeTextCodec } from "../../node/text-codec.js";
 import { MAX_RESULT_BYTES } from "../../wire/application.js";
+import type { SlicePart } from "../../wire/checkpoint.js";
 import { parseProcessId } from "../../wire/ids.js";
 import type { Progress } from "../../wire/progress.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { openExchanges } from "./runner-exchange.js";
-import { connectorsOf, type LoadedJob, loadJob } from "./runner-job.js";
+import { connectorsOf, type LoadedJob, loadJob, stateOpener } from "./runner-job.js";
 
 export interface ExecutorHooks {
   /** Where `ctx.log` of user code goes. */
@@ -33,6 +43,7 @@ export async function runExecutor(start: RunnerStart, env: Env, hooks: ExecutorH
   const attempt = parseProcessId(processId)?.attempt ?? application.attempt;
   const loaded = await loadJob(application, start.artifactPath);
   const exchanges = await openExchanges(start, env);
+  const openState = stateOpener(application);
   const executor = startExecutor({
     env,
     applicationId: application.id,
@@ -44,7 +55,17 @@ export async function runExecutor(start: RunnerStart, env: Env, hooks: ExecutorH
     graphHash: loaded.built.graph.hash,
     startSlice: (order, calls) => {
       const name = attemptName(attempt, order.try);
-      return startSlice({ loaded, start, env, hooks, order, calls, network: exchanges.open(name, order), attempt: name });
+      return startSlice({
+        loaded,
+        start,
+        env,
+        hooks,
+        order,
+        calls,
+        network: exchanges.open(name, order),
+        attempt: name,
+        openState,
+      });
     },
   });
   hooks.onStarted(executor);
@@ -63,13 +84,23 @@ interface SliceParts {
   readonly calls: SliceCalls;
   readonly network: ExchangeNetwork;
   readonly attempt: string;
+  readonly openState: (storage: string) => Promise<StateStore>;
 }
 
 const yieldToLoop = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-function startSlice({ loaded, start, env, hooks, order, calls, network, attempt }: SliceParts): StartedSlice {
-  const { graph } = loaded.built;
-  const slice = runSlice({
+/** A slice with checkpoints begins when its storage is open and its part of the checkpoint that it goes on from is read. */
+function startSlice(parts: SliceParts): StartedSlice {
+  const { graph } = parts.loaded.built;
+  const begin = (checkpoints?: SliceCheckpointing) => beginSlice(parts, checkpoints);
+  return parts.order.storage === undefined
+    ? startedSlice(begin(), parts.network, graph)
+    : deferredSlice(checkpointingOf(parts, parts.order.storage).then(begin), parts.network, graph);
+}
+
+function beginSlice(parts: SliceParts, checkpoints?: SliceCheckpointing): RunningSlice {
+  const { loaded, start, env, hooks, order, calls, network, attempt } = parts;
+  return runSlice({
     built: loaded.built,
     applicationId: start.application.id,
     attempt,
@@ -82,7 +113,73 @@ function startSlice({ loaded, start, env, hooks, order, calls, network, attempt 
     log: hooks.userLog,
     yieldToLoop,
     onCollect: (sink, records) => calls.collect(sink, asJson(sink, records)),
+    ...(checkpoints === undefined ? {} : { checkpoints }),
   });
+}
+
+/** Rejects with CHECKPOINT_STORAGE, CHECKPOINT_UNREADABLE or DISK_FAILED. */
+async function checkpointingOf({ openState, start, order, calls }: SliceParts, storage: string): Promise<SliceCheckpointing> {
+  const blobs = await openState(storage);
+  const restored = order.restore === undefined ? null : await restoredPart(blobs, start.application.id, order);
+  return { blobs, text: createNodeTextCodec(), restored, onCheckpointed: (id, outcome) => calls.checkpointed(id, outcome) };
+}
+
+async function restoredPart(blobs: StateStore, applicationId: string, { restore, subtask }: SliceOrder): Promise<SlicePart | null> {
+  if (restore === undefined) return null;
+  const { slices } = await readManifest(blobs, restore, applicationId);
+  const part = slices[subtask];
+  if (part === undefined)
+    throw new CodedError(
+      "CHECKPOINT_UNREADABLE",
+      `Checkpoint ${restore.id} of ${applicationId} has no part for executor ${subtask}.`,
+    );
+  return part;
+}
+
+/** One that begins later: until then it has done nothing, and can be cancelled. */
+function deferredSlice(beginning: Promise<RunningSlice>, network: ExchangeNetwork, graph: JobGraph): StartedSlice {
+  let started: StartedSlice | null = null;
+  let cancelled: CodedError | null = null;
+  let waiting: CheckpointOrder | null = null;
+  const done = beginning.then(
+    async (slice) => {
+      started = startedSlice(slice, network, graph);
+      if (waiting !== null) started.checkpoint?.(waiting);
+      if (cancelled !== null) await started.cancel(cancelled);
+      return await started.done;
+    },
+    async (thrown: unknown) => {
+      const error = cancelled ?? CodedError.from(thrown);
+      await network.close(error);
+      throw error;
+    },
+  );
+  return {
+    done,
+    progress: () => started?.progress() ?? wireProgress(NO_PROGRESS, graph),
+    checkpoint: (order) => {
+      if (started === null) waiting = order;
+      else started.checkpoint?.(order);
+    },
+    cancel: async (reason) => {
+      cancelled ??= reason;
+      await started?.cancel(reason);
+      await done.catch(() => undefined);
+    },
+  };
+}
+
+const NO_PROGRESS: SliceProgress = {
+  recordsIn: 0,
+  recordsOut: 0,
+  badRecords: 0,
+  firstBadRecords: [],
+  operators: {},
+  sourceProgress: {},
+  metrics: {},
+};
+
+function startedSlice(slice: RunningSlice, network: ExchangeNetwork, graph: JobGraph): StartedSlice {
   const done = slice.done.then(
     async ({ committables, progress }) => {
       // Done is who has handed everything to its neighbours: its process may then go.
@@ -97,6 +194,7 @@ function startSlice({ loaded, start, env, hooks, order, calls, network, attempt 
   return {
     done,
     progress: () => wireProgress(slice.progress(), graph),
+    checkpoint: (order) => slice.checkpoint(order),
     cancel: async (reason) => {
       await slice.cancel(reason);
       await network.close(reason);

@@ -10,11 +10,15 @@ import type { RestartSettings } from "../../api/settings.js";
 import { CodedError } from "../../base/errors.js";
 import { createSink, createSource } from "../../connectors/index.js";
 import { executionPlan } from "../../dataflow/chains.js";
+import { checkpointObstacle } from "../../dataflow/checkpoint-support.js";
+import type { StateStore } from "../../env/blob-store.js";
 import { sinkConnectorOf, sinksOf, sourceConnectorOf, sourcesOf } from "../../executor/run/connectors-of.js";
 import type { ConnectorFactory } from "../../executor/run/slice.js";
 import type { JobInputs } from "../../host/job/driver-inputs.js";
 import type { RestartStrategy } from "../../job/restart-strategy.js";
+import { openStateStore } from "../../node/files/state-store.js";
 import type { ApplicationRecord } from "../../wire/application.js";
+import { checkpointUnsupported } from "../checkpoint-option.js";
 import type { InputsThread } from "./runner-inputs-thread.js";
 
 export interface LoadedJob {
@@ -23,6 +27,7 @@ export interface LoadedJob {
   readonly parallelism: number;
   /** What relative paths are relative to. */
   readonly baseDir: string;
+  readonly takesCheckpoints: boolean;
 }
 
 const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
@@ -34,7 +39,13 @@ export async function loadJob(application: ApplicationRecord, artifactPath: stri
   await checkArtifact(artifactPath, job.artifact);
   const module = await importBundle(artifactPath);
   const { built, settings } = await planJob(module.default, job.params, { sha256Hex, verify: false });
-  return { built, restart: strategyOf(settings.restart), parallelism: job.parallelism, baseDir: job.baseDir ?? process.cwd() };
+  return {
+    built,
+    restart: strategyOf(settings.restart),
+    parallelism: job.parallelism,
+    baseDir: job.baseDir ?? process.cwd(),
+    takesCheckpoints: job.checkpoint !== undefined,
+  };
 }
 
 /** Throws GRAPH_MISMATCH when this process built another graph than the one that was submitted. An executor's is judged by its driver. */
@@ -84,11 +95,31 @@ function strategyOf(settings: RestartSettings | null): RestartStrategy | null {
   }
 }
 
+/** Throws CHECKPOINT_UNSUPPORTED when the submission asks for checkpoints that the job can't take. */
+export function checkCheckpoints({ built, takesCheckpoints }: LoadedJob): void {
+  const obstacle = takesCheckpoints ? checkpointObstacle(built.graph) : null;
+  if (obstacle !== null) throw checkpointUnsupported(built.graph.jobId, obstacle);
+}
+
 /** Built-in connectors, with paths relative to where the job was submitted from. */
-export function connectorsOf({ baseDir }: LoadedJob): ConnectorFactory {
+export function connectorsOf({ baseDir, built, takesCheckpoints }: LoadedJob): ConnectorFactory {
+  const parts = built.graph.bounded ? "at-end" : "at-checkpoint";
   return {
     source: (descriptor) => createSource(descriptor, { baseDir }),
-    sink: (descriptor) => createSink(descriptor, { baseDir }),
+    sink: (descriptor) => createSink(descriptor, { baseDir, ...(takesCheckpoints ? { parts } : {}) }),
+  };
+}
+
+/** The state of the application in the masters' storage; opened once, and again after it could not be. */
+export function stateOpener({ id, spec: { job } }: ApplicationRecord): (storage: string) => Promise<StateStore> {
+  let opened: Promise<StateStore> | null = null;
+  return (storage) => {
+    opened ??= openStateStore({ storage, applicationId: id, bundle: job?.artifact ?? "" });
+    const opening = opened;
+    opening.catch(() => {
+      if (opened === opening) opened = null;
+    });
+    return opening;
   };
 }
 

@@ -48,6 +48,8 @@ class Executor implements ExecutorCore {
   private refusedSince: number | null = null;
   private slice: Slice = { kind: "idle" };
   private newestTry = 0;
+  /** Of the last checkpoint that the slice has answered. */
+  private told: Extract<Report, { message: "executor.checkpointed" }> | null = null;
   /** Set when it is to end as soon as nothing of the slice is open. */
   private ending: { readonly exitCode: 0 | 1; readonly reason: string } | null = null;
   private over = false;
@@ -102,12 +104,18 @@ class Executor implements ExecutorCore {
       case "driver.cancel":
         if (event.link === this.link) this.cancel(event.try);
         return;
+      case "driver.checkpoint":
+        if (event.link === this.link) this.checkpoint(event);
+        return;
       case "driver.finish":
         if (event.link === this.link) this.endWhenStopped(0, event.reason);
         return;
       case "slice.progress":
         if (this.runs(event.try))
           this.tell({ kind: "tell-driver", message: "executor.progress", body: { try: event.try, progress: event.progress } });
+        return;
+      case "slice.checkpointed":
+        this.checkpointed(event);
         return;
       case "slice.done":
         this.sliceDone(event);
@@ -199,8 +207,10 @@ class Executor implements ExecutorCore {
 
   private start(order: SliceOrder): void {
     this.slice = { kind: "running", try: order.try };
-    const { try: tryNumber, subtask, parallelism, peers } = order;
-    this.out.push({ kind: "start-slice", order: { try: tryNumber, subtask, parallelism, peers } });
+    this.told = null;
+    const { try: tryNumber, subtask, parallelism, peers, storage, restore } = order;
+    const kept = { ...(storage === undefined ? {} : { storage }), ...(restore === undefined ? {} : { restore }) };
+    this.out.push({ kind: "start-slice", order: { try: tryNumber, subtask, parallelism, peers, ...kept } });
   }
 
   private cancel(tryNumber: number): void {
@@ -213,6 +223,20 @@ class Executor implements ExecutorCore {
       this.out.push({ kind: "cancel-slice", try: slice.try, reason: "the driver cancelled this try" });
     } else if (slice.kind === "stopping") this.slice = { ...slice, next: null };
     else this.settle({ kind: "tell-driver", message: "executor.cancelled", body: { try: tryNumber } }, tryNumber);
+  }
+
+  /** The slice knows what it has done of it: an order that comes again changes nothing. What it has told already is told again, it may have been lost. */
+  private checkpoint({ try: tryNumber, id, order, completed }: Extract<ExecutorEvent, { kind: "driver.checkpoint" }>): void {
+    if (this.slice.kind !== "running" || this.slice.try !== tryNumber) return;
+    const told = this.told?.body;
+    if (order === "begin" && told?.id === id && told.try === tryNumber && this.told !== null) this.tell(this.told);
+    else this.out.push({ kind: "checkpoint-slice", order: { try: tryNumber, id, order, completed } });
+  }
+
+  private checkpointed({ try: tryNumber, id, snapshot, error }: Extract<ExecutorEvent, { kind: "slice.checkpointed" }>): void {
+    if (this.slice.kind !== "running" || this.slice.try !== tryNumber) return;
+    this.told = { kind: "tell-driver", message: "executor.checkpointed", body: { try: tryNumber, id, snapshot, error } };
+    this.tell(this.told);
   }
 
   private sliceDone(event: Extract<ExecutorEvent, { kind: "slice.done" }>): void {

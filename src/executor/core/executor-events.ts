@@ -1,5 +1,6 @@
 /** What the executor core is told (events) and what it wants done (effects). Data only. */
 import type { ErrorShape } from "../../base/errors.js";
+import type { SliceSnapshot } from "../../wire/checkpoint.js";
 import type { BodyOf } from "../../wire/envelope.js";
 import type { driverToExecutor, executorToDriver } from "../../wire/executor-messages.js";
 import type { Progress } from "../../wire/progress.js";
@@ -36,6 +37,7 @@ export type ExecutorEvent =
   | ({ readonly kind: "driver.registered"; readonly link: number } & FromDriver<"executor.registered">)
   | ({ readonly kind: "driver.deploy"; readonly link: number } & SliceOrder)
   | ({ readonly kind: "driver.cancel"; readonly link: number } & FromDriver<"executor.cancel">)
+  | ({ readonly kind: "driver.checkpoint"; readonly link: number } & FromDriver<"executor.checkpoint">)
   | ({ readonly kind: "driver.finish"; readonly link: number } & FromDriver<"executor.finish">)
   | { readonly kind: "slice.progress"; readonly try: number; readonly progress: Progress }
   | {
@@ -43,6 +45,14 @@ export type ExecutorEvent =
       readonly try: number;
       readonly committables: Record<string, unknown[]>;
       readonly progress: Progress;
+    }
+  /** Its part of a checkpoint is durable (`snapshot`), or can't be made so (`error`). */
+  | {
+      readonly kind: "slice.checkpointed";
+      readonly try: number;
+      readonly id: number;
+      readonly snapshot: SliceSnapshot | null;
+      readonly error: ErrorShape | null;
     }
   /** It ended with an error, also when it was told to stop; nothing of it is open any more. */
   | { readonly kind: "slice.failed"; readonly try: number; readonly error: ErrorShape }
@@ -61,6 +71,7 @@ export type ExecutorEffect =
   | { readonly kind: "dial" }
   | ({ readonly kind: "tell-driver"; readonly link: number } & ToDriver)
   | { readonly kind: "start-slice"; readonly order: SliceOrder }
+  | { readonly kind: "checkpoint-slice"; readonly order: FromDriver<"executor.checkpoint"> }
   | { readonly kind: "cancel-slice"; readonly try: number; readonly reason: string }
   /** The last effect. What was said to the driver is flushed before the process exits. */
   | { readonly kind: "end"; readonly exitCode: 0 | 1; readonly reason: string };

@@ -102,6 +102,11 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
     if (!this.emitsUpdates) await this.emitAll();
   }
 
+  /** What a combine has gathered belongs to the records before the barrier; the aggregate behind the exchange keeps it. */
+  async beforeBarrier(): Promise<void> {
+    if (this.combines) await this.emitAll();
+  }
+
   protected resumable(): Resumable {
     return this;
   }

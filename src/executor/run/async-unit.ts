@@ -95,6 +95,10 @@ export class AsyncUnit implements Unit {
     }
   }
 
+  beforeBarrier(): Promise<void> {
+    return this.end();
+  }
+
   async resume(): Promise<void> {}
 
   private ready(): boolean {

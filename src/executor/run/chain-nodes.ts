@@ -60,6 +60,8 @@ export interface Resumable {
 export interface Unit extends Resumable {
   /** The input of the chain has ended: emits what is left. Called in topological order. */
   end?(): Promise<void>;
+  /** A checkpoint's barrier is to pass: hands on, or waits for, everything that is not in the unit's keyed state. */
+  beforeBarrier?(): Promise<void>;
   /** Results that came by themselves (mapAsync) and can be emitted now. */
   pump?(): Promise<void>;
   /** True while the unit can't take more records; `relieve` resolves when that may have changed. */

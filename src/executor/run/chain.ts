@@ -205,9 +205,25 @@ export class Chain implements ChainControl {
     this.stop = false;
   }
 
-  /** The input has ended: each unit, from the first to the last, emits what it still has; then outputs end. */
-  async end(): Promise<void> {
-    for (const node of this.nodes) await node.unit?.end?.();
+  /** Nothing is under way any more: what the chain holds is keyed state, and sinks have been given the rest. */
+  async quiesce(): Promise<void> {
+    for (const node of this.nodes) await node.unit?.beforeBarrier?.();
+    await this.settle();
+    for (const sink of this.sinks) await sink.finish();
+  }
+
+  /** Passes a checkpoint's barrier on behind everything that was emitted. */
+  async barrier(id: number): Promise<void> {
+    await Promise.all(this.edges.map((edge) => edge.barrier(id)));
+    this.signal.throwIfAborted();
+  }
+
+  /**
+   * The input has ended: each unit, from the first to the last, emits what it still has; then outputs end. `again`: that was emitted before the
+   * checkpoint from which the chain was restored.
+   */
+  async end(again = false): Promise<void> {
+    if (!again) for (const node of this.nodes) await node.unit?.end?.();
     await this.settle();
     for (const sink of this.sinks) await sink.finish();
     for (const edge of this.edges) await edge.end();

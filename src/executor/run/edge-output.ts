@@ -65,12 +65,22 @@ class ChannelBuffer implements Blockable {
   }
 
   async end(): Promise<void> {
-    await this.unblocked();
-    if (this.count > 0) {
-      this.send(0, this.count);
-      await this.unblocked();
-    }
+    await this.emptied();
     this.output.end();
+  }
+
+  /** Behind everything that was pushed. Resolves when more can be pushed. */
+  async barrier(id: number): Promise<void> {
+    await this.emptied();
+    const sent = this.output.barrier(id);
+    if (sent !== true) await sent;
+  }
+
+  private async emptied(): Promise<void> {
+    await this.unblocked();
+    if (this.count === 0) return;
+    this.send(0, this.count);
+    await this.unblocked();
   }
 
   private send(start: number, count: number): void {
@@ -152,6 +162,11 @@ export class EdgeOutput implements Resumable {
 
   async end(): Promise<void> {
     for (const buffer of this.buffers) await buffer.end();
+  }
+
+  /** Side by side: a receiver that aligns may take from one channel only when it has the barrier of another one. */
+  async barrier(id: number): Promise<void> {
+    await Promise.all(this.buffers.map((buffer) => buffer.barrier(id)));
   }
 
   private pushOf(kind: "single" | "hash" | "rebalance" | "broadcast"): (record: unknown) => void {

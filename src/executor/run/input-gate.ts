@@ -2,7 +2,8 @@
  * The receiving end of channels: queues what arrived, gives it out fairly, and tells when a credit is free again. Every network uses it.
  *
  * Invariants: batches of a channel leave in the order they arrived, its end last; channels with something to give take turns; a channel
- * never holds more batches than its sender has credits (a sender that ignores this is the network's bug, see `push`).
+ * never holds more batches than its sender has credits (a sender that ignores this is the network's bug, see `push`). A lane that gave a
+ * barrier is stopped until it is released.
  */
 import { assert } from "../../base/assert.js";
 import type { CodedError } from "../../base/errors.js";
@@ -10,9 +11,10 @@ import type { BatchInput, ChannelId, InputBatch } from "./network.js";
 
 interface Lane {
   readonly channel: ChannelId;
-  /** Null stands for the end. */
-  readonly waiting: (unknown[] | null)[];
+  /** A number stands for the barrier of that checkpoint, null for the end. */
+  readonly waiting: (unknown[] | number | null)[];
   ended: boolean;
+  stopped: boolean;
 }
 
 export interface InputGateOptions {
@@ -33,18 +35,19 @@ export class InputGate implements BatchInput {
 
   constructor(options: InputGateOptions) {
     this.options = options;
-    this.lanes = options.channels.map((channel) => ({ channel, waiting: [], ended: false }));
+    this.lanes = options.channels.map((channel) => ({ channel, waiting: [], ended: false, stopped: false }));
   }
 
-  /** A batch (or null, the end) arrived on the channel of that index. The array is the gate's from now on. */
-  push(channel: number, records: unknown[] | null): void {
+  /** A batch (a barrier; or null, the end) arrived on the channel of that index. The array is the gate's from now on. */
+  push(channel: number, records: unknown[] | number | null): void {
     const lane = this.lanes[channel];
     if (lane === undefined || this.failure !== null) return;
     assert(!lane.ended, "a batch after the end of its channel");
     lane.ended = records === null;
     assert(lane.waiting.length <= this.options.maxBatchesPerChannel, "a channel holds more batches than it has credits");
     lane.waiting.push(records);
-    if (lane.waiting.length === 1) this.turns.push(channel);
+    if (lane.waiting.length > 1 || lane.stopped) return;
+    this.turns.push(channel);
     this.listener?.();
   }
 
@@ -65,9 +68,20 @@ export class InputGate implements BatchInput {
     const lane = turn === undefined ? undefined : this.lanes[turn];
     if (turn === undefined || lane === undefined) return undefined;
     const records = lane.waiting.shift() ?? null;
-    if (lane.waiting.length > 0) this.turns.push(turn);
+    lane.stopped = typeof records === "number";
+    if (lane.waiting.length > 0 && !lane.stopped) this.turns.push(turn);
     if (records !== null) this.options.onTaken(turn);
-    return { channel: lane.channel, records };
+    return typeof records === "number"
+      ? { channel: lane.channel, records: null, barrier: records }
+      : { channel: lane.channel, records };
+  }
+
+  release(channels: readonly ChannelId[]): void {
+    for (const [index, lane] of this.lanes.entries()) {
+      if (!lane.stopped || !channels.includes(lane.channel)) continue;
+      lane.stopped = false;
+      if (lane.waiting.length > 0) this.turns.push(index);
+    }
   }
 
   onReady(listener: () => void): void {

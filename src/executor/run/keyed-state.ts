@@ -23,6 +23,10 @@ export interface KeyedState {
   restore(entries: Iterable<StateEntry>): void;
 }
 
+export function keyedStateOf(unit: object | null): KeyedState | null {
+  return unit !== null && "entries" in unit && "restore" in unit ? (unit as KeyedState) : null;
+}
+
 export function* stateEntries(
   state: Iterable<readonly [unknown, unknown]>,
   keyOf: (id: unknown) => unknown,

@@ -54,9 +54,9 @@ class LocalChannel implements BatchOutput {
   peak = 0;
   private readonly credits: number;
   private waiting = 0;
-  private deliver: ((records: unknown[] | null) => void) | null = null;
+  private deliver: ((records: unknown[] | number | null) => void) | null = null;
   /** Sent before the receiver opened its input. */
-  private readonly early: (unknown[] | null)[] = [];
+  private readonly early: (unknown[] | number | null)[] = [];
   private blocked: { readonly resolve: () => void; readonly reject: (error: CodedError) => void } | null = null;
   private failure: CodedError | null = null;
 
@@ -65,10 +65,18 @@ class LocalChannel implements BatchOutput {
   }
 
   send(records: readonly unknown[], start: number, count: number): true | Promise<void> {
+    return this.take(records.slice(start, start + count));
+  }
+
+  barrier(id: number): true | Promise<void> {
+    return this.take(id);
+  }
+
+  private take(item: unknown[] | number): true | Promise<void> {
     if (this.failure !== null) return Promise.reject(this.failure);
     this.waiting++;
     if (this.waiting > this.peak) this.peak = this.waiting;
-    this.put(records.slice(start, start + count));
+    this.put(item);
     if (this.waiting <= this.credits) return true;
     return new Promise((resolve, reject) => {
       this.blocked = { resolve, reject };
@@ -79,7 +87,7 @@ class LocalChannel implements BatchOutput {
     if (this.failure === null) this.put(null);
   }
 
-  connect(deliver: (records: unknown[] | null) => void): void {
+  connect(deliver: (records: unknown[] | number | null) => void): void {
     this.deliver = deliver;
     for (const records of this.early.splice(0)) deliver(records);
   }
@@ -97,7 +105,7 @@ class LocalChannel implements BatchOutput {
     this.blocked = null;
   }
 
-  private put(records: unknown[] | null): void {
+  private put(records: unknown[] | number | null): void {
     if (this.deliver === null) this.early.push(records);
     else this.deliver(records);
   }

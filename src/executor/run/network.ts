@@ -12,7 +12,8 @@
  *   3. Who flushes when is the slice's duty: it sends a batch when it is full (BATCH_RECORDS), and a part-filled one FLUSH_AFTER_MS after it
  *      was begun (sooner when the subtask has nothing else to do). A network sends what it is given at once and has no flush timer.
  *   4. A receiver may open its input before or after the first batch was sent to it; nothing is lost, and credits bound what waits.
- *   5. When the network fails (a peer is gone), `poll` throws and pending `send` promises reject with the same CodedError (EXECUTOR_LOST).
+ *   5. A barrier takes a credit and its place in the order, as a batch does. Once it is polled its channel gives nothing more until it is released.
+ *   6. When the network fails (a peer is gone), `poll` throws and pending `send` promises reject with the same CodedError (EXECUTOR_LOST).
  */
 import type { CodedError } from "../../base/errors.js";
 
@@ -39,14 +40,18 @@ export interface BatchOutput {
    * sent on it before the promise resolves. It rejects when the network fails or is closed, and when a record can't be encoded.
    */
   send(records: readonly unknown[], start: number, count: number): true | Promise<void>;
+  /** Sends a checkpoint's barrier behind all batches so far; otherwise as `send`. */
+  barrier(id: number): true | Promise<void>;
   /** No batch follows. The receiver learns it after the last batch. */
   end(): void;
 }
 
 export interface InputBatch {
   readonly channel: ChannelId;
-  /** The receiver's own. Null: the channel has ended. */
+  /** The receiver's own. Null: the channel has ended, or it is a barrier. */
   readonly records: unknown[] | null;
+  /** Of this checkpoint. */
+  readonly barrier?: number;
 }
 
 export interface BatchInput {
@@ -55,6 +60,8 @@ export interface BatchInput {
    * back. Throws the network's error once it has failed.
    */
   poll(): InputBatch | undefined;
+  /** These channels (as `poll` named them) have given a barrier and may go on. */
+  release(channels: readonly ChannelId[]): void;
   /** One listener, called (never from within `poll`) when a poll that found nothing may now find something, or will throw. */
   onReady(listener: () => void): void;
 }

@@ -1,9 +1,31 @@
 /** What a slice has done so far, from the counters of its chains. Cheap enough to be asked for several times a second. */
 import type { BadRecord } from "../../dataflow/connector.js";
+import type { CheckpointCounts } from "../../wire/checkpoint.js";
 import type { Chain } from "./chain.js";
 import type { OperatorProgress, SliceProgress } from "./slice.js";
 import { MAX_BAD_RECORDS, type SourceTask } from "./source-task.js";
 import type { Counters } from "./user-metrics.js";
+
+/** Of one chain: what a checkpoint keeps of its counters. */
+export function chainCounts(chain: Chain, badRecords: number): CheckpointCounts {
+  const counts: CheckpointCounts = { recordsIn: 0, recordsOut: 0, badRecords, operators: [] };
+  for (const { uid, kind, taken, given } of operatorCounts(chain)) {
+    counts.operators.push({ uid, kind, in: taken, out: given });
+    if (kind === "source") counts.recordsIn += taken;
+    if (kind === "sink") counts.recordsOut += taken;
+  }
+  return counts;
+}
+
+function* operatorCounts(chain: Chain) {
+  for (const node of chain.nodes) {
+    const { uid, kind } = node.spec;
+    const taken = chain.counts[node.segment] ?? 0;
+    const given =
+      kind === "sink" ? taken : [node.main, ...node.sides].reduce((sum, outlet) => sum + (chain.counts[outlet.segment] ?? 0), 0);
+    yield { uid, kind, taken, given };
+  }
+}
 
 export function sliceProgress(
   chains: readonly Chain[],
@@ -15,15 +37,10 @@ export function sliceProgress(
   let recordsIn = 0;
   let recordsOut = 0;
   for (const chain of chains) {
-    for (const node of chain.nodes) {
-      const taken = chain.counts[node.segment] ?? 0;
-      const given =
-        node.spec.kind === "sink"
-          ? taken
-          : [node.main, ...node.sides].reduce((sum, outlet) => sum + (chain.counts[outlet.segment] ?? 0), 0);
-      operators[node.spec.uid] = { in: taken, out: given };
-      if (node.spec.kind === "source") recordsIn += taken;
-      if (node.spec.kind === "sink") recordsOut += taken;
+    for (const { uid, kind, taken, given } of operatorCounts(chain)) {
+      operators[uid] = { in: taken, out: given };
+      if (kind === "source") recordsIn += taken;
+      if (kind === "sink") recordsOut += taken;
     }
   }
   const sourceProgress: Record<string, number> = {};

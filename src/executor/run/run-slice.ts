@@ -1,7 +1,7 @@
 /**
  * Runs a slice (`slice.ts`): builds the chain of each of its subtasks, runs them side by side, and ends all of them together.
  *
- * Order: sink writers open, chains are built, inputs open; only then does anything flow. At the end all subtasks have ended before the
+ * Order: sink writers open, chains are built, inputs open, state is restored; only then does anything flow. At the end all subtasks have ended before the
  * first writer prepares. On a failure: abort, close the network, wait for what runs (user code that hangs is left behind after
  * CANCEL_GRACE_MS and can emit nothing any more), abort the writers.
  */
@@ -15,6 +15,7 @@ import type { OperatorSpec } from "../../dataflow/graph.js";
 import { type Clock, sleep } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import { buildChain } from "./chain-builder.js";
+import { type CheckpointMember, SliceCheckpoints } from "./checkpoint/slice-checkpoints.js";
 import { collectWriter } from "./collect-writer.js";
 import { sinkConnectorOf, sourceConnectorOf } from "./connectors-of.js";
 import { Pacer } from "./pacer.js";
@@ -39,10 +40,12 @@ export function runSlice(options: SliceOptions): RunningSlice {
       await done.catch(() => undefined);
     },
     drain: () => slice.drain(),
+    checkpoint: (order) => slice.checkpoints?.order(order),
   };
 }
 
 class Slice {
+  readonly checkpoints: SliceCheckpoints | null;
   private readonly options: SliceOptions;
   private readonly controller = new AbortController();
   private readonly pacing: Clock;
@@ -61,6 +64,12 @@ class Slice {
     this.options = options;
     this.pacing = options.pacing ?? options.clock;
     this.pacer = new Pacer(this.pacing, options.yieldToLoop);
+    const { checkpoints, applicationId, attempt, subtask, built } = options;
+    const { maxParallelism } = built.graph;
+    this.checkpoints =
+      checkpoints === undefined
+        ? null
+        : new SliceCheckpoints({ ...checkpoints, applicationId, attempt, subtask, maxParallelism, pacer: this.pacer });
     this.failed = new Promise((_resolve, reject) => {
       this.rejectFailed = reject;
     });
@@ -72,11 +81,14 @@ class Slice {
     try {
       await this.openWriters();
       const starts = this.vertices().map((vertex) => this.prepareVertex(vertex));
+      await this.checkpoints?.restore();
+      this.controller.signal.throwIfAborted();
       if (this.isDraining) this.drain();
       for (const start of starts) running.push(this.guarded(start));
       // User code may hang; a failure ends the slice all the same.
       await Promise.race([Promise.all(running), this.failed]);
       this.controller.signal.throwIfAborted();
+      this.checkpoints?.close();
       const committables = await this.prepareSinks();
       this.controller.signal.throwIfAborted();
       const progress = this.progress();
@@ -93,6 +105,7 @@ class Slice {
     if (this.failure !== null) return;
     this.failure = error;
     this.rejectFailed(error);
+    this.checkpoints?.close();
     this.controller.abort(error);
     for (const chain of this.chains) chain.wakeup.notify();
     void this.options.network.close(error);
@@ -118,7 +131,15 @@ class Slice {
       for (const operator of vertex.operators) {
         if (operator.kind !== "sink") continue;
         const connector = sinkConnectorOf(built, operator.uid, connectors);
-        const open = { applicationId, attempt, subtask, parallelism: vertex.parallelism, signal: this.controller.signal };
+        const restored = this.checkpoints?.restoredWriter(operator.uid);
+        const open = {
+          applicationId,
+          attempt,
+          subtask,
+          parallelism: vertex.parallelism,
+          signal: this.controller.signal,
+          ...(restored === undefined ? {} : { restored }),
+        };
         const writer =
           connector === null ? collectWriter(operator, this.options.onCollect) : await openWriter(operator.uid, connector, open);
         this.writers.set(operator.uid, writer);
@@ -129,7 +150,7 @@ class Slice {
 
   /** Builds the subtask and returns what runs it. */
   private prepareVertex(vertex: Vertex): () => Promise<void> {
-    const { built, subtask, network, clock, splits, connectors } = this.options;
+    const { built, subtask, network, clock } = this.options;
     const signal = this.controller.signal;
     const contextOf = (operator: OperatorSpec) => this.contextOf(operator, vertex.parallelism);
     const chain = buildChain({
@@ -145,30 +166,47 @@ class Slice {
     });
     this.chains.push(chain);
     const driver = new ChainDriver(chain, this.pacing);
+    const member = this.checkpoints?.join(vertex.id, chain) ?? null;
+    const again = this.checkpoints?.hadFinished(vertex.id) ?? false;
     const head = present(chain.nodes[0], "first operator of a vertex");
-    if (head.functions.kind === "source") {
-      const connector = sourceConnectorOf(built, head.spec.uid, connectors);
-      const source = new SourceTask({
-        driver,
-        node: head,
-        connector,
-        schema: head.functions.schema,
-        splits,
-        readers: vertex.parallelism,
-        clock,
-      });
-      this.sources.push(source);
-      this.sourceUids.push(head.spec.uid);
-      return async () => {
-        await source.run();
-        await chain.end();
-      };
-    }
-    const gates = this.openGates(vertex);
+    const feed =
+      head.functions.kind === "source" ? this.feedOfSource(vertex, driver, member) : this.feedOfInputs(vertex, driver, member);
     return async () => {
-      await runInputs(driver, gates);
-      await chain.end();
+      // A source that had finished takes no splits: its operators have ended.
+      if (!again || head.functions.kind !== "source") await feed();
+      await chain.end(again);
+      if (member !== null) this.checkpoints?.ended(member);
     };
+  }
+
+  private feedOfSource(vertex: Vertex, driver: ChainDriver, member: CheckpointMember | null): () => Promise<void> {
+    const { built, clock, splits, connectors } = this.options;
+    const node = present(driver.chain.nodes[0], "source of a vertex");
+    const { uid } = node.spec;
+    const source = new SourceTask({
+      driver,
+      node,
+      connector: sourceConnectorOf(built, uid, connectors),
+      schema: node.functions.kind === "source" ? node.functions.schema : null,
+      splits,
+      readers: vertex.parallelism,
+      clock,
+    });
+    this.sources.push(source);
+    this.sourceUids.push(uid);
+    if (member !== null && this.checkpoints !== null) {
+      member.source = source;
+      driver.attend = this.checkpoints.attendTo(member);
+    }
+    return () => source.run();
+  }
+
+  private feedOfInputs(vertex: Vertex, driver: ChainDriver, member: CheckpointMember | null): () => Promise<void> {
+    const gates = this.openGates(vertex);
+    const [main] = gates;
+    const barriers =
+      member === null || main === undefined ? null : (this.checkpoints?.consumerOf(member, main.gate, main.channels) ?? null);
+    return () => runInputs(driver, gates, barriers);
   }
 
   private openGates(vertex: Vertex): GateInput[] {
@@ -218,9 +256,8 @@ class Slice {
   private async prepareSinks(): Promise<Record<string, JsonValue[]>> {
     const committables: Record<string, JsonValue[]> = {};
     for (const sink of this.chains.flatMap((chain) => chain.sinks)) {
-      const { uid, committable } = await sink.prepare();
-      if (committable === null) continue;
-      committables[uid] = [...(committables[uid] ?? []), committable];
+      const { uid, committables: staged } = await sink.prepare();
+      if (staged.length > 0) committables[uid] = [...(committables[uid] ?? []), ...staged];
     }
     return committables;
   }

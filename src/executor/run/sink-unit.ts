@@ -1,7 +1,9 @@
 /**
  * A sink's subtask: batches records for its writer, one write at a time, and prepares it at the end. A writer that waits stops the chain.
+ *
+ * Invariant: what the writer has staged is told with each checkpoint, and at the end, until a checkpoint that held it is known to be complete.
  */
-import type { CodedError } from "../../base/errors.js";
+import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
 import type { SinkWriter } from "../../dataflow/connector.js";
 import type { Chain } from "./chain.js";
@@ -9,6 +11,12 @@ import type { ChainNode, Unit } from "./chain-nodes.js";
 import type { Blockable } from "./edge-output.js";
 import { BATCH_RECORDS } from "./network.js";
 import { sinkFailed } from "./user-errors.js";
+
+export interface SinkState {
+  readonly committables: readonly JsonValue[];
+  /** What the next writer has to know to go on. */
+  readonly state: JsonValue;
+}
 
 export class SinkUnit implements Unit, Blockable {
   written = 0;
@@ -18,6 +26,9 @@ export class SinkUnit implements Unit, Blockable {
   private records: unknown[] = [];
   private pending: Promise<void> | null = null;
   private old = false;
+  /** Staged at the barrier of that checkpoint, and in no complete one as far as is known. */
+  private staged: { readonly id: number; readonly committables: readonly JsonValue[] }[] = [];
+  private checkpointing: Promise<unknown> = Promise.resolve();
 
   constructor(chain: Chain, node: ChainNode, writer: SinkWriter<unknown>) {
     this.chain = chain;
@@ -54,12 +65,47 @@ export class SinkUnit implements Unit, Blockable {
     await this.unblocked();
   }
 
-  async prepare(): Promise<{ readonly uid: string; readonly committable: JsonValue }> {
+  async prepare(): Promise<{ readonly uid: string; readonly committables: readonly JsonValue[] }> {
     try {
-      return { uid: this.node.spec.uid, committable: await this.writer.prepare() };
+      await this.checkpointing;
+      const rest = await this.writer.checkpoint?.();
+      if (rest !== undefined) this.staged.push({ id: Number.POSITIVE_INFINITY, committables: rest.committables });
+      const last = await this.writer.prepare();
+      return { uid: this.uid, committables: [...this.unconfirmed(), ...(last === null ? [] : [last])] };
     } catch (thrown) {
       throw this.failed(thrown);
     }
+  }
+
+  get uid(): string {
+    return this.node.spec.uid;
+  }
+
+  /** Everything that was written so far is staged; `finish` has handed it over. Writes that follow need not wait for the answer. */
+  async checkpoint(id: number): Promise<SinkState> {
+    const { writer } = this;
+    if (writer.checkpoint === undefined)
+      throw new CodedError("CHECKPOINT_UNSUPPORTED", `Sink '${this.uid}' can't take part in checkpoints.`);
+    const staging = writer.checkpoint();
+    this.checkpointing = staging.catch(() => undefined);
+    let state: JsonValue;
+    try {
+      const { committables, state: position } = await staging;
+      this.staged.push({ id, committables });
+      state = position;
+    } catch (thrown) {
+      throw this.failed(thrown);
+    }
+    return { committables: this.unconfirmed(), state };
+  }
+
+  /** The checkpoint is complete: what it held is not told again. */
+  confirm(completed: number): void {
+    this.staged = this.staged.filter(({ id }) => id > completed);
+  }
+
+  private unconfirmed(): readonly JsonValue[] {
+    return this.staged.flatMap(({ committables }) => committables);
   }
 
   async resume(): Promise<void> {}

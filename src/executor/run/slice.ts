@@ -22,11 +22,19 @@ import type {
 } from "../../dataflow/connector.js";
 import type { Clock } from "../../env/clock.js";
 import type { Log } from "../../env/log.js";
+import type { SlicePart, SliceSnapshot, StateHandle } from "../../wire/checkpoint.js";
+import type { TextCodec } from "./codec/index.js";
 import type { ExchangeNetwork } from "./network.js";
+
+/** `position` null: from the start. */
+export interface AssignedSplit {
+  readonly split: Split;
+  readonly position: JsonValue | null;
+}
 
 export interface SplitProvider {
   /** The next split that this executor shall read for the source, or null when there is none left. Rejects when the signal aborts. */
-  next(sourceUid: string, signal: AbortSignal): Promise<Split | null>;
+  next(sourceUid: string, signal: AbortSignal): Promise<AssignedSplit | null>;
   /** How many subtasks read this source now; a rate limit is shared between them. Absent or null: all subtasks of the source. */
   readers?(sourceUid: string): number | null;
 }
@@ -58,8 +66,34 @@ export interface SliceOptions {
   readonly yieldToLoop: () => Promise<void>;
   /** Records for a `collect` sink, in batches; a promise slows the job down. Absent: they are counted and dropped. */
   readonly onCollect?: (sinkUid: string, records: unknown[]) => void | Promise<void>;
+  /** Absent: the job takes no checkpoints. */
+  readonly checkpoints?: SliceCheckpointing;
   /** The epoch or attempt token that user code may hand to other systems for fencing (`ctx.fence`). Default: `attempt`. */
   readonly fence?: string;
+}
+
+export interface SliceCheckpointing {
+  readonly blobs: StateBlobs;
+  readonly text: TextCodec;
+  /** What the slice goes on from; null: the start. */
+  readonly restored: SlicePart | null;
+  /** Called once for each checkpoint that was ordered and neither given up nor overtaken by another one, when the slice's part is durable or failed. */
+  readonly onCheckpointed: (id: number, outcome: SliceSnapshot | CodedError) => void;
+}
+
+/** Where state is kept; each blob is durable when `put` resolves. */
+export interface StateBlobs {
+  put(bytes: Uint8Array): Promise<StateHandle>;
+  /** Rejects with CHECKPOINT_UNREADABLE when the bytes are not there, or not those. */
+  get(handle: StateHandle): Promise<Uint8Array>;
+}
+
+export interface CheckpointOrder {
+  readonly id: number;
+  /** begin: take it; those before it are over. abort: it and those before it are over. */
+  readonly order: "begin" | "abort";
+  /** What belonged to checkpoints up to this one needs not be told again. */
+  readonly completed: number;
 }
 
 export interface OperatorProgress {
@@ -95,4 +129,5 @@ export interface RunningSlice {
   cancel(reason: CodedError): Promise<void>;
   /** Ends the sources as if their input had ended; what is under way flows out and `done` resolves as usual. */
   drain(): void;
+  checkpoint(order: CheckpointOrder): void;
 }

@@ -19,6 +19,12 @@ import { sourceFailed } from "./user-errors.js";
 /** Bad records that a subtask keeps to show. */
 export const MAX_BAD_RECORDS = 10;
 
+export interface SourcePosition {
+  readonly taken: number;
+  readonly reading: { readonly position: JsonValue | null } | null;
+  readonly badRecords: number;
+}
+
 export interface SourceTaskOptions {
   readonly driver: ChainDriver;
   readonly node: ChainNode;
@@ -40,9 +46,13 @@ export class SourceTask {
   /** Of `onError: "side"`, not yet emitted. */
   private sideRecords: BadRecord[] = [];
   private readonly draining = new AbortController();
-  private split: Split | null = null;
   private reader: SourceReader<unknown> | null = null;
   private finishedSize = 0;
+  /** Splits that were given to this subtask. */
+  private taken = 0;
+  /** Where in the last of them the next record stands that the chain has not been given; null: it is read to its end. */
+  private reading: { readonly position: JsonValue | null } | null = null;
+  private badAtPosition = 0;
 
   constructor(options: SourceTaskOptions) {
     this.options = options;
@@ -58,9 +68,9 @@ export class SourceTask {
     return this.finishedSize + (this.reader?.progress() ?? 0);
   }
 
-  /** The split in work and where in it the next record stands; null between splits. What a checkpoint will keep. */
-  position(): { readonly split: Split; readonly position: JsonValue } | null {
-    return this.split === null || this.reader === null ? null : { split: this.split, position: this.reader.position() };
+  /** What a checkpoint keeps: up to here, and no further, the chain was given the records. Only while the chain has nothing in work. */
+  position(): SourcePosition {
+    return { taken: this.taken, reading: this.reading, badRecords: this.badAtPosition };
   }
 
   /** The input shall end here. */
@@ -73,9 +83,12 @@ export class SourceTask {
     const signal = AbortSignal.any([driver.chain.signal, this.draining.signal]);
     try {
       for (;;) {
-        const split = await driver.meanwhile(splits.next(node.spec.uid, signal));
-        if (split === null || this.draining.signal.aborted) return;
-        await this.readSplit(split, signal);
+        const next = await driver.meanwhile(splits.next(node.spec.uid, signal));
+        if (next === null || this.draining.signal.aborted) return;
+        this.taken++;
+        this.reading = { position: next.position };
+        await this.readSplit(next.split, next.position, signal);
+        this.reading = null;
       }
     } catch (thrown) {
       driver.chain.signal.throwIfAborted();
@@ -84,15 +97,19 @@ export class SourceTask {
     }
   }
 
-  private async readSplit(split: Split, signal: AbortSignal): Promise<void> {
+  private async readSplit(split: Split, position: JsonValue | null, signal: AbortSignal): Promise<void> {
     const { driver, node, connector } = this.options;
-    const reader = await driver.meanwhile(connector.open(split, null, { signal, onBadRecord: (bad) => this.bad(bad) }));
+    const reader = await driver.meanwhile(connector.open(split, position, { signal, onBadRecord: (bad) => this.bad(bad) }));
     this.reader = reader;
-    this.split = split;
     const code = driver.chain.compile(node.main.targets);
     const records: unknown[] = [];
     try {
       while (!this.draining.signal.aborted) {
+        if (driver.attend !== null) {
+          this.reading = { position: reader.position() };
+          this.badAtPosition = this.badRecords;
+          await driver.attend();
+        }
         const limit = await this.allowance(signal);
         const reading = reader.next(records, limit);
         const count = typeof reading === "number" ? reading : await driver.meanwhile(reading);

@@ -6,11 +6,13 @@ import type { Clock } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import type { BatchFunction } from "./codegen.js";
 import { JoinUnit } from "./join-unit.js";
-import { type BatchInput, FLUSH_AFTER_MS } from "./network.js";
+import { type BatchInput, type ChannelId, FLUSH_AFTER_MS } from "./network.js";
 
 export class ChainDriver {
   readonly chain: Chain;
   readonly clock: Clock;
+  /** Called while the chain waits for its source, and has nothing in work: a checkpoint may be due. */
+  attend: (() => Promise<void>) | null = null;
   private flushedAt: number;
 
   constructor(chain: Chain, clock: Clock) {
@@ -37,7 +39,10 @@ export class ChainDriver {
       this.chain.wakeup.notify();
     };
     promise.then(settle, settle);
-    while (!settled) await this.idle(() => settled);
+    while (!settled) {
+      await this.idle(() => settled);
+      if (this.attend !== null) await this.attend();
+    }
     return await promise;
   }
 
@@ -80,8 +85,18 @@ export interface GateInput {
   readonly channels: number;
 }
 
+/** What barriers between the batches do. */
+export interface BarrierConsumer {
+  barrier(channel: ChannelId, id: number): Promise<void>;
+  ended(): Promise<void>;
+}
+
 /** Feeds the chain until all its channels have ended. The second input of a join comes first; see `api/probe-modes.ts`. */
-export async function runInputs(driver: ChainDriver, gates: readonly GateInput[]): Promise<void> {
+export async function runInputs(
+  driver: ChainDriver,
+  gates: readonly GateInput[],
+  barriers: BarrierConsumer | null = null,
+): Promise<void> {
   const { chain } = driver;
   const [head] = chain.nodes;
   if (head === undefined) return;
@@ -97,14 +112,19 @@ export async function runInputs(driver: ChainDriver, gates: readonly GateInput[]
   const main = opened(0);
   const build = opened(1);
   if (head.unit instanceof JoinUnit) {
-    await consume(driver, head.unit.buffersProbe ? [...build, ...main] : build, build);
+    await consume(driver, head.unit.buffersProbe ? [...build, ...main] : build, build, barriers);
     await head.unit.buildEnded();
   }
-  await consume(driver, main, main);
+  await consume(driver, main, main, barriers);
 }
 
 /** Takes batches from all inputs until those in `until` have ended. */
-async function consume(driver: ChainDriver, inputs: readonly OpenInput[], until: readonly OpenInput[]): Promise<void> {
+async function consume(
+  driver: ChainDriver,
+  inputs: readonly OpenInput[],
+  until: readonly OpenInput[],
+  barriers: BarrierConsumer | null,
+): Promise<void> {
   const isOver = () => until.every((input) => input.open === 0);
   while (!isOver()) {
     let taken = false;
@@ -112,8 +132,12 @@ async function consume(driver: ChainDriver, inputs: readonly OpenInput[], until:
       const batch = input.gate.poll();
       if (batch === undefined) continue;
       taken = true;
-      if (batch.records === null) input.open--;
-      else await driver.feed(input.code, batch.records, batch.records.length);
+      if (batch.records !== null) await driver.feed(input.code, batch.records, batch.records.length);
+      else if (batch.barrier !== undefined) await barriers?.barrier(batch.channel, batch.barrier);
+      else {
+        input.open--;
+        await barriers?.ended();
+      }
     }
     if (!taken) await driver.idle(() => false);
   }

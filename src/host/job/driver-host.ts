@@ -7,6 +7,7 @@
  *   2. After `ended` nothing of the driver runs: listener, links, finder and connectors are closed.
  */
 import { CodedError, type ErrorShape } from "../../base/errors.js";
+import type { StateStore } from "../../env/blob-store.js";
 import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
 import { createDriverCore, type DriverView } from "../../job/driver-core.js";
@@ -22,7 +23,8 @@ import { DEFAULT_SILENCE_MS, type Link, type LinkMessage } from "../link/link.js
 import { keyOfScope } from "../link/link-keys.js";
 import { listenLinks } from "../link/link-listener.js";
 import { runTurns } from "../turns/turns.js";
-import { commitSinks, type InputsOptions, type JobInputs, prepareTry, removeLeftovers } from "./driver-inputs.js";
+import { DriverCheckpoints } from "./driver-checkpoints.js";
+import { commitSinks, type InputsOptions, type JobInputs, removeLeftovers } from "./driver-inputs.js";
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const PROBE_TIMEOUT_MS = 1_000;
@@ -54,6 +56,8 @@ export interface DriverHostOptions {
   readonly highestEpoch?: number;
   readonly restart: RestartRules;
   readonly job: JobInputs;
+  /** The state of the application in that storage. Absent: checkpoints can't be taken. Rejects with CHECKPOINT_STORAGE. */
+  readonly openState?: (storage: string) => Promise<StateStore>;
   readonly followMaster: FollowMaster;
   readonly limits?: Partial<DriverLimits>;
 }
@@ -89,6 +93,7 @@ class DriverHost {
   private readonly limits: DriverLimits;
   private readonly inputs: InputsOptions;
   private readonly work = new AbortController();
+  private readonly checkpoints: DriverCheckpoints;
   private readonly executors = new Map<number, Link>();
   private master: Link | null = null;
   private epoch: number;
@@ -109,6 +114,11 @@ class DriverHost {
       log: options.env.log,
       signal: this.work.signal,
     };
+    this.checkpoints = new DriverCheckpoints({
+      inputs: this.inputs,
+      openState: options.openState ?? null,
+      post: (event) => this.post(event),
+    });
     this.ended = new Promise((resolve) => {
       this.settle = resolve;
     });
@@ -159,6 +169,16 @@ class DriverHost {
       highestEpoch: this.epoch,
       restart,
       ...(job.collectLimits === undefined ? {} : { collectLimits: job.collectLimits }),
+      appears: new Map(
+        [...job.sinks].flatMap(
+          ([
+            uid,
+            {
+              connector: { appears },
+            },
+          ]) => (appears === undefined ? [] : [[uid, appears]]),
+        ),
+      ),
       limits: this.limits,
     });
     this.core = core;
@@ -256,7 +276,19 @@ class DriverHost {
         void this.commit(effect);
         break;
       case "clean-up":
-        void removeLeftovers(this.inputs, null).then(() => this.post({ kind: "cleaned" }));
+        void this.cleanUp(new Set(effect.keep)).then(() => this.post({ kind: "cleaned" }));
+        break;
+      case "store-manifest":
+        void this.checkpoints.store(effect);
+        break;
+      case "commit-checkpoint":
+        void this.checkpoints.commit(effect);
+        break;
+      case "drop-checkpoints":
+        void this.checkpoints.drop(effect);
+        break;
+      case "forget-checkpoints":
+        void this.checkpoints.forget(effect.storage);
         break;
       case "log":
         this.options.env.log[effect.level](effect.message, effect.fields);
@@ -290,7 +322,8 @@ class DriverHost {
   }
 
   private async request(effect: Extract<DriverEffect, { kind: "request" }>): Promise<void> {
-    const answered = (error: ErrorShape | null) => this.post({ kind: "request.answered", request: effect.message, error });
+    const { message: request, number } = effect;
+    const answered = (error: ErrorShape | null) => this.post({ kind: "request.answered", request, number, error });
     const link = this.master;
     // Without a link the core sends it again when it has registered with the next leader.
     if (link === null) return;
@@ -331,8 +364,7 @@ class DriverHost {
 
   private async prepare(effect: Extract<DriverEffect, { kind: "prepare" }>): Promise<void> {
     try {
-      const sources = await prepareTry(this.inputs, effect.attempt);
-      this.post({ kind: "prepared", try: effect.try, sources });
+      this.post({ kind: "prepared", try: effect.try, ...(await this.checkpoints.prepare(effect)) });
     } catch (thrown) {
       this.post({ kind: "prepare.failed", try: effect.try, error: CodedError.from(thrown, "SOURCE_FAILED").toShape() });
     }
@@ -340,11 +372,17 @@ class DriverHost {
 
   private async commit(effect: Extract<DriverEffect, { kind: "commit-sinks" }>): Promise<void> {
     try {
-      await commitSinks(this.inputs, effect.manifest, effect.attempt);
+      await commitSinks(this.inputs, await this.checkpoints.withCarried(effect.manifest, effect.checkpoint), effect.attempt);
       this.post({ kind: "sinks.committed" });
     } catch (thrown) {
       this.post({ kind: "sinks.commit-failed", error: CodedError.from(thrown, "SINK_FAILED").toShape() });
     }
+  }
+
+  /** After the commit of a checkpoint that is under way: what that needs must not be removed. */
+  private async cleanUp(keep: ReadonlySet<string>): Promise<void> {
+    await this.checkpoints.idle();
+    await removeLeftovers(this.inputs, null, keep);
   }
 
   private async finish(ending: Ending): Promise<void> {
@@ -355,6 +393,7 @@ class DriverHost {
     const closed = Promise.all(links.map((link) => link.ended));
     const { clock } = this.options.env;
     await Promise.race([closed, sleep(clock, FLUSH_MS, this.work.signal)]);
+    await Promise.race([this.checkpoints.idle(), sleep(clock, this.limits.cleanUpMs, this.work.signal)]);
     this.work.abort(new CodedError("CLOSED", "the driver has ended"));
     for (const link of links) link.destroy();
     await this.listener?.close();

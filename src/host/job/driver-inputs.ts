@@ -34,9 +34,13 @@ export interface InputsOptions {
   readonly signal: AbortSignal;
 }
 
-/** Rejects with SOURCE_FAILED or SINK_FAILED. */
-export async function prepareTry(options: InputsOptions, attempt: string): Promise<EnumeratedSource[]> {
-  await removeLeftovers(options, attempt);
+/** Rejects with SOURCE_FAILED or SINK_FAILED. `keep`: tries whose staged output is still needed. */
+export async function prepareTry(
+  options: InputsOptions,
+  attempt: string,
+  keep: ReadonlySet<string> = new Set(),
+): Promise<EnumeratedSource[]> {
+  await removeLeftovers(options, attempt, keep);
   const { sources, sinks } = options.job;
   const begun = Promise.all([...sinks].map(([uid, sink]) => beginSink(options, uid, sink, attempt)));
   const enumerated = Promise.all([...sources].map(([uid, source]) => enumerate(options, uid, source)));
@@ -44,28 +48,48 @@ export async function prepareTry(options: InputsOptions, attempt: string): Promi
   return result;
 }
 
+/** The same for a try that goes on from a checkpoint: its sources go on, and so do sinks of which something is visible already. */
+export async function prepareRestoredTry(options: InputsOptions, attempt: string, keep: ReadonlySet<string>): Promise<void> {
+  await removeLeftovers(options, attempt, keep);
+  const hidden = [...options.job.sinks].filter(([, { connector }]) => connector.appears !== "at-checkpoint");
+  await Promise.all(hidden.map(([uid, sink]) => beginSink(options, uid, sink, attempt)));
+}
+
 /** Rejects with SINK_FAILED; may be repeated. */
 export async function commitSinks(options: InputsOptions, manifest: CommitManifest, attempt: string): Promise<void> {
-  const { applicationId, job } = options;
-  const commits = Object.entries(manifest.sinks).map(async ([uid, committables]) => {
-    const sink = job.sinks.get(uid);
-    if (sink === undefined) throw new CodedError("SINK_FAILED", `The commit names the sink ${uid}, which the job does not have.`);
-    try {
-      await sink.connector.commit(committables as JsonValue[], { applicationId, attempt, parallelism: sink.parallelism });
-    } catch (thrown) {
-      throw named(thrown, "SINK_FAILED", `The sink ${uid} could not commit`);
-    }
-  });
+  const commits = Object.entries(manifest.sinks).map(([uid, committables]) =>
+    commitOne(options, uid, committables as JsonValue[], { attempt, again: false }),
+  );
   const outcomes = await Promise.allSettled(commits);
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
 }
 
+export async function commitOne(
+  { applicationId, job }: InputsOptions,
+  uid: string,
+  committables: readonly JsonValue[],
+  { attempt, again }: { readonly attempt: string; readonly again: boolean },
+): Promise<void> {
+  const sink = job.sinks.get(uid);
+  if (sink === undefined) throw new CodedError("SINK_FAILED", `The commit names the sink ${uid}, which the job does not have.`);
+  const { connector, parallelism } = sink;
+  try {
+    await connector.commit(committables, { applicationId, attempt, parallelism, ...(again ? { again } : {}) });
+  } catch (thrown) {
+    throw named(thrown, "SINK_FAILED", `The sink ${uid} could not commit`);
+  }
+}
+
 /** Leftovers cost space, not correctness: what can't be removed is logged. */
-export async function removeLeftovers(options: InputsOptions, keepAttempt: string | null): Promise<void> {
+export async function removeLeftovers(
+  options: InputsOptions,
+  keepAttempt: string | null,
+  keep: ReadonlySet<string> = new Set(),
+): Promise<void> {
   const { applicationId, attempt, job, log } = options;
   const removals = [...job.sinks].map(async ([uid, { connector }]) => {
     try {
-      await connector.cleanUp({ applicationId, keepAttempt, isOver: (name) => isUpTo(attempt, name) });
+      await connector.cleanUp({ applicationId, keepAttempt, isOver: (name) => isUpTo(attempt, name) && !keep.has(name) });
     } catch (thrown) {
       log.warn("leftovers of a sink could not be removed", {
         app: applicationId,

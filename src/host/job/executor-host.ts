@@ -7,6 +7,7 @@
  *   2. After `ended` no slice runs and the link is closed.
  */
 import { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
 import type { Split } from "../../dataflow/connector.js";
 import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
@@ -18,6 +19,7 @@ import {
   type ExecutorLimits,
   type SliceOrder,
 } from "../../executor/core/executor-events.js";
+import type { SliceSnapshot } from "../../wire/checkpoint.js";
 import { driverToExecutor, splitReply } from "../../wire/executor-messages.js";
 import { applicationScope } from "../../wire/handshake.js";
 import type { Progress } from "../../wire/progress.js";
@@ -33,18 +35,29 @@ const FLUSH_MS = 1_000;
 /** What a slice may ask of the host. */
 export interface SliceCalls {
   /** The next split for this source, null at its end. Rejects when the signal aborts, or when the try is over. */
-  nextSplit(source: string, signal: AbortSignal): Promise<Split | null>;
+  nextSplit(source: string, signal: AbortSignal): Promise<{ readonly split: Split; readonly position: JsonValue | null } | null>;
   /** How many subtasks read the source now, as far as the driver has said; null: it has not yet. */
   readers(source: string): number | null;
   /** Records of a `collect` sink; resolves when the driver has them. */
   collect(sink: string, records: readonly unknown[]): Promise<void>;
+  /** The slice's part of a checkpoint is durable, or can't be made so. */
+  checkpointed(id: number, outcome: SliceSnapshot | CodedError): void;
 }
 
 export interface StartedSlice {
   readonly done: Promise<{ readonly committables: Readonly<Record<string, readonly unknown[]>>; readonly progress: Progress }>;
   progress(): Progress;
+  /** Absent: it takes no checkpoints. */
+  checkpoint?(order: CheckpointOrder): void;
   /** Resolves when nothing of it runs; `done` has then rejected. */
   cancel(reason: CodedError): Promise<void>;
+}
+
+/** As executor/run has it. */
+export interface CheckpointOrder {
+  readonly id: number;
+  readonly order: "begin" | "abort";
+  readonly completed: number;
 }
 
 export interface ExecutorHostOptions {
@@ -138,6 +151,9 @@ class ExecutorHost {
         break;
       case "start-slice":
         this.start(effect.order);
+        break;
+      case "checkpoint-slice":
+        if (this.running?.order.try === effect.order.try) this.running.slice.checkpoint?.(effect.order);
         break;
       case "cancel-slice":
         if (this.running?.order.try === effect.try) void this.running.slice.cancel(new CodedError("ABORTED", effect.reason));
@@ -294,9 +310,15 @@ class ExecutorHost {
           signal,
         );
         this.sawReaders(tryNumber, source, answer.readers);
-        return answer.split as Split | null;
+        if (answer.split === null) return null;
+        return { split: answer.split as Split, position: (answer.position ?? null) as JsonValue | null };
       },
       readers: (source) => (this.readers.try === tryNumber ? (this.readers.bySource.get(source) ?? null) : null),
+      checkpointed: (id, outcome) => {
+        const failed = outcome instanceof CodedError;
+        const parts = { snapshot: failed ? null : outcome, error: failed ? outcome.toShape() : null };
+        this.post({ kind: "slice.checkpointed", try: tryNumber, id, ...parts });
+      },
       collect: async (sink, records) => {
         const body = { try: tryNumber, sink, batch: next(batches, sink), records: [...records] };
         const { signal } = this.work;

@@ -39,6 +39,7 @@ const REQUESTS: Readonly<Record<Role, MessageTable>> = {
     ...operationInputs,
     "driver.register": driverToMaster["driver.register"],
     "driver.commit": driverToMaster["driver.commit"],
+    "driver.checkpoint": driverToMaster["driver.checkpoint"],
     "driver.finished": driverToMaster["driver.finished"],
   },
   executor: {},

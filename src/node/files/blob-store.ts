@@ -7,7 +7,7 @@
  *   3. Bytes are checked against their name whenever they are read.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { BlobStore } from "../../env/blob-store.js";
@@ -82,6 +82,11 @@ async function get(directory: string, sha256: string): Promise<Uint8Array> {
     });
   }
   return bytes;
+}
+
+/** Harmless when it is not there. Rejects with DISK_FAILED. */
+export async function removeBlob(directory: string, sha256: string): Promise<void> {
+  await onDisk(directory, () => rm(pathOf(directory, sha256), { force: true }));
 }
 
 const hash = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");

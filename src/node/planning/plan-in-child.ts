@@ -25,6 +25,7 @@ export interface PlannedSettings {
   readonly restart: unknown;
   readonly cores: number | null;
   readonly memoryBytes: number | null;
+  readonly checkpoint: unknown;
 }
 
 export interface Plan {

@@ -282,7 +282,9 @@ test("an unbounded job that is cancelled leaves whole files and nothing else", a
        job.from("n", sources.numbers({ rate: 5000 })).map((n) => ({ n, pad: "y".repeat(100) })).to("out", sinks.ndjson("${output}", { rollRecords: 500 }));
      } });`,
   );
-  const submit = startHoldfast(["submit", file, "--master", cluster.masterUrl, "--id", "endless", "--wait"]);
+  // With checkpoints parts are cut at these, too; that is another test (scenarios/checkpoints).
+  const without = ["--checkpoint-interval", "none"];
+  const submit = startHoldfast(["submit", file, "--master", cluster.masterUrl, "--id", "endless", "--wait", ...without]);
   const parts = async () => (await readdir(output).catch(() => [])).filter((name) => name.endsWith(".ndjson"));
   await until("some parts", async () => (await parts()).length >= 4);
   expect(await holdfast(["cancel", "endless", "--master", cluster.masterUrl])).toMatchObject({ exitCode: 0 });

@@ -208,7 +208,7 @@ test("a slice that is cancelled rejects with the reason and leaves nothing open"
     attempt: "1",
     subtask: 0,
     parallelism: 1,
-    splits: { next: async () => ({ id: "s", sizeHint: 1 }) },
+    splits: { next: async () => ({ split: { id: "s", sizeHint: 1 }, position: null }) },
     network: createLocalNetwork(),
     connectors: {
       source: () => ({

@@ -328,7 +328,8 @@ describe("the end of a try", () => {
         output?.end();
       }
     }
-    for (const input of inputs) expect(await drain(input ?? { poll: () => undefined, onReady: () => undefined })).toHaveLength(6);
+    for (const input of inputs)
+      expect(await drain(input ?? { poll: () => undefined, onReady: () => undefined, release: () => undefined })).toHaveLength(6);
     await Promise.all(networks.map((network) => network.close()));
   });
 

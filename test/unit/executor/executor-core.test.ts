@@ -244,3 +244,49 @@ describe("without a driver", () => {
     expect(world.end).toMatchObject({ exitCode: 1 });
   });
 });
+
+describe("checkpoints", () => {
+  const snapshot = {
+    finished: [],
+    states: {},
+    writers: {},
+    sources: {},
+    committables: {},
+    counts: { recordsIn: 1, recordsOut: 0, badRecords: 0, operators: [] },
+  };
+  const begin = (id: number, link = 1, tryNumber = 1): ExecutorEvent => ({
+    kind: "driver.checkpoint",
+    link,
+    try: tryNumber,
+    id,
+    order: "begin",
+    completed: 0,
+  });
+
+  test("orders of the try that runs go to its slice, others nowhere, and what it answers goes to the driver", () => {
+    const world = new World().running();
+    world.post(begin(3));
+    world.post(begin(3, 1, 2));
+    expect(world.of("checkpoint-slice")).toEqual([
+      { kind: "checkpoint-slice", order: { try: 1, id: 3, order: "begin", completed: 0 } },
+    ]);
+    world.post({ kind: "slice.checkpointed", try: 1, id: 3, snapshot, error: null });
+    expect(world.told("executor.checkpointed")).toMatchObject([{ link: 1, body: { try: 1, id: 3, snapshot } }]);
+    world.post({ kind: "slice.checkpointed", try: 7, id: 3, snapshot, error: null });
+    expect(world.told("executor.checkpointed")).toHaveLength(1);
+  });
+
+  test("an answer that was lost with its connection is told again when the order comes again", () => {
+    const world = new World().running();
+    world.post(begin(3));
+    world.post({ kind: "driver.lost", link: 1 });
+    world.post({ kind: "slice.checkpointed", try: 1, id: 3, snapshot, error: null });
+    expect(world.told("executor.checkpointed")).toEqual([]);
+    world.connected(2);
+    world.post(begin(3, 2));
+    expect(world.told("executor.checkpointed")).toMatchObject([{ link: 2, body: { id: 3 } }]);
+    expect(world.of("checkpoint-slice")).toHaveLength(1);
+    world.post(begin(4, 2));
+    expect(world.of("checkpoint-slice")).toHaveLength(2);
+  });
+});

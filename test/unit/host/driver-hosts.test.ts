@@ -141,8 +141,9 @@ class Stage {
     const stop = new AbortController();
     const run = async () => {
       for (;;) {
-        const split = await calls.nextSplit("in", stop.signal);
-        if (split === null) break;
+        const next = await calls.nextSplit("in", stop.signal);
+        if (next === null) break;
+        const { split } = next;
         slice.splits.push(split.id);
         await calls.collect("few", [split.id]);
         await this.pause();

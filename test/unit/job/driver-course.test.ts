@@ -28,7 +28,7 @@ describe("the course of a job", () => {
     world.post({ kind: "started" });
     expect(world.of("prepare")).toEqual([]);
     world.master();
-    expect(world.of("prepare")).toEqual([{ kind: "prepare", try: 1, attempt: "1.1" }]);
+    expect(world.of("prepare")).toEqual([{ kind: "prepare", try: 1, attempt: "1.1", keep: [] }]);
   });
 
   test("it deploys when all executors are there and the sources are enumerated, whichever comes last", () => {

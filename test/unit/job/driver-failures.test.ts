@@ -99,7 +99,7 @@ describe("an executor that dies", () => {
     world.dies(1);
     stopped(world, [2]);
     nextTry(world);
-    expect(world.of("prepare").at(-1)).toEqual({ kind: "prepare", try: 2, attempt: "1.2" });
+    expect(world.of("prepare").at(-1)).toEqual({ kind: "prepare", try: 2, attempt: "1.2", keep: [] });
   });
 
   test("leftovers are those of this driver attempt and of earlier ones: a superseded driver harms no successor", () => {

@@ -49,6 +49,7 @@ export interface WorldOptions {
   readonly restart?: RestartStrategy | null;
   readonly broken?: ErrorShape;
   readonly collectLimits?: ReadonlyMap<string, number>;
+  readonly appears?: ReadonlyMap<string, "at-checkpoint" | "at-end">;
 }
 
 export class World {
@@ -70,6 +71,7 @@ export class World {
       restart: restartRules(options.restart ?? null),
       limits: DRIVER_LIMITS,
       ...(options.collectLimits === undefined ? {} : { collectLimits: options.collectLimits }),
+      ...(options.appears === undefined ? {} : { appears: options.appears }),
     });
   }
 
@@ -165,8 +167,9 @@ export class World {
     this.post({ kind: "executor.unreachable", processId: `app-1-1.d1.e${number}` });
   }
 
-  answer(request: "driver.commit" | "driver.finished", error: ErrorShape | null = null): DriverEffect[] {
-    return this.post({ kind: "request.answered", request, error });
+  /** The newest request of that kind is answered. */
+  answer(request: EffectOf<"request">["message"], error: ErrorShape | null = null): DriverEffect[] {
+    return this.post({ kind: "request.answered", request, number: this.requests(request).at(-1)?.number ?? 0, error });
   }
 
   /** From the last sub-task's end to the end of the driver. */

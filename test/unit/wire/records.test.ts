@@ -9,11 +9,13 @@ import {
   decodeRemovalsRecord,
   decodeWorkerRecord,
   encode,
+  encodeApplicationRecord,
   encodeRemovalsRecord,
   encodeWorkerRecord,
   type RecordFormat,
   submissionKeyIn,
 } from "../../../src/wire/records.js";
+import { applicationRecord } from "../job/driver-world.js";
 
 const worker = {
   workerId: "w1",
@@ -37,6 +39,25 @@ test("a record is versioned JSON and reads back as it was", () => {
 test("what a worker's operator said of it is kept, and may be absent: records of earlier releases have none of it", () => {
   const gone = { ...worker, state: "gone", drainUntil: null, retired: true } as const;
   expect(decodeWorkerRecord(encodeWorkerRecord(gone))).toEqual({ ok: true, record: gone });
+});
+
+test("checkpoints of an application read back as they were, and a record of an earlier release has none", () => {
+  const before = applicationRecord();
+  expect(decodeApplicationRecord(encodeApplicationRecord(before))).toEqual({ ok: true, record: before });
+  const completed = {
+    id: 2 ** 40,
+    attempt: 3,
+    try: 2,
+    manifest: { sha256: "f".repeat(64), sizeBytes: 12 },
+    sizeBytes: 4_000,
+    completedAt: 1_700_000_000_000,
+    durationMs: 25,
+    records: { in: 10, out: 4 },
+  };
+  const after = { ...before, checkpoints: { storage: "/shared", nextId: 2 ** 40 + 17, completed: [completed] } };
+  expect(decodeApplicationRecord(encodeApplicationRecord(after))).toEqual({ ok: true, record: after });
+  const wrong = { ...after, checkpoints: { ...after.checkpoints, completed: [{ ...completed, id: 2 ** 60 }] } };
+  expect(decodeApplicationRecord(encodeApplicationRecord(wrong))).toMatchObject({ ok: false });
 });
 
 test("the operator's word about removals reads back as it was", () => {

@@ -1,10 +1,11 @@
 /** The input of a subtask from several processes: inboxes of other executors, and a gate for the channels from its own process. */
 import type { CodedError } from "../../../base/errors.js";
-import type { BatchInput, InputBatch } from "../network.js";
+import type { BatchInput, ChannelId, InputBatch } from "../network.js";
 import type { Inbox } from "./inbox.js";
 
 export class ExchangeInput implements BatchInput {
   private readonly local: BatchInput | null;
+  private readonly inboxes: readonly Inbox[];
   /** Inboxes that have something, in the order of their turns. */
   private readonly turns: Inbox[] = [];
   private localFirst = false;
@@ -14,6 +15,7 @@ export class ExchangeInput implements BatchInput {
 
   constructor(inboxes: readonly Inbox[], local: BatchInput | null) {
     this.local = local;
+    this.inboxes = inboxes;
     local?.onReady(() => this.notify());
     for (const inbox of inboxes) {
       inbox.onArrival(() => {
@@ -35,6 +37,11 @@ export class ExchangeInput implements BatchInput {
     }
   }
 
+  release(channels: readonly ChannelId[]): void {
+    for (const inbox of this.inboxes) if (channels.includes(inbox.id)) inbox.release();
+    this.local?.release(channels);
+  }
+
   onReady(listener: () => void): void {
     this.listener = listener;
   }
@@ -49,7 +56,7 @@ export class ExchangeInput implements BatchInput {
     if (inbox === undefined) return undefined;
     const records = inbox.take();
     if (!inbox.isEmpty) this.turns.push(inbox);
-    return { channel: inbox.id, records };
+    return typeof records === "number" ? { channel: inbox.id, records: null, barrier: records } : { channel: inbox.id, records };
   }
 
   private notify(): void {

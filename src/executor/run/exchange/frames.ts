@@ -4,6 +4,7 @@
  *   OPEN     dialler -> acceptor   announces a channel under a number; body: JSON [edge, fromSubtask, toSubtask]
  *   BATCH    dialler -> acceptor   body: a payload of the batch codec; argument: 0, 1, 2 ... within the channel
  *   END      dialler -> acceptor   no batch of the channel follows; argument: the number of its batches
+ *   BARRIER  dialler -> acceptor   of a checkpoint, in the order of the batches and counted as one; body: its id, 8 bytes
  *   CREDIT   acceptor -> dialler   argument: so many more batches of the channel may be sent
  *   GOODBYE  dialler -> acceptor   all channels have ended; the answer, or the acceptor's own: everything has arrived
  *   FAILURE  both ways             the sender's part of the try has failed; body: JSON of an ErrorShape
@@ -15,7 +16,7 @@ import { CodedError, type ErrorShape } from "../../../base/errors.js";
 import { errorShape } from "../../../wire/envelope.js";
 import type { ChannelId } from "../network.js";
 
-export const FrameKind = { OPEN: 1, BATCH: 2, END: 3, CREDIT: 4, GOODBYE: 5, FAILURE: 6 } as const;
+export const FrameKind = { OPEN: 1, BATCH: 2, END: 3, CREDIT: 4, GOODBYE: 5, FAILURE: 6, BARRIER: 7 } as const;
 
 export const FRAME_HEADER_BYTES = 12;
 /** Bodies of OPEN and FAILURE. */
@@ -48,6 +49,25 @@ export function readHeader(frame: Uint8Array): FrameHeader {
 }
 
 export const bodyOf = (frame: Uint8Array): Uint8Array => frame.subarray(FRAME_HEADER_BYTES);
+
+/** The body of a BARRIER. */
+export const BARRIER_BYTES = 8;
+const TWO_32 = 2 ** 32;
+
+export function barrierFrame(channel: number, sequence: number, id: number): Uint8Array {
+  const frame = new Uint8Array(FRAME_HEADER_BYTES + BARRIER_BYTES);
+  writeHeader(frame, FrameKind.BARRIER, channel, sequence);
+  writeU32(frame, FRAME_HEADER_BYTES, id % TWO_32);
+  writeU32(frame, FRAME_HEADER_BYTES + 4, Math.floor(id / TWO_32));
+  return frame;
+}
+
+export function readBarrier(frame: Uint8Array): number {
+  if (frame.length !== FRAME_HEADER_BYTES + BARRIER_BYTES) throw protocolViolation("a barrier has another length than it should");
+  const id = readU32(frame, FRAME_HEADER_BYTES) + readU32(frame, FRAME_HEADER_BYTES + 4) * TWO_32;
+  if (!Number.isSafeInteger(id) || id === 0) throw protocolViolation("a barrier names no checkpoint");
+  return id;
+}
 
 const channelName = z.tuple([z.string().max(4_096), z.number().int().nonnegative(), z.number().int().nonnegative()]);
 

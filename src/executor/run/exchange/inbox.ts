@@ -2,12 +2,13 @@
  * The receiving end of a channel from another process: keeps payloads as the bytes that arrived, and decodes them when they are polled.
  *
  * Invariant: it holds at most `credits` payloads that were not polled. Credits go back when they are half of all credits, or of the window's
- * bytes: a frame for each would be dear, and a sender that is out of one of the two has always some coming.
+ * bytes: a frame for each would be dear, and a sender that is out of one of the two has always some coming. An inbox that gave a barrier is
+ * stopped until it is released.
  */
 import type { CodedError } from "../../../base/errors.js";
 import { BatchDecoder, type TextCodec } from "../codec/index.js";
 import type { ChannelId } from "../network.js";
-import { protocolViolation } from "./frames.js";
+import { BARRIER_BYTES, protocolViolation } from "./frames.js";
 
 /** The connection that the channel comes from. */
 export interface InboxSource {
@@ -41,7 +42,9 @@ export class Inbox {
   private readonly windowBytes: number;
   private readonly text: TextCodec;
   private readonly memory: WaitingBytes;
-  private readonly waiting: Uint8Array[] = [];
+  /** Payloads of batches, and ids of barriers. */
+  private readonly waiting: (Uint8Array | number)[] = [];
+  private stopped = false;
   private decoder: BatchDecoder | null = null;
   private source: InboxSource | null = null;
   private number = 0;
@@ -80,49 +83,70 @@ export class Inbox {
     return this.waiting.length;
   }
 
-  /** Called when an empty inbox gets something. */
+  /** Called when an inbox that had nothing to give gets something. */
   onArrival(listener: () => void): void {
     this.listener = listener;
     if (!this.isEmpty) listener();
   }
 
+  /** It has nothing to give now. */
   get isEmpty(): boolean {
-    return this.waiting.length === 0 && this.state !== "ended";
+    return this.stopped || (this.waiting.length === 0 && this.state !== "ended");
+  }
+
+  /** It gave a barrier, and may go on. */
+  release(): void {
+    if (!this.stopped) return;
+    this.stopped = false;
+    if (!this.isEmpty) this.listener?.();
   }
 
   batch(payload: Uint8Array, sequence: number): void {
+    this.accept(unpinned(payload), sequence, payload.length);
+  }
+
+  barrier(id: number, sequence: number): void {
+    this.accept(id, sequence, BARRIER_BYTES);
+  }
+
+  private accept(item: Uint8Array | number, sequence: number, bytes: number): void {
     if (this.state !== "open") throw protocolViolation("a batch came after the end of its channel");
     if (sequence !== this.received) throw protocolViolation("a batch is missing or came twice");
     if (this.waiting.length + this.owed >= this.credits) throw protocolViolation("it sent more batches than it has credits");
     this.received = (this.received + 1) >>> 0;
-    this.waiting.push(unpinned(payload));
-    this.memory.waitingBytes += payload.length;
+    this.waiting.push(item);
+    this.memory.waitingBytes += bytes;
     this.memory.peakBytes = Math.max(this.memory.peakBytes, this.memory.waitingBytes);
-    if (this.waiting.length === 1) this.listener?.();
+    if (this.waiting.length === 1 && !this.stopped) this.listener?.();
   }
 
   end(sequence: number): void {
     if (this.state !== "open" || sequence !== this.received)
       throw protocolViolation("the end of a channel came at the wrong place");
     this.state = "ended";
-    if (this.waiting.length === 0) this.listener?.();
+    if (this.waiting.length === 0 && !this.stopped) this.listener?.();
   }
 
-  /** The next batch, or null for the end; only when it is not empty. Throws what `undecodable` returns. */
-  take(): unknown[] | null {
+  /** The next batch, the id of a barrier, or null for the end; only when it is not empty. Throws what `undecodable` returns. */
+  take(): unknown[] | number | null {
     const payload = this.waiting.shift();
     if (payload === undefined) {
       this.state = "taken";
       this.decoder = null;
       return null;
     }
-    this.memory.waitingBytes -= payload.length;
+    const bytes = typeof payload === "number" ? BARRIER_BYTES : payload.length;
+    this.memory.waitingBytes -= bytes;
     this.owed++;
-    this.owedBytes += payload.length;
+    this.owedBytes += bytes;
     if (this.state === "open" && (this.owed * 2 >= this.credits || this.owedBytes * 2 >= this.windowBytes)) {
       this.source?.giveCredit(this.number, this.owed);
       this.owed = 0;
       this.owedBytes = 0;
+    }
+    if (typeof payload === "number") {
+      this.stopped = true;
+      return payload;
     }
     this.decoder ??= new BatchDecoder({ text: this.text });
     try {
@@ -134,6 +158,6 @@ export class Inbox {
 
   /** Drops what waits. */
   clear(): void {
-    for (const payload of this.waiting.splice(0)) this.memory.waitingBytes -= payload.length;
+    for (const item of this.waiting.splice(0)) this.memory.waitingBytes -= typeof item === "number" ? BARRIER_BYTES : item.length;
   }
 }

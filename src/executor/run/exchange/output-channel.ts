@@ -11,7 +11,7 @@ import { assert } from "../../../base/assert.js";
 import { CodedError } from "../../../base/errors.js";
 import { BatchEncoder, type TextCodec } from "../codec/index.js";
 import type { BatchOutput, ChannelId } from "../network.js";
-import { controlFrame, FRAME_HEADER_BYTES, FrameKind, protocolViolation, writeHeader } from "./frames.js";
+import { barrierFrame, controlFrame, FRAME_HEADER_BYTES, FrameKind, protocolViolation, writeHeader } from "./frames.js";
 
 /** A frame of many records is not meant to be much larger; one record may be. */
 const TARGET_FRAME_BYTES = 1024 * 1024;
@@ -36,7 +36,8 @@ export interface OutputChannelOptions {
 }
 
 interface Held {
-  readonly records: readonly unknown[];
+  /** A number: the barrier of that checkpoint. */
+  readonly records: readonly unknown[] | number;
   next: number;
   readonly resolve: () => void;
   readonly reject: (error: CodedError) => void;
@@ -90,6 +91,15 @@ export class OutputChannel implements BatchOutput {
     }
   }
 
+  barrier(id: number): true | Promise<void> {
+    assert(this.held === null && this.state === "open", "a barrier was sent on a channel that is out of credit or has ended");
+    if (this.failure !== null) return Promise.reject(this.failure);
+    if (this.transmitBarrier(id)) return true;
+    return new Promise((resolve, reject) => {
+      this.held = { records: id, next: 0, resolve, reject };
+    });
+  }
+
   end(): void {
     if (this.failure !== null || this.state !== "open") return;
     this.state = "ending";
@@ -107,13 +117,7 @@ export class OutputChannel implements BatchOutput {
   pump(): void {
     const { held } = this;
     if (held !== null) {
-      try {
-        held.next += this.transmit(held.records, held.next, held.records.length - held.next);
-      } catch (thrown) {
-        this.fail(this.unsendable(thrown));
-        return;
-      }
-      if (held.next < held.records.length) return;
+      if (!this.transmitHeld(held)) return;
       this.held = null;
       held.resolve();
     }
@@ -130,6 +134,35 @@ export class OutputChannel implements BatchOutput {
     this.held = null;
   }
 
+  /** True: all of it is sent. */
+  private transmitHeld(held: Held): boolean {
+    if (typeof held.records === "number") return this.transmitBarrier(held.records);
+    try {
+      held.next += this.transmit(held.records, held.next, held.records.length - held.next);
+    } catch (thrown) {
+      this.fail(this.unsendable(thrown));
+      return false;
+    }
+    return held.next === held.records.length;
+  }
+
+  private transmitBarrier(id: number): boolean {
+    const { sink, number, windowBytes } = this.options;
+    if (this.credits === 0 || this.underwayBytes >= windowBytes || !sink.isReady()) return false;
+    const frame = barrierFrame(number, this.sequence, id);
+    this.sent(frame.length);
+    sink.send(frame);
+    return true;
+  }
+
+  /** A frame takes its place in the order, a credit, and its bytes of the window. */
+  private sent(frameBytes: number): void {
+    this.sequence = (this.sequence + 1) >>> 0;
+    this.credits--;
+    this.underway.push(frameBytes - FRAME_HEADER_BYTES);
+    this.underwayBytes += frameBytes - FRAME_HEADER_BYTES;
+  }
+
   /** Sends what may be sent now; returns the number of records. */
   private transmit(records: readonly unknown[], start: number, count: number): number {
     const { sink, number, windowBytes } = this.options;
@@ -139,10 +172,7 @@ export class OutputChannel implements BatchOutput {
       const { bytes, consumed } = this.encoder.encode(records, start + sent, Math.min(count - sent, most));
       this.bytesPerRecord = bytes.length / consumed;
       writeHeader(bytes, FrameKind.BATCH, number, this.sequence);
-      this.sequence = (this.sequence + 1) >>> 0;
-      this.credits--;
-      this.underway.push(bytes.length - FRAME_HEADER_BYTES);
-      this.underwayBytes += bytes.length - FRAME_HEADER_BYTES;
+      this.sent(bytes.length);
       sent += consumed;
       sink.send(bytes);
     }

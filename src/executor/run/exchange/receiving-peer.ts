@@ -15,6 +15,7 @@ import {
   failureFrame,
   MAX_CHANNELS,
   protocolViolation,
+  readBarrier,
   readFailure,
   readHeader,
   readOpen,
@@ -111,6 +112,9 @@ export class ReceivingPeer implements InboxSource {
     switch (kind) {
       case FrameKind.BATCH:
         this.inbox(channel).batch(bodyOf(frame), argument);
+        return;
+      case FrameKind.BARRIER:
+        this.inbox(channel).barrier(readBarrier(frame), argument);
         return;
       case FrameKind.END:
         this.inbox(channel).end(argument);

@@ -1,0 +1,197 @@
+/**
+ * The keyed state of one operator's subtask as blobs, and back.
+ *
+ *   "HFS1" | u32 bytes of the header | header (JSON, padded to 8) | batch | batch ...       a batch: u32 bytes, u32 0, payload padded to 8
+ *
+ * A payload holds entries `{ g, k, v }` (key group, key, value) in the batch codec of the exchanges: what may be in a record may be in state. Each blob is
+ * readable by itself, and its header names application, checkpoint and try, so that no two checkpoints share a blob by chance.
+ *
+ * Invariants: the event loop is never held for much longer than a loop of the engine (`Pacer`); at most MAX_WRITES blobs wait for the store.
+ */
+import { CodedError } from "../../../base/errors.js";
+import { utf8Decode, utf8Encode } from "../../../base/utf8.js";
+import type { StateHandle } from "../../../wire/checkpoint.js";
+import { BatchDecoder, BatchEncoder, type TextCodec } from "../codec/index.js";
+import type { KeyedState, StateEntry } from "../keyed-state.js";
+import type { Pacer } from "../pacer.js";
+import type { StateBlobs } from "../slice.js";
+
+/** Hashing that many bytes takes a few milliseconds. */
+export const STATE_BLOB_BYTES = 4 * 1024 * 1024;
+/** Blobs that were encoded and are not durable yet; bounds the memory of a snapshot. */
+const MAX_WRITES = 4;
+const MAX_STEP_ENTRIES = 1_024;
+const FIRST_STEP_ENTRIES = 64;
+/** A step that took longer is made smaller. */
+const STEP_BUDGET_MS = 2;
+const MAGIC = [0x48, 0x46, 0x53, 0x31];
+const FRAME_BYTES = 8;
+const MAX_HEADER_BYTES = 64 * 1024;
+
+export interface StateHeader {
+  readonly applicationId: string;
+  readonly checkpoint: number;
+  readonly attempt: string;
+  readonly operator: string;
+  readonly subtask: number;
+}
+
+export interface StateAccess {
+  readonly blobs: StateBlobs;
+  readonly text: TextCodec;
+  readonly pacer: Pacer;
+}
+
+/** One blob that is being filled. */
+class BlobWriter {
+  private readonly encoder: BatchEncoder;
+  private readonly parts: Uint8Array[];
+  private size = 0;
+
+  constructor(text: TextCodec, header: StateHeader & { readonly part: number }) {
+    this.encoder = new BatchEncoder({ text, headerBytes: FRAME_BYTES });
+    const body = utf8Encode(JSON.stringify(header));
+    const head = new Uint8Array(padded(FRAME_BYTES + body.length));
+    head.set(MAGIC);
+    new DataView(head.buffer).setUint32(4, body.length, true);
+    head.set(body, FRAME_BYTES);
+    this.parts = [head];
+    this.size = head.length;
+  }
+
+  get isFull(): boolean {
+    return this.size >= STATE_BLOB_BYTES;
+  }
+
+  add(entries: readonly unknown[]): void {
+    for (let at = 0; at < entries.length; ) {
+      const { bytes, consumed } = this.encoder.encodeView(entries, at, entries.length - at);
+      const frame = new Uint8Array(padded(bytes.length));
+      frame.set(bytes);
+      new DataView(frame.buffer).setUint32(0, bytes.length - FRAME_BYTES, true);
+      this.parts.push(frame);
+      this.size += frame.length;
+      at += consumed;
+    }
+  }
+
+  finish(): Uint8Array {
+    const blob = new Uint8Array(this.size);
+    let at = 0;
+    for (const part of this.parts) {
+      blob.set(part, at);
+      at += part.length;
+    }
+    return blob;
+  }
+}
+
+/**
+ * Encodes the state; nothing may change it meanwhile. Resolves when that is done, with a promise for the handles: the blobs are written while the chain goes
+ * on. Rejects with BAD_RECORD (a value that no record could hold) or LIMIT_EXCEEDED.
+ */
+export async function writeState(
+  state: KeyedState,
+  header: StateHeader,
+  maxParallelism: number,
+  { blobs, text, pacer }: StateAccess,
+): Promise<{ readonly handles: Promise<readonly StateHandle[]> }> {
+  const writes: Promise<StateHandle>[] = [];
+  const underWay = new Set<Promise<unknown>>();
+  const put = async (blob: Uint8Array): Promise<void> => {
+    while (underWay.size >= MAX_WRITES) await Promise.race(underWay);
+    const write = blobs.put(blob);
+    writes.push(write);
+    const settled: Promise<void> = write.then(
+      () => undefined,
+      () => undefined,
+    );
+    underWay.add(settled);
+    void settled.then(() => underWay.delete(settled));
+  };
+  let blob: BlobWriter | null = null;
+  let step = FIRST_STEP_ENTRIES;
+  let batch: unknown[] = [];
+  const encode = async (): Promise<void> => {
+    if (batch.length === 0) return;
+    blob ??= new BlobWriter(text, { ...header, part: writes.length });
+    const startedAt = pacer.now();
+    blob.add(batch);
+    const now = pacer.now();
+    if (now - startedAt > STEP_BUDGET_MS) step = Math.max(1, step >> 1);
+    else step = Math.min(MAX_STEP_ENTRIES, step * 2);
+    batch = [];
+    if (blob.isFull) {
+      await put(blob.finish());
+      blob = null;
+    }
+    if (pacer.isDue(now)) await pacer.pause();
+  };
+  for (const { keyGroup, key, value } of state.entries(maxParallelism)) {
+    batch.push({ g: keyGroup, k: key, v: value });
+    if (batch.length >= step) await encode();
+  }
+  await encode();
+  const last = blob as BlobWriter | null;
+  if (last !== null) await put(last.finish());
+  const handles = Promise.all(writes);
+  handles.catch(() => undefined);
+  return { handles };
+}
+
+/** Restores state from its blobs. Rejects with CHECKPOINT_UNREADABLE. */
+export async function readState(
+  state: KeyedState,
+  handles: readonly StateHandle[],
+  expected: { readonly applicationId: string; readonly operator: string },
+  { blobs, text, pacer }: StateAccess,
+): Promise<void> {
+  for (const handle of handles) {
+    const blob = await blobs.get(handle);
+    const unreadable = (why: string): CodedError =>
+      new CodedError("CHECKPOINT_UNREADABLE", `The state ${handle.sha256} of operator '${expected.operator}' ${why}.`, {
+        details: { sha256: handle.sha256, operator: expected.operator },
+      });
+    const decoder = new BatchDecoder({ text });
+    for (let at = endOfHeader(blob, expected, unreadable); at < blob.length; ) {
+      const length = at + FRAME_BYTES <= blob.length ? viewOf(blob).getUint32(at, true) : Number.POSITIVE_INFINITY;
+      if (at + FRAME_BYTES + length > blob.length) throw unreadable("ends in the middle of a batch");
+      state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length))));
+      at += padded(FRAME_BYTES + length);
+      if (pacer.isDue(pacer.now())) await pacer.pause();
+    }
+  }
+}
+
+function* entriesOf(records: readonly unknown[]): Iterable<StateEntry> {
+  for (const record of records) {
+    const { g, k, v } = record as { readonly g: number; readonly k: unknown; readonly v: unknown };
+    yield { keyGroup: g, key: k, value: v };
+  }
+}
+
+/** Where the batches begin. */
+function endOfHeader(
+  blob: Uint8Array,
+  expected: { readonly applicationId: string; readonly operator: string },
+  unreadable: (why: string) => CodedError,
+): number {
+  if (blob.length < FRAME_BYTES || MAGIC.some((byte, index) => blob[index] !== byte)) throw unreadable("is not state");
+  const length = viewOf(blob).getUint32(4, true);
+  if (length > MAX_HEADER_BYTES || FRAME_BYTES + length > blob.length) throw unreadable("has no header");
+  const header = headerOf(blob.subarray(FRAME_BYTES, FRAME_BYTES + length));
+  if (header?.applicationId !== expected.applicationId || header.operator !== expected.operator)
+    throw unreadable(`belongs to operator '${header?.operator ?? "?"}' of ${header?.applicationId ?? "?"}`);
+  return padded(FRAME_BYTES + length);
+}
+
+function headerOf(bytes: Uint8Array): Partial<StateHeader> | null {
+  try {
+    return JSON.parse(utf8Decode(bytes) ?? "null") as Partial<StateHeader> | null;
+  } catch {
+    return null;
+  }
+}
+
+const padded = (length: number): number => (length + 7) & ~7;
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,0 +1,118 @@
+/**
+ * The host's side of a driver's checkpoints: carries out what the core wants done for them, and tells it what became of it.
+ *
+ * Invariant: work on what sinks staged (commits, removals) is done one piece after the other.
+ */
+import { CodedError } from "../../base/errors.js";
+import type { StateStore } from "../../env/blob-store.js";
+import type { DriverEffect, DriverEvent, EventOf, StoredCheckpoint } from "../../job/driver-events.js";
+import { mergeStaged, triesOf } from "../../job/staged-output.js";
+import type { CommitManifest } from "../../wire/application.js";
+import type { StagedBySink } from "../../wire/checkpoint.js";
+import { commitStaged, dropCheckpoints, readManifest, remainingSources, storeManifest } from "./driver-checkpoint-work.js";
+import { type InputsOptions, prepareRestoredTry, prepareTry, removeLeftovers } from "./driver-inputs.js";
+
+export interface DriverCheckpointsOptions {
+  readonly inputs: InputsOptions;
+  readonly openState: ((storage: string) => Promise<StateStore>) | null;
+  readonly post: (event: DriverEvent) => void;
+}
+
+type EffectOf<K extends DriverEffect["kind"]> = Extract<DriverEffect, { kind: K }>;
+
+export class DriverCheckpoints {
+  private readonly options: DriverCheckpointsOptions;
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: DriverCheckpointsOptions) {
+    this.options = options;
+  }
+
+  /** When nothing is under way. */
+  async idle(): Promise<void> {
+    await this.turn;
+  }
+
+  /** Rejects with CHECKPOINT_STORAGE, CHECKPOINT_UNREADABLE, SOURCE_FAILED or SINK_FAILED. */
+  prepare({ attempt, storage, restore, keep }: EffectOf<"prepare">): Promise<Omit<EventOf<"prepared">, "kind" | "try">> {
+    return this.inTurn(async () => {
+      const { inputs } = this.options;
+      const state = storage === undefined ? null : await this.open(storage);
+      if (state === null || restore === undefined) return { sources: await prepareTry(inputs, attempt, new Set(keep)) };
+      const manifest = await readManifest(state, restore, inputs.applicationId);
+      const { commit, carried, counts } = manifest;
+      await commitStaged(inputs, commit, { attempt: manifest.attempt, again: true });
+      await prepareRestoredTry(inputs, attempt, new Set([...keep, ...triesOf(carried)]));
+      return { sources: remainingSources(manifest), restored: { carried, counts } };
+    });
+  }
+
+  async store({ storage, manifest }: EffectOf<"store-manifest">): Promise<void> {
+    const { id } = manifest;
+    try {
+      const handle = await storeManifest(await this.open(storage), manifest);
+      this.options.post({ kind: "manifest.stored", id, manifest: handle });
+    } catch (thrown) {
+      this.options.post({ kind: "manifest.failed", id, error: CodedError.from(thrown).toShape() });
+    }
+  }
+
+  async commit({ id, sinks, attempt, again }: EffectOf<"commit-checkpoint">): Promise<void> {
+    try {
+      await this.inTurn(() => commitStaged(this.options.inputs, sinks, { attempt, again }));
+      this.options.post({ kind: "checkpoint.committed", id });
+    } catch (thrown) {
+      this.options.post({ kind: "checkpoint.commit-failed", id, error: CodedError.from(thrown, "SINK_FAILED").toShape() });
+    }
+  }
+
+  /** The decision together with what earlier tries staged for it. */
+  async withCarried(manifest: CommitManifest, checkpoint: StoredCheckpoint | undefined): Promise<CommitManifest> {
+    if (manifest.checkpoint === undefined) return manifest;
+    if (checkpoint === undefined)
+      throw new CodedError("CHECKPOINT_UNREADABLE", `The record does not know checkpoint ${manifest.checkpoint} any more.`);
+    const { carried } = await readManifest(
+      await this.open(checkpoint.storage),
+      checkpoint.pointer,
+      this.options.inputs.applicationId,
+    );
+    const own = Object.entries(manifest.sinks).map(([uid, values]) => [
+      uid,
+      values.map((committable) => ({ attempt: "", committable })),
+    ]);
+    const all = mergeStaged(carried, Object.fromEntries(own) as StagedBySink);
+    const sinks = Object.entries(all).map(([uid, staged]) => [uid, staged.map(({ committable }) => committable)] as const);
+    return { ...manifest, sinks: { ...manifest.sinks, ...Object.fromEntries(sinks) } };
+  }
+
+  async drop({ storage, dropped }: EffectOf<"drop-checkpoints">): Promise<void> {
+    await this.inTurn(async () => dropCheckpoints(this.options.inputs, await this.open(storage), dropped)).catch(
+      (thrown: unknown) => this.warn("old checkpoints could not be removed", thrown),
+    );
+  }
+
+  /** The application has ended. */
+  async forget(storage: string): Promise<void> {
+    await this.inTurn(async () => {
+      await removeLeftovers(this.options.inputs, null);
+      await (await this.open(storage)).removeAll();
+    }).catch((thrown: unknown) => this.warn("the state of the job could not be removed", thrown));
+  }
+
+  private open(storage: string): Promise<StateStore> {
+    const { openState } = this.options;
+    if (openState === null) throw new CodedError("CHECKPOINT_STORAGE", "this driver has no way to reach checkpoint storage");
+    return openState(storage);
+  }
+
+  private warn(what: string, thrown: unknown): void {
+    const { log, applicationId } = this.options.inputs;
+    log.warn(what, { app: applicationId, reason: CodedError.from(thrown).message });
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.turn.then(work);
+    this.turn = turn.catch(() => undefined);
+    return turn;
+  }
+}

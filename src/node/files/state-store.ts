@@ -1,0 +1,76 @@
+/**
+ * The state of one application in the masters' storage, as its driver and its executors reach it: `STORAGE/state/APPLICATION/`.
+ *
+ * Invariants:
+ *   1. The storage itself is never made here: a folder that is missing on this machine is an error, not an empty store.
+ *   2. It counts as the masters' only when the job's own bundle is in it, which a master has put there.
+ */
+import { rm, rmdir, stat } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { CodedError } from "../../base/errors.js";
+import type { BlobHandle, StateStore } from "../../env/blob-store.js";
+import { createFileBlobStore, removeBlob } from "./blob-store.js";
+
+const STATE = "state";
+
+export interface StateStoreOptions {
+  /** Directory of the masters' blobs. */
+  readonly storage: string;
+  readonly applicationId: string;
+  /** sha-256 of the job's bundle. */
+  readonly bundle: string;
+}
+
+/** Rejects with CHECKPOINT_STORAGE when this process can't reach the storage, or may not write there. */
+export async function openStateStore({ storage, applicationId, bundle }: StateStoreOptions): Promise<StateStore> {
+  await checkStorage(storage, bundle);
+  const directory = path.join(storage, STATE, applicationId);
+  const blobs = await createFileBlobStore(directory).catch((thrown: unknown) => {
+    throw unreachable(storage, `state can't be written there: ${CodedError.from(thrown).message}`, thrown);
+  });
+  return {
+    put: async (bytes) => ({ sha256: await blobs.put(bytes), sizeBytes: bytes.length }),
+    get: (handle) => get(directory, () => blobs.get(handle.sha256), handle),
+    remove: ({ sha256 }) => removeBlob(directory, sha256),
+    removeAll: async () => {
+      await rm(directory, { recursive: true, force: true });
+      // The last application takes the folder of all with it.
+      await rmdir(path.dirname(directory)).catch(() => undefined);
+    },
+  };
+}
+
+async function checkStorage(storage: string, bundle: string): Promise<void> {
+  const status = await stat(path.join(storage, bundle)).catch((thrown: unknown) => thrown);
+  if (status instanceof Error) {
+    const isMissing = (status as NodeJS.ErrnoException).code === "ENOENT";
+    throw unreachable(storage, isMissing ? "the job's bundle, which a master put there, is not in it" : status.message, status);
+  }
+}
+
+function unreachable(storage: string, why: string, cause: unknown): CodedError {
+  return new CodedError("CHECKPOINT_STORAGE", `The checkpoint storage ${storage} can't be used from ${os.hostname()}: ${why}.`, {
+    hint: "Give the masters --storage file:DIRECTORY, a directory that every machine of the cluster reaches under this path, or submit with --checkpoint-interval none.",
+    details: { storage, host: os.hostname() },
+    cause,
+  });
+}
+
+async function get(directory: string, read: () => Promise<Uint8Array>, handle: BlobHandle): Promise<Uint8Array> {
+  const unreadable = (why: string, cause?: unknown): CodedError =>
+    new CodedError("CHECKPOINT_UNREADABLE", `The state ${handle.sha256} in ${directory} ${why}.`, {
+      details: { directory, sha256: handle.sha256 },
+      cause,
+    });
+  try {
+    const bytes = await read();
+    if (bytes.length !== handle.sizeBytes) throw unreadable(`has ${bytes.length} bytes, and ${handle.sizeBytes} were written`);
+    return bytes;
+  } catch (thrown) {
+    const { code } = CodedError.from(thrown);
+    if (code === "NOT_FOUND") throw unreadable("is not there", thrown);
+    if (code === "ARTIFACT_CORRUPT") throw unreadable("is damaged", thrown);
+    throw thrown;
+  }
+}

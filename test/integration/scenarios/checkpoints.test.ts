@@ -1,0 +1,203 @@
+/** Jobs with checkpoints that lose an executor, their driver and their master: they go on from the last complete one, and the output is exact. */
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import path from "node:path";
+import { expect } from "vitest";
+import type { ApplicationView } from "../../../src/wire/views.js";
+import { until } from "../../support/holdfast.js";
+import { expectBuckets, isRoot, killPid, type Stage, scenario } from "../../support/scenario.js";
+
+const COUNT = 60_000;
+const RATE = 3_000;
+const OFTEN = ["--checkpoint-interval", "300ms"];
+
+type Checkpoint = NonNullable<ApplicationView["checkpoint"]>;
+
+/** Waits for a checkpoint beyond this id that holds records. */
+async function checkpointAfter(stage: Stage, job: string, id: number): Promise<Checkpoint> {
+  let found: Checkpoint | null = null;
+  await until(`a checkpoint of ${job} after ${id}`, async () => {
+    const { checkpoint } = await stage.status(job);
+    found = checkpoint !== null && checkpoint.id > id && checkpoint.records.in > 0 ? checkpoint : null;
+    return found !== null;
+  });
+  return found ?? expect.fail("unreachable");
+}
+
+/** Waits until the try of that name runs. It goes on from that checkpoint or a later one, and its counters never show less than it held. */
+async function restored(stage: Stage, job: string, name: string, before: Checkpoint): Promise<ApplicationView> {
+  let view = await stage.status(job);
+  await until(`try ${name} of ${job} to run`, async () => {
+    view = await stage.status(job);
+    return view.progress?.restored?.try === name && view.progress.phase === "running";
+  });
+  expect(view.progress?.restored?.checkpoint).toBeGreaterThanOrEqual(before.id);
+  expect(view.progress?.recordsIn).toBeGreaterThanOrEqual(before.records.in);
+  return view;
+}
+
+function stateOf(stage: Stage, job: string): readonly string[] {
+  const found = readdirSync(stage.cluster.directory, { recursive: true, encoding: "utf8" });
+  return found.filter((name) => name.includes(path.join("state", job)));
+}
+
+scenario(
+  "an executor, the driver, the leader, then leader and driver at once: the job goes on from its checkpoints each time",
+  async (stage) => {
+    stage.masters(2);
+    stage.workers(2);
+    await stage.valid(2, 2);
+    const output = stage.cluster.file("out");
+    const job = await stage.job({ params: { count: COUNT, rate: RATE, output }, args: OFTEN });
+
+    const first = await checkpointAfter(stage, job, 0);
+    killPid((await stage.status(job)).executors.find(({ state }) => state === "running")?.pid);
+    const second = await restored(stage, job, "1.2", first);
+    expect(second.attempt).toBe(1);
+    expect(second.progress?.restored?.recordsBack).toBeLessThan(COUNT / 2);
+
+    const beforeDriver = await checkpointAfter(stage, job, second.progress?.restored?.checkpoint ?? 0);
+    killPid((await stage.status(job)).driver?.pid);
+    await restored(stage, job, "2.1", beforeDriver);
+
+    const beforeLeader = await checkpointAfter(stage, job, beforeDriver.id);
+    const footprint = await stage.footprint(job);
+    await stage.killLeader();
+    const underTheNext = await checkpointAfter(stage, job, beforeLeader.id);
+    expect(await stage.footprint(job)).toEqual(footprint);
+    expect(underTheNext.id).toBeGreaterThan(beforeLeader.id);
+
+    stage.master();
+    await stage.valid(2, 2);
+    const beforeBoth = await checkpointAfter(stage, job, underTheNext.id);
+    const { driver } = await stage.status(job);
+    await stage.killLeader();
+    killPid(driver?.pid);
+    await restored(stage, job, "3.1", beforeBoth);
+
+    expect(await stage.ended(job, 120_000)).toMatchObject({
+      state: "finished",
+      attempt: 3,
+      progress: { recordsIn: COUNT, recordsOut: 10 },
+    });
+    expectBuckets(output, COUNT);
+    await until("the state of the job to be removed", () => stateOf(stage, job).length === 0);
+  },
+  { timeoutMs: 240_000 },
+);
+
+/** Records that are visible, in the order of their parts. */
+function visible(directory: string): { readonly n: number; readonly count: number }[] {
+  if (!existsSync(directory)) return [];
+  const parts = readdirSync(directory).filter((name) => name.startsWith("part-"));
+  return parts
+    .sort()
+    .flatMap((name) => readFileSync(path.join(directory, name), "utf8").trim().split("\n"))
+    .map((line) => JSON.parse(line) as { n: number; count: number });
+}
+
+/** Each key's records once each, from the first on, with the counts that an undisturbed run gives. */
+function expectExact(records: readonly { readonly n: number; readonly count: number }[]): void {
+  for (let key = 0; key < 10; key++) {
+    const own = records.filter(({ n }) => n % 10 === key);
+    const counts = own.map(({ count }) => count).sort((a, b) => a - b);
+    expect(counts, `counts of key ${key}`).toEqual(counts.map((_, index) => index + 1));
+    for (const { n, count } of own) expect(n).toBe(key + 10 * (count - 1));
+  }
+}
+
+scenario(
+  "an endless job shows each record once, whatever dies, and its parts appear with its checkpoints",
+  async (stage) => {
+    stage.master();
+    stage.workers(2);
+    const output = stage.cluster.file("out");
+    const job = await stage.job({ name: "running-counts", params: { rate: RATE, output }, args: OFTEN });
+    let last = await checkpointAfter(stage, job, 0);
+    for (const [victim, next] of [
+      ["executor", "1.2"],
+      ["driver", "2.1"],
+      ["executor", "2.2"],
+    ] as const) {
+      const { executors, driver } = await stage.status(job);
+      killPid(victim === "driver" ? driver?.pid : executors.find(({ state }) => state === "running")?.pid);
+      await restored(stage, job, next, last);
+      last = await checkpointAfter(stage, job, last.id + 1);
+    }
+    await until("the records of the last checkpoint to be visible", () => visible(output).length >= last.records.out);
+    expect((await stage.command(["cancel", job])).exitCode).toBe(0);
+    expect(await stage.ended(job)).toMatchObject({ state: "cancelled" });
+    const records = visible(output);
+    expect(records.length).toBeGreaterThanOrEqual(last.records.out);
+    expectExact(records);
+    expect(readdirSync(output).filter((name) => name.startsWith("."))).toEqual([]);
+    await until("the state of the job to be removed", () => stateOf(stage, job).length === 0);
+  },
+  { timeoutMs: 240_000 },
+);
+
+scenario(
+  "a full disk fails checkpoints, not the job; when there is room again they go on",
+  async (stage) => {
+    const disk = stage.smallDisk("storage", 2);
+    stage.master({ args: ["--storage", `file:${disk}`] });
+    stage.worker();
+    const output = stage.cluster.file("out");
+    const job = await stage.job({ params: { count: COUNT, rate: RATE, output }, args: OFTEN });
+    const before = await checkpointAfter(stage, job, 0);
+    const filler = path.join(disk, "filler");
+    fill(filler);
+    await until("a checkpoint to be given up", async () => {
+      const { stdout } = await stage.command(["logs", job, "--stream", "stderr"]);
+      return /Checkpoint \d+ was given up.*no space/i.test(stdout);
+    });
+    rmSync(filler);
+    await checkpointAfter(stage, job, before.id + 1);
+    expect(await stage.ended(job, 120_000)).toMatchObject({ state: "finished", attempt: 1, progress: { jobRestarts: 0 } });
+    expectBuckets(output, COUNT);
+  },
+  { skip: !isRoot, timeoutMs: 240_000 },
+);
+
+/** Until not a byte more is taken. */
+function fill(file: string): void {
+  const handle = openSync(file, "w");
+  try {
+    for (let bytes = 64 * 1024; bytes >= 1; ) {
+      try {
+        writeSync(handle, Buffer.alloc(bytes));
+      } catch {
+        bytes >>= 1;
+      }
+    }
+  } finally {
+    closeSync(handle);
+  }
+}
+
+scenario(
+  "a checkpoint that can't be read is not passed over: the job fails by its name, its files are kept, and other jobs go on",
+  async (stage) => {
+    stage.master();
+    stage.workers(2);
+    const output = stage.cluster.file("out");
+    const job = await stage.job({ params: { count: COUNT, rate: RATE, output }, args: ["--checkpoint-interval", "3s"] });
+    const { id } = await checkpointAfter(stage, job, 0);
+    const files = stateFiles(stage, job);
+    expect(files.length).toBeGreaterThan(0);
+    for (const file of files) writeFileSync(file, "damaged");
+    killPid((await stage.status(job)).driver?.pid);
+    const ended = await stage.ended(job);
+    expect(ended).toMatchObject({ state: "failed", attempt: 2, reason: { code: "CHECKPOINT_UNREADABLE" } });
+    expect(ended.reason?.message).toContain(`Checkpoint ${id} of ${job}`);
+    expect(stateFiles(stage, job)).toEqual(files);
+    await stage.usable("other");
+  },
+  { timeoutMs: 180_000 },
+);
+
+function stateFiles(stage: Stage, job: string): readonly string[] {
+  return stateOf(stage, job)
+    .map((name) => stage.cluster.file(name))
+    .filter((file) => statSync(file).isFile())
+    .sort();
+}

@@ -1,0 +1,241 @@
+/**
+ * A job with checkpoints, run to its end through crashes: slices in this process, and of a driver only what they need.
+ * Each crash throws everything away that is not in the last complete checkpoint.
+ */
+import { createHash } from "node:crypto";
+import { type JobBuilder, planJob } from "../../../src/api/index.js";
+import { CodedError } from "../../../src/base/errors.js";
+import type { JsonValue } from "../../../src/base/json.js";
+import { createSource } from "../../../src/connectors/index.js";
+import type { SinkConnector } from "../../../src/dataflow/connector.js";
+import { createLocalNetwork } from "../../../src/executor/run/local-network.js";
+import type { ExchangeNetwork } from "../../../src/executor/run/network.js";
+import { runSlice } from "../../../src/executor/run/run-slice.js";
+import type { RunningSlice, StateBlobs } from "../../../src/executor/run/slice.js";
+import { SplitAssignment } from "../../../src/job/splits.js";
+import { createNodeClock } from "../../../src/node/clock.js";
+import { createNodeTextCodec } from "../../../src/node/text-codec.js";
+import { createLogicalClock } from "../../../src/testing/logical-clock.js";
+import type { SlicePart, SliceSnapshot, StateHandle } from "../../../src/wire/checkpoint.js";
+import { jobOf } from "./support.js";
+
+const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+export class MemoryBlobs implements StateBlobs {
+  readonly blobs = new Map<string, Uint8Array>();
+  failing = false;
+
+  async put(bytes: Uint8Array): Promise<StateHandle> {
+    if (this.failing) throw new CodedError("DISK_FAILED", "the disk is full");
+    const sha256 = sha256Hex(bytes);
+    this.blobs.set(sha256, bytes);
+    return { sha256, sizeBytes: bytes.length };
+  }
+
+  async get({ sha256 }: StateHandle): Promise<Uint8Array> {
+    const bytes = this.blobs.get(sha256);
+    if (bytes === undefined) throw new CodedError("CHECKPOINT_UNREADABLE", `the state ${sha256} is not there`);
+    return bytes;
+  }
+}
+
+/** Parts are arrays of records, as JSON. */
+function memorySink(): SinkConnector<unknown> {
+  return {
+    appears: "at-end",
+    open: async ({ subtask, restored }) => {
+      let number = (restored as number | undefined) ?? 0;
+      let records: JsonValue[] = [];
+      const close = (): JsonValue[] => {
+        const part = records;
+        records = [];
+        return part.length === 0 ? [] : [{ part: `${subtask}-${number++}`, records: part }];
+      };
+      return {
+        write: (batch, count) => void records.push(...(JSON.parse(JSON.stringify(batch.slice(0, count))) as JsonValue[])),
+        checkpoint: async () => ({ committables: close(), state: number }),
+        prepare: async () => null,
+        abort: async () => undefined,
+        close: async () => undefined,
+      };
+    },
+    commit: async () => undefined,
+    cleanUp: async () => undefined,
+  };
+}
+
+interface Stored {
+  readonly slices: readonly SlicePart[];
+  readonly sources: ReturnType<SplitAssignment["remaining"]>;
+  readonly committables: readonly JsonValue[];
+  readonly recordsIn: number;
+}
+
+export interface CrashPlan {
+  readonly parallelism: number;
+  /** In each try a checkpoint begins when so many records have passed `tick`; when it is complete, the try crashes. Then one without. */
+  readonly checkpointsAt: readonly number[];
+  /** The crash comes when so many further records have passed. */
+  readonly crashAfter?: number;
+  readonly creditsPerChannel?: number;
+  readonly network?: (network: ExchangeNetwork) => ExchangeNetwork;
+  readonly blobs?: MemoryBlobs;
+}
+
+export interface CrashRun {
+  /** Of the sink `out`, in the order of its parts. */
+  readonly records: readonly unknown[];
+  readonly completed: number;
+  /** Records that the last try read. */
+  readonly lastRecordsIn: number;
+  readonly recordsAtLastCheckpoint: number;
+}
+
+/** `build` calls `tick` for each record that it takes for the trigger. */
+export async function runThroughCrashes(build: (job: JobBuilder, tick: () => void) => void, plan: CrashPlan): Promise<CrashRun> {
+  const blobs = plan.blobs ?? new MemoryBlobs();
+  let stored: Stored | null = null;
+  let completed = 0;
+  for (let number = 1; ; number++) {
+    const at = plan.checkpointsAt[number - 1];
+    const outcome = await oneTry(build, { ...plan, number, at: at ?? null, stored, blobs });
+    if (outcome.kind === "crashed") {
+      if (outcome.stored !== null) {
+        stored = outcome.stored;
+        completed++;
+      }
+      continue;
+    }
+    const parts = [...(stored?.committables ?? []), ...outcome.committables] as { part: string; records: unknown[] }[];
+    return {
+      records: parts.flatMap(({ records }) => records),
+      completed,
+      lastRecordsIn: outcome.recordsIn,
+      recordsAtLastCheckpoint: stored?.recordsIn ?? 0,
+    };
+  }
+}
+
+type TryOutcome =
+  | { readonly kind: "crashed"; readonly stored: Stored | null }
+  | { readonly kind: "done"; readonly committables: readonly JsonValue[]; readonly recordsIn: number };
+
+interface TryPlan extends CrashPlan {
+  readonly number: number;
+  readonly at: number | null;
+  readonly stored: Stored | null;
+  readonly blobs: MemoryBlobs;
+}
+
+async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: TryPlan): Promise<TryOutcome> {
+  let ticks = 0;
+  let crashAt: number | null = null;
+  let act: () => void = () => undefined;
+  const tick = () => {
+    ticks++;
+    if (ticks === plan.at || (crashAt !== null && ticks >= crashAt)) act();
+  };
+  const { built } = await planJob(
+    jobOf((job) => build(job, tick)),
+    {},
+    { sha256Hex },
+  );
+  const splits = await splitsOf(built, plan);
+  const network = createLocalNetwork(plan.creditsPerChannel === undefined ? {} : { creditsPerChannel: plan.creditsPerChannel });
+  const pacing = createLogicalClock();
+  const answers = new Map<number, SliceSnapshot>();
+  const crash = new CodedError("EXECUTOR_LOST", "the crash of the test");
+  const slices: RunningSlice[] = [];
+  let stored: Stored | null = null;
+  const stop = () => {
+    for (const slice of slices) void slice.cancel(crash);
+  };
+  act = () => {
+    if (crashAt !== null) stop();
+    else for (const slice of slices) slice.checkpoint({ id: plan.number, order: "begin", completed: plan.number - 1 });
+  };
+  for (let subtask = 0; subtask < plan.parallelism; subtask++) {
+    let ask = 0;
+    slices.push(
+      runSlice({
+        built,
+        applicationId: "app-1-1",
+        attempt: `1.${plan.number}`,
+        subtask,
+        parallelism: plan.parallelism,
+        splits: {
+          next: async (uid) => {
+            const { split, position } = splits.answer(uid, String(subtask), ++ask) ?? { split: null, position: null };
+            return split === null ? null : { split, position };
+          },
+        },
+        network: plan.network?.(network) ?? network,
+        connectors: { source: (descriptor) => createSource(descriptor), sink: memorySink },
+        clock: createNodeClock(),
+        pacing,
+        log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+        yieldToLoop: () => new Promise((resolve) => setImmediate(resolve)),
+        checkpoints: {
+          blobs: plan.blobs,
+          text: createNodeTextCodec(),
+          restored: plan.stored?.slices[subtask] ?? null,
+          onCheckpointed: (_id, snapshot) => {
+            if (snapshot instanceof CodedError) return stop();
+            answers.set(subtask, JSON.parse(JSON.stringify(snapshot)) as SliceSnapshot);
+            if (answers.size < plan.parallelism) return;
+            stored = storedOf(plan, answers, splits);
+            crashAt = ticks + (plan.crashAfter ?? 0);
+            if (plan.crashAfter === undefined) stop();
+          },
+        },
+      }),
+    );
+  }
+  const outcomes = await Promise.allSettled(slices.map((slice) => slice.done));
+  const failed = outcomes.find((outcome) => outcome.status === "rejected");
+  if (failed !== undefined) {
+    await Promise.allSettled(slices.map((slice) => slice.cancel(crash)));
+    if (plan.at === null || (failed.reason as CodedError).message !== crash.message) throw failed.reason;
+    return { kind: "crashed", stored };
+  }
+  const results = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+  return {
+    kind: "done",
+    committables: results.flatMap(({ committables }) => committables.out ?? []),
+    recordsIn: results.reduce((sum, { progress }) => sum + progress.recordsIn, 0),
+  };
+}
+
+async function splitsOf(built: Awaited<ReturnType<typeof planJob>>["built"], plan: TryPlan): Promise<SplitAssignment> {
+  const sources = built.graph.operators.filter(({ kind }) => kind === "source");
+  return new SplitAssignment(
+    await Promise.all(
+      sources.map(async ({ uid, config }) => {
+        const left = plan.stored?.sources.get(uid);
+        if (left !== undefined) {
+          const positions = left.splits.flatMap(({ split, position }) =>
+            position === null ? [] : [[split.id, position] as const],
+          );
+          return { uid, ...left, splits: left.splits.map(({ split }) => split), positions: new Map(positions) };
+        }
+        const source = createSource((config as unknown as { descriptor: Parameters<typeof createSource>[0] }).descriptor);
+        const { splits } = await source.enumerate({ parallelism: plan.parallelism, signal: new AbortController().signal });
+        return { uid, subtasks: plan.parallelism, splits, totalRecords: null };
+      }),
+    ),
+  );
+}
+
+function storedOf(plan: TryPlan, answers: ReadonlyMap<number, SliceSnapshot>, splits: SplitAssignment): Stored {
+  const parts = Array.from({ length: plan.parallelism }, (_, subtask) => answers.get(subtask));
+  return {
+    slices: parts.map((part) => part ?? { finished: "all", states: {}, writers: {} }),
+    sources: splits.remaining((source, subtask) => {
+      const mark = answers.get(Number(subtask))?.sources[source];
+      const position = (mark?.reading?.position ?? null) as JsonValue;
+      return mark === undefined ? undefined : { taken: mark.taken, reading: mark.reading === null ? null : { position } };
+    }),
+    committables: [...(plan.stored?.committables ?? []), ...parts.flatMap((part) => (part?.committables.out ?? []) as JsonValue[])],
+    recordsIn: (plan.stored?.recordsIn ?? 0) + parts.reduce((sum, part) => sum + (part?.counts.recordsIn ?? 0), 0),
+  };
+}

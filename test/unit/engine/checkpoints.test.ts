@@ -1,0 +1,224 @@
+import { describe, expect, test } from "vitest";
+import { type JobBuilder, sinks, sources, state } from "../../../src/api/index.js";
+import type { ExchangeNetwork } from "../../../src/executor/run/network.js";
+import { MemoryBlobs, runThroughCrashes } from "./checkpoint-run.js";
+import { sorted } from "./support.js";
+
+const COUNT = 12_000;
+const numbers = () => sources.numbers({ to: COUNT });
+
+type Build = (job: JobBuilder, tick: () => void) => void;
+const ticked = (tick: () => void) => (n: number) => {
+  tick();
+  return n;
+};
+
+const jobs: readonly (readonly [string, Build])[] = [
+  ["records that only pass", (job, tick) => job.from("n", numbers()).map(ticked(tick)).rebalance().to("out", sinks.ndjson("out"))],
+  [
+    "aggregates by key, gathered before the exchange",
+    (job, tick) =>
+      job
+        .from("n", numbers())
+        .map(ticked(tick))
+        .keyBy((n) => `key ${n % 97}`)
+        .aggregate("sums", {
+          init: () => ({ count: 0, sum: 0 }),
+          add: (sum, n) => ({ count: sum.count + 1, sum: sum.sum + n }),
+          merge: (a, b) => ({ count: a.count + b.count, sum: a.sum + b.sum }),
+        })
+        .to("out", sinks.ndjson("out")),
+  ],
+  [
+    "reduce with keys that are objects, and updates",
+    (job, tick) =>
+      job
+        .from("n", numbers())
+        .map(ticked(tick))
+        .keyBy((n) => ({ last: n % 5 }))
+        .reduce("sums", (left, right) => left + right)
+        .to("out", sinks.ndjson("out")),
+  ],
+  [
+    "a process function with values, lists and maps",
+    (job, tick) =>
+      job
+        .from("n", numbers())
+        .map(ticked(tick))
+        .keyBy((n) => n % 11)
+        .process("seen", {
+          state: { count: state.value<number>(), every: state.list<number>(), rest: state.map<number, bigint>() },
+          onElement: (n, { state: { count, every, rest } }) => {
+            count.set((count.get() ?? 0) + 1);
+            if (n % 100 === 0) every.add(n);
+            rest.set(n % 3, (rest.get(n % 3) ?? 0n) + 1n);
+          },
+          onEnd: (key, { state: { count, every, rest } }) => [
+            { key, count: count.get(), every: [...every.get()].sort(), rest: [...rest.entries()].map(String).sort() },
+          ],
+        })
+        .to("out", sinks.ndjson("out")),
+  ],
+  [
+    "distinct, union and calls of mapAsync that are under way",
+    (job, tick) => {
+      const evens = job.from("evens", numbers()).map(ticked(tick));
+      const all = job.from("all", sources.numbers({ from: 5, to: COUNT / 2 })).union(evens);
+      all
+        .mapAsync(async (n) => n % 1_000, { concurrency: 7, ordered: false })
+        .distinct("once", (n) => n)
+        .to("out", sinks.ndjson("out"));
+    },
+  ],
+];
+
+const WHEN = [1, 700, 5_000, 11_500];
+
+describe.each(jobs)("%s", (_name, build) => {
+  test.each([1, 2, 3])(
+    "the output after crashes is that of an undisturbed run, with parallelism %i",
+    { timeout: 60_000 },
+    async (parallelism) => {
+      const expected = sorted((await runThroughCrashes(build, { parallelism, checkpointsAt: [] })).records);
+      expect(expected.length).toBeGreaterThan(0);
+      for (const at of WHEN) {
+        const once = await runThroughCrashes(build, { parallelism, checkpointsAt: [at], crashAfter: 300 });
+        expect(sorted(once.records)).toEqual(expected);
+      }
+      const often = await runThroughCrashes(build, { parallelism, checkpointsAt: [500, 500, 500, 500] });
+      expect(often.completed).toBeGreaterThan(0);
+      expect(sorted(often.records)).toEqual(expected);
+    },
+  );
+});
+
+describe("a restored try", () => {
+  const [, sums] = jobs;
+  if (sums === undefined) throw new Error("no job");
+
+  test("reads no record that the checkpoint holds", async () => {
+    const run = await runThroughCrashes(sums[1], { parallelism: 2, checkpointsAt: [5_000, 2_000] });
+    expect(run.completed).toBe(2);
+    expect(run.recordsAtLastCheckpoint).toBeGreaterThanOrEqual(7_000);
+    expect(run.lastRecordsIn).toBe(COUNT - run.recordsAtLastCheckpoint);
+  });
+
+  test("aligns while a full channel holds its sender back", { timeout: 60_000 }, async () => {
+    const slow: Build = (job, tick) =>
+      job
+        .from("n", numbers())
+        .map(ticked(tick))
+        .keyBy((n) => n % 3)
+        .reduce("sums", async (left, right) => {
+          if (right % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+          return left + right;
+        })
+        .to("out", sinks.ndjson("out"));
+    const expected = sorted((await runThroughCrashes(slow, { parallelism: 3, checkpointsAt: [] })).records);
+    const run = await runThroughCrashes(slow, { parallelism: 3, checkpointsAt: [3_000, 3_000], creditsPerChannel: 1 });
+    expect(run.completed).toBe(2);
+    expect(sorted(run.records)).toEqual(expected);
+  });
+
+  test("does not end again what had ended before the checkpoint", async () => {
+    const build: Build = (job, tick) => {
+      const short = job.from("short", sources.numbers({ to: 10 })).process("last", {
+        onElement: () => [],
+        onEnd: () => ["the short one has ended"],
+      });
+      job
+        .from("long", numbers())
+        .map(ticked(tick))
+        .filter((n) => n % 1_000 === 0)
+        .map(String)
+        .union(short)
+        .to("out", sinks.ndjson("out"));
+    };
+    const expected = sorted((await runThroughCrashes(build, { parallelism: 2, checkpointsAt: [] })).records);
+    expect(expected.filter((record) => record === "the short one has ended")).toHaveLength(2);
+    const run = await runThroughCrashes(build, { parallelism: 2, checkpointsAt: [8_000, 1_000] });
+    expect(run.completed).toBe(2);
+    expect(sorted(run.records)).toEqual(expected);
+  });
+
+  test("fails by name when its state is gone, and begins nothing", async () => {
+    const blobs = new MemoryBlobs();
+    const get = blobs.get.bind(blobs);
+    blobs.get = (handle) => {
+      blobs.blobs.clear();
+      return get(handle);
+    };
+    const run = runThroughCrashes(sums[1], { parallelism: 2, checkpointsAt: [5_000], blobs });
+    await expect(run).rejects.toMatchObject({ code: "CHECKPOINT_UNREADABLE" });
+  });
+});
+
+describe("the runs through crashes find", () => {
+  /** A receiver that goes on reading a channel behind its barrier. */
+  const withoutStops = (network: ExchangeNetwork): ExchangeNetwork => ({
+    ...network,
+    input: (channels) => {
+      const input = network.input(channels);
+      return {
+        poll: () => {
+          const next = input.poll();
+          if (next?.barrier !== undefined) input.release([next.channel]);
+          return next;
+        },
+        release: (released) => input.release(released),
+        onReady: (listener) => input.onReady(listener),
+      };
+    },
+  });
+  /** A barrier that is sent before what waits for its batch to fill. */
+  const overtaking = (network: ExchangeNetwork): ExchangeNetwork => ({
+    ...network,
+    output: (channel) => {
+      const output = network.output(channel);
+      let last: { records: readonly unknown[]; start: number; count: number } | null = null;
+      const flush = (): true | Promise<void> => {
+        const held = last;
+        last = null;
+        return held === null ? true : output.send(held.records, held.start, held.count);
+      };
+      return {
+        // One batch late: whatever comes next goes before it.
+        send: (records, start, count) => {
+          const sent = flush();
+          last = { records: records.slice(start, start + count), start: 0, count };
+          return sent;
+        },
+        barrier: (id) => output.barrier(id),
+        end: () => {
+          flush();
+          output.end();
+        },
+      };
+    },
+  });
+  const uneven: Build = (job, tick) =>
+    job
+      .from("n", numbers())
+      .map((n, { subtask }) => {
+        tick();
+        return subtask === 0 && n % 20 === 0 ? new Promise<number>((resolve) => setImmediate(() => resolve(n))) : n;
+      })
+      .keyBy((n) => n % 7)
+      .aggregate("sums", { init: () => 0, add: (sum, n) => sum + n })
+      .to("out", sinks.ndjson("out"));
+
+  test.each([
+    ["a channel that is read on behind its barrier", withoutStops],
+    ["a barrier that overtakes a batch", overtaking],
+  ])("%s", { timeout: 60_000 }, async (_name, network) => {
+    const expected = sorted((await runThroughCrashes(uneven, { parallelism: 2, checkpointsAt: [] })).records);
+    const right = await runThroughCrashes(uneven, { parallelism: 2, checkpointsAt: [6_000] });
+    expect(sorted(right.records)).toEqual(expected);
+    let wrong = 0;
+    for (const at of [2_000, 4_000, 6_000, 8_000]) {
+      const run = await runThroughCrashes(uneven, { parallelism: 2, checkpointsAt: [at], network }).catch(() => null);
+      if (run === null || JSON.stringify(sorted(run.records)) !== JSON.stringify(expected)) wrong++;
+    }
+    expect(wrong).toBeGreaterThan(0);
+  });
+});
