@@ -11,6 +11,7 @@ import {
   sources,
   state,
 } from "../../../src/api/index.js";
+import { settingsOf } from "../../../src/api/settings.js";
 import { withDisturbedWorld } from "../../../src/testing/disturbed-world.js";
 
 const sha256Hex = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -141,6 +142,22 @@ describe("the graph", () => {
     expect(modes).toEqual({ apart: "wait", itself: "buffer", "cross-1": "buffer", "cross-2": "buffer" });
   });
 
+  test("checkpoints have units, too, can be turned off, and nonsense is refused", () => {
+    const of = (checkpoint: Parameters<typeof defineJob>[0]["checkpoint"]) =>
+      settingsOf(defineJob({ id: "j", build: () => undefined, ...(checkpoint === undefined ? {} : { checkpoint }) })).checkpoint;
+    expect(of(undefined)).toBeNull();
+    expect(of("none")).toBe("none");
+    expect(of({ every: "1s", timeout: "1m", minPause: 50, toleratedFailures: 3 })).toEqual({
+      everyMs: 1_000,
+      timeoutMs: 60_000,
+      minPauseMs: 50,
+      toleratedFailures: 3,
+      mode: "exactly-once",
+    });
+    for (const wrong of [{ every: 5 }, { every: "1s", toleratedFailures: -1 }, { every: "1s", toleratedFailures: 0.5 }])
+      expect(() => of(wrong as { every: number })).toThrow(expect.objectContaining({ code: "INVALID_JOB" }));
+  });
+
   test("settings have units", async () => {
     const job = defineJob({
       id: "settings",
@@ -155,7 +172,7 @@ describe("the graph", () => {
       restart: { strategy: "exponential", minMs: 1_000, maxMs: 60_000, attempts: null },
       cores: 2,
       memoryBytes: 512 * 2 ** 20,
-      checkpoint: { everyMs: 10_000, timeoutMs: null, mode: "exactly-once" },
+      checkpoint: { everyMs: 10_000, timeoutMs: null, minPauseMs: null, toleratedFailures: null, mode: "exactly-once" },
     });
   });
 });
