@@ -153,7 +153,8 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
       maxFinished: random.chance(0.1) ? 3 : 1_000,
     },
     safetyMs: override.safetyMs ?? random.between(40_000, 90_000),
-    livenessMs: 400_000,
+    // Services run one after the other where one worker has to take them all.
+    livenessMs: isUnheard ? 1_600_000 : 400_000,
     onlyFollowerFaults: isFollowersOnly,
     faults,
     meanFaultGapMs: random.pick([1_500, 4_000, 12_000]) ?? 4_000,

@@ -22,7 +22,7 @@ import type { Submission } from "../workload.js";
 /** When the first leader goes. */
 export const LEADER_GOES_AT_MS = 14_000;
 /** From then until everything that recovery has to do is done. */
-export const RECOVERED_AFTER_MS = 15_000;
+export const RECOVERED_AFTER_MS = 30_000;
 
 export interface Situation {
   readonly mode: StoreMode;
@@ -101,8 +101,8 @@ interface Wish {
 const GOES = LEADER_GOES_AT_MS;
 
 const WISHES: Readonly<Record<string, Wish>> = {
-  "program-runs": { submitAtMs: 300, supervise: true, program: { durationMs: 33_000 }, isSteady: true },
-  "job-runs": { submitAtMs: 400, job: { splits: 12, splitMs: 6_500 }, isSteady: true },
+  "program-runs": { submitAtMs: 300, supervise: true, program: { durationMs: 48_000 }, isSteady: true },
+  "job-runs": { submitAtMs: 400, job: { splits: 12, splitMs: 9_500 }, isSteady: true },
   "client-job-runs": { submitAtMs: 8_000, clientMode: true, job: { splits: 6, splitMs: 5_000 } },
   "job-commits": { submitAtMs: GOES - 3_000, job: { splits: 2, splitMs: 100, commitMs: 6_000 } },
   "fits-nowhere": { submitAtMs: 1_000, cores: 1_000, cancelAtMs: GOES + RECOVERED_AFTER_MS + 3_000, isSteady: true },
@@ -115,11 +115,11 @@ const WISHES: Readonly<Record<string, Wish>> = {
   },
   "cancelled-meanwhile": { submitAtMs: 1_300, program: { durationMs: 60_000 }, cancelAtMs: GOES + 3, isSteady: true },
   "ends-meanwhile": { submitAtMs: 1_400, program: { durationMs: 60_000 }, isSteady: true },
-  "killed-meanwhile": { submitAtMs: 1_500, supervise: true, program: { durationMs: 18_000 }, isSteady: true },
-  "submitted-before": { submitAtMs: GOES - 1, program: { durationMs: 22_000 }, isSteady: true },
-  "submitted-meanwhile": { submitAtMs: GOES + 2, program: { durationMs: 22_000 }, isDoubled: true, isSteady: true },
-  "job-meanwhile": { submitAtMs: GOES + 4, job: { splits: 6, splitMs: 7_000 }, isSteady: true },
-  "on-lost-machine": { submitAtMs: 1_600, supervise: true, program: { durationMs: 22_000 }, isSteady: true },
+  "killed-meanwhile": { submitAtMs: 1_500, supervise: true, program: { durationMs: 33_000 }, isSteady: true },
+  "submitted-before": { submitAtMs: GOES - 1, program: { durationMs: 37_000 }, isSteady: true },
+  "submitted-meanwhile": { submitAtMs: GOES + 2, program: { durationMs: 37_000 }, isDoubled: true, isSteady: true },
+  "job-meanwhile": { submitAtMs: GOES + 4, job: { splits: 6, splitMs: 12_000 }, isSteady: true },
+  "on-lost-machine": { submitAtMs: 1_600, supervise: true, program: { durationMs: 37_000 }, isSteady: true },
 };
 
 export const isSteady = (key: string): boolean => WISHES[key]?.isSteady === true;
