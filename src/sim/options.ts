@@ -154,7 +154,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     },
     safetyMs: override.safetyMs ?? random.between(40_000, 90_000),
     // Services run one after the other where one worker has to take them all.
-    livenessMs: isUnheard ? 1_600_000 : 400_000,
+    livenessMs: faults.includes("unheard-leader") ? 1_600_000 : 400_000,
     onlyFollowerFaults: isFollowersOnly,
     faults,
     meanFaultGapMs: random.pick([1_500, 4_000, 12_000]) ?? 4_000,
