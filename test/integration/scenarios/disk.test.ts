@@ -3,7 +3,7 @@ import { rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
-import { FAST, isRoot, jobFile, jobWords, mount, readProc, scenario } from "../../support/scenario.js";
+import { FAST, isRoot, jobFile, jobWords, mount, PATIENT, readProc, scenario } from "../../support/scenario.js";
 
 const needsRoot = { skip: !isRoot("mounts small disks") };
 /** Until not a byte is left. */
@@ -86,7 +86,7 @@ scenario(
     expect(await stage.ended(gated)).toMatchObject({ state: "failed", exitCode: 4, attempt: 1 });
     expect(await stage.status("during")).toMatchObject({ state: "finished", attempt: 1 });
   },
-  { ...needsRoot, timeoutMs: 150_000 },
+  { ...needsRoot, deadlines: PATIENT, timeoutMs: 150_000 },
 );
 
 scenario(
@@ -99,7 +99,9 @@ scenario(
     const gated = await stage.program(stage.gated(4));
     await stage.runs(gated);
     fill(disk);
-    const program = await stage.program(["sh", "-c", "exit 0"]);
+    // It must still have restarts when the other worker is there, however slow that is.
+    const restart = { maxRestarts: 1_000, windowMs: 60_000, minBackoffMs: 50, maxBackoffMs: 500 };
+    const program = await stage.program(["sh", "-c", "exit 0"], { restart });
     await until(
       "the launch to have failed",
       async () => (await stage.status(program)).restarts > 0 || (await stage.status(program)).attempts.length > 0,

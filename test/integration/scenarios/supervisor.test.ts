@@ -7,7 +7,7 @@ import path from "node:path";
 import { expect } from "vitest";
 import { ROOT, until } from "../../support/holdfast.js";
 import type { ClusterProcess } from "../../support/process-cluster.js";
-import { isAlive, readProc, type Stage, scenario } from "../../support/scenario.js";
+import { isAlive, PATIENT, readProc, type Stage, scenario } from "../../support/scenario.js";
 
 const HANGS = { NODE_OPTIONS: `--import ${path.join(ROOT, "test/integration/fixtures/hang-on-signal.mjs")}` };
 
@@ -100,6 +100,7 @@ for (const [what, signal, env] of [
       await work.undisturbed();
       await work.end();
     },
+    { deadlines: PATIENT },
   );
 }
 
