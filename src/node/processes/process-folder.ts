@@ -118,9 +118,12 @@ export function readEnd(
     };
   const signal = code > 128 && (readText(folder, "keeper") ?? "") !== "" ? signalName(code - 128) : null;
   if (signal === null) return { exitCode: code, signal: null, reason };
-  // A process whose heap was full may have been told to stop a moment later: its driver saw the connection break.
-  return { exitCode: null, signal, reason: outOfHeap(folder, facts, signal) ?? reason };
+  // A process that crashed may have been told to stop a moment later: its driver saw the connection break, before anybody knew why.
+  return { exitCode: null, signal, reason: outOfHeap(folder, facts, signal) ?? (OURS.has(signal) ? reason : null) };
 }
+
+/** What processes are ended with here; by any other signal they died of themselves. */
+const OURS: ReadonlySet<string> = new Set(["SIGTERM", "SIGKILL"]);
 
 function unnoticed(folder: string, facts: ProcessFacts): string {
   if (facts.bootId !== bootId()) return "not seen again after a reboot of the machine";

@@ -78,6 +78,14 @@ describe("stop", () => {
     expect(bench.file("p", "stdout")).toBe("ready\nbye\n");
   });
 
+  test("of what crashes by a signal of its own at that moment does not hide the crash", async () => {
+    const launcher = bench.open();
+    await launcher.launch(program("p", ["sh", "-c", "trap 'kill -SEGV $$' TERM; echo ready; while :; do sleep 0.05; done"]));
+    await until("the program", async () => text((await launcher.readLog("p", "stdout", 0, 100)).bytes) === "ready\n");
+    await launcher.stop("p", 10_000, "its driver gave it back");
+    expect(bench.ends.get("p")).toEqual({ exitCode: null, signal: "SIGSEGV", reason: null });
+  });
+
   test("kills what ignores the polite signal, and a grandchild that left the session", async () => {
     const launcher = bench.open();
     const pid = await launcher.launch(
