@@ -85,8 +85,8 @@ scenario(
     const before = await stage.valid(2, 0);
     const file = stage.masterUrl.slice("file://".length);
     const leader = masters.find((master) => master.servingPid() === before.leader?.pid);
+    await until("both to have written where they are", () => readFileSync(file, "utf8").trim().split("\n").length === 2);
     leader?.freeze();
-    expect(readFileSync(file, "utf8").trim().split("\n")).toHaveLength(2);
     const late = await listening(stage.master());
     const view = await viewAt(stage, late);
     expect(view).toMatchObject({ leader: null, masters: [{ state: "STANDBY" }, { state: "STANDBY" }] });
