@@ -1,6 +1,7 @@
 /** Disks that are full or cannot be written, at the start and in flight, under records, work directories and output. Small disks need root. */
 import { rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "vitest";
 import { until } from "../../support/holdfast.js";
 import { FAST, isRoot, jobFile, jobWords, mount, PATIENT, readProc, scenario } from "../../support/scenario.js";
@@ -74,8 +75,15 @@ scenario(
     const gated = await stage.program(stage.gated(4));
     await stage.runs(gated);
     fill(disk);
+    // The store looks at its disk twice a second: what is submitted before that look is still written.
+    const hasSteppedDown = () => masters.some((master) => /DISK_FAILED/.test(master.log()));
+    const early: Promise<string>[] = [];
+    while (!hasSteppedDown()) {
+      const submitted = stage.program(["true"]);
+      early.push(submitted);
+      await Promise.race([submitted.then(() => delay(200)), until("the leader to step down", hasSteppedDown)]);
+    }
     const refused = stage.start(["submit", "--id", "during", "--timeout", "60s", "--wait", "--", "true"]);
-    await until("the leader to step down", () => masters.some((master) => /DISK_FAILED/.test(master.log())));
     stage.openGate();
     await until("both masters to have tried", () => masters.every((master) => /DISK_FAILED|STORE_UNUSABLE/.test(master.log())));
     await until("the client to say what it waits for", () => /Looking for a leading master/.test(refused.stderr()));
@@ -84,7 +92,8 @@ scenario(
     await stage.valid(2, 1);
     await stage.undisturbed(program, before);
     expect(await stage.ended(gated)).toMatchObject({ state: "failed", exitCode: 4, attempt: 1 });
-    expect(await stage.status("during")).toMatchObject({ state: "finished", attempt: 1 });
+    for (const id of ["during", ...(await Promise.all(early))])
+      expect(await stage.ended(id)).toMatchObject({ state: "finished", attempt: 1 });
   },
   { ...needsRoot, deadlines: PATIENT, timeoutMs: 150_000 },
 );
