@@ -50,19 +50,6 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
       };
     }),
   }),
-  mutant("every-return-is-new", "a worker that returns is taken for a new incarnation", {
-    master: withMasterFrames(() => {
-      let registrations = 0;
-      return {
-        incoming: (frame) => {
-          if (frame.kind !== "worker.register") return frame;
-          registrations += 1;
-          const body = frame.body as { readonly incarnation: number };
-          return { ...frame, body: { ...body, incarnation: body.incarnation + registrations } };
-        },
-      };
-    }),
-  }),
   mutant("no-removal-limit", "workers are declared lost however many there are", {
     master: (options) => ({ ...options, settings: { ...options.settings, removalLimit: { perMinute: null, share: 1 } } }),
   }),
