@@ -23,7 +23,7 @@ async function listening(master: ClusterProcess): Promise<string> {
 
 /** As the master at the address tells, and nobody else: it is the only one that is named. */
 async function viewAt(stage: Stage, address: string): Promise<ClusterView> {
-  const ran = await stage.command(["cluster", "--json", "--timeout", "8s", "--master", address]);
+  const ran = await stage.command(["cluster", "--json", "--timeout", "30s", "--master", address]);
   expect(ran, ran.stderr).toMatchObject({ exitCode: 0 });
   return JSON.parse(ran.stdout) as ClusterView;
 }
