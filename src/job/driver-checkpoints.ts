@@ -10,6 +10,7 @@
 
 import { assert, present } from "../base/assert.js";
 import type { ErrorShape } from "../base/errors.js";
+import type { JsonValue } from "../base/json.js";
 import { CheckpointCourse } from "../checkpoint/course.js";
 import type {
   CheckpointManifest,
@@ -26,7 +27,7 @@ import { type DriverState, log } from "./driver-state.js";
 import { fail, prepare } from "./driver-tries.js";
 import { failureOf } from "./failures.js";
 import type { Executor } from "./roster.js";
-import { addCounts, mergeStaged, triesOf } from "./staged-output.js";
+import { addCounts, allShown, mergeStaged, type ShownOutput, stagedOf, stillTold, triesOf } from "./staged-output.js";
 
 /** "finished": the executor had reported the end of its slice before the barrier could reach it. */
 type Answer = SliceSnapshot | "finished";
@@ -41,8 +42,10 @@ export interface JobCheckpoints {
   pointer: CompletedCheckpoint | null;
   /** The newest completed one of the present try; 0: none. */
   completedOfTry: number;
-  /** What checkpoints of the present try have made visible. */
-  shown: StagedBySink;
+  /** What checkpoints of the present try have made visible, and executors may tell again. */
+  shown: readonly ShownOutput[];
+  /** The newest checkpoint that all executors of the one under way had heard to be complete. */
+  confirmed: number;
   commitRepeats: number;
   commitAt: number | null;
 }
@@ -59,7 +62,8 @@ export function enableCheckpoints(driver: DriverState): void {
     manifest: null,
     pointer: null,
     completedOfTry: 0,
-    shown: {},
+    shown: [],
+    confirmed: 0,
     commitRepeats: 0,
     commitAt: null,
   };
@@ -99,7 +103,7 @@ export function tryBegan(driver: DriverState): void {
   const { checkpoints } = driver;
   if (checkpoints === null) return;
   checkpoints.completedOfTry = 0;
-  checkpoints.shown = {};
+  checkpoints.shown = [];
   checkpoints.course.tryBegan(driver.now);
 }
 
@@ -164,7 +168,10 @@ function acknowledge(driver: DriverState, checkpoints: JobCheckpoints, processId
   const { course } = checkpoints;
   const id = present(course.id, "the checkpoint that is acknowledged");
   if (course.acknowledge(id, processId, answer) !== "complete") return;
-  checkpoints.manifest = manifestOf(driver, checkpoints, id, course.collect());
+  const answers = course.collect();
+  const running = [...answers.values()].filter((one) => one !== "finished");
+  checkpoints.confirmed = Math.min(...running.map(({ confirmed }) => confirmed));
+  checkpoints.manifest = manifestOf(driver, checkpoints, id, answers);
   driver.out.push({ kind: "store-manifest", storage: checkpoints.storage, manifest: checkpoints.manifest });
 }
 
@@ -282,10 +289,19 @@ function commit(driver: DriverState, checkpoints: JobCheckpoints): void {
 export function checkpointCommitted(driver: DriverState, event: EventOf<"checkpoint.committed">): void {
   const { checkpoints } = driver;
   if (checkpoints?.course.kind !== "committing" || checkpoints.course.id !== event.id) return;
-  checkpoints.shown = mergeStaged(checkpoints.shown, checkpoints.manifest?.commit ?? {});
+  const shown = [...checkpoints.shown, { checkpoint: event.id, staged: checkpoints.manifest?.commit ?? {} }];
+  checkpoints.shown = stillTold(shown, checkpoints.confirmed, endedOutput(driver));
   checkpoints.manifest = null;
   checkpoints.course.committed(driver.now);
   settled(driver);
+}
+
+/** What executors that are done have staged, all of it. */
+function endedOutput({ current }: DriverState): StagedBySink {
+  return current
+    .memberIds()
+    .map((processId) => stagedOf("", current.committablesOf(processId)))
+    .reduce<StagedBySink>((all, one) => mergeStaged(all, one), {});
 }
 
 export function checkpointCommitFailed(driver: DriverState, event: EventOf<"checkpoint.commit-failed">): void {
@@ -326,17 +342,16 @@ function manifestOf(
     const snapshot = snapshotOf(processId);
     if (snapshot === null) return undefined;
     const mark = present(snapshot.sources[source], `the position of ${processId} in source ${source}`);
-    return { taken: mark.taken, reading: mark.reading === null ? null : { position: (mark.reading.position ?? null) as never } };
+    return {
+      taken: mark.taken,
+      reading: mark.reading === null ? null : { position: (mark.reading.position ?? null) as JsonValue },
+    };
   });
-  const staged: StagedBySink = {};
+  let staged: StagedBySink = {};
   let counts = current.restored?.counts ?? { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] };
   for (const processId of members) {
     const snapshot = snapshotOf(processId);
-    const committables = snapshot?.committables ?? current.committablesOf(processId);
-    for (const [uid, values] of Object.entries(committables)) {
-      staged[uid] ??= [];
-      for (const committable of values) staged[uid]?.push({ attempt, committable });
-    }
+    staged = mergeStaged(staged, stagedOf(attempt, snapshot?.committables ?? current.committablesOf(processId)));
     const part = snapshot?.counts ?? current.progressOf(processId);
     if (part !== undefined) counts = addCounts(counts, part);
   }
@@ -355,7 +370,7 @@ function manifestOf(
         { subtasks, totalRecords, remaining: [...left] },
       ]),
     ),
-    commit: mergeStaged({}, atCheckpoint, shown),
+    commit: mergeStaged({}, atCheckpoint, allShown(shown)),
     carried: mergeStaged(carried, atEnd),
     counts,
   };

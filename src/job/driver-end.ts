@@ -3,11 +3,10 @@ import { assert } from "../base/assert.js";
 import type { ErrorShape } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { CommitManifest } from "../wire/application.js";
-import type { StagedBySink } from "../wire/checkpoint.js";
 import { lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
 import { attemptName, type Ending } from "./driver-events.js";
 import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
-import { mergeStaged, triesOf } from "./staged-output.js";
+import { allShown, mergeStaged, stagedOf, triesOf } from "./staged-output.js";
 
 export function decide(driver: DriverState): void {
   const { recordsIn, recordsOut } = progress(driver);
@@ -29,8 +28,7 @@ export function decide(driver: DriverState): void {
 function withoutShown(driver: DriverState, sinks: Record<string, JsonValue[]>): Record<string, JsonValue[]> {
   const { checkpoints } = driver;
   if (checkpoints === null) return sinks;
-  const staged = Object.entries(sinks).map(([uid, values]) => [uid, values.map((committable) => ({ attempt: "", committable }))]);
-  const left = mergeStaged({}, Object.fromEntries(staged) as StagedBySink, checkpoints.shown);
+  const left = mergeStaged({}, stagedOf("", sinks), allShown(checkpoints.shown));
   return Object.fromEntries(
     Object.keys(sinks).map((uid) => [uid, (left[uid] ?? []).map(({ committable }) => committable as JsonValue)]),
   );

@@ -80,7 +80,9 @@ export class SplitAssignment {
     const split = state.splits[state.next] ?? null;
     if (split !== null) {
       state.next += 1;
-      state.given.set(processId, [...(state.given.get(processId) ?? []), split]);
+      const given = state.given.get(processId);
+      if (given === undefined) state.given.set(processId, [split]);
+      else given.push(split);
     }
     state.answers.set(processId, { ask, split });
     const readers = readersOf(state);

@@ -23,6 +23,48 @@ export function mergeStaged(base: StagedBySink, more: StagedBySink, except: Stag
   return merged;
 }
 
+/** What a checkpoint has made visible. */
+export interface ShownOutput {
+  readonly checkpoint: number;
+  readonly staged: StagedBySink;
+}
+
+export function allShown(shown: readonly ShownOutput[]): StagedBySink {
+  return shown.reduce<StagedBySink>((all, { staged }) => mergeStaged(all, staged), {});
+}
+
+/**
+ * What may be told again. Executors that run leave out what checkpoints up to `confirmed` held; those that have ended (`ended`: all that they told) say the
+ * same at every checkpoint that follows. So an endless job remembers no more than a few checkpoints of output.
+ */
+export function stillTold(shown: readonly ShownOutput[], confirmed: number, ended: StagedBySink): ShownOutput[] {
+  return shown.flatMap((one) => {
+    if (one.checkpoint > confirmed) return [one];
+    const staged = onlyOf(one.staged, ended);
+    return Object.keys(staged).length === 0 ? [] : [{ ...one, staged }];
+  });
+}
+
+/** What both hold. */
+function onlyOf(staged: StagedBySink, other: StagedBySink): StagedBySink {
+  const both: StagedBySink = {};
+  for (const [uid, list] of Object.entries(staged)) {
+    const among = new Set((other[uid] ?? []).map(keyOf));
+    const kept = list.filter((one) => among.has(keyOf(one)));
+    if (kept.length > 0) both[uid] = kept;
+  }
+  return both;
+}
+
+/** As a try tells them, under its name. */
+export function stagedOf(attempt: string, committables: Readonly<Record<string, readonly unknown[]>>): StagedBySink {
+  const entries = Object.entries(committables).map(([uid, values]) => [
+    uid,
+    values.map((committable) => ({ attempt, committable })),
+  ]);
+  return Object.fromEntries(entries) as StagedBySink;
+}
+
 /** Names of the tries that staged it. */
 export function triesOf(staged: StagedBySink): string[] {
   return [...new Set(Object.values(staged).flatMap((list) => list.map(({ attempt }) => attempt)))];

@@ -21,7 +21,7 @@ import {
   shape,
 } from "./state.js";
 
-/** Of an application that has just been submitted; undefined: it takes none. */
+/** Of an application that has just been submitted. */
 export function newCheckpoints(storage: string): CheckpointsRecord {
   return { storage, nextId: 1, completed: [] };
 }

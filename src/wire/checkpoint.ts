@@ -84,6 +84,8 @@ export const sliceSnapshot = slicePart.extend({
   ),
   /** By sink: everything that was staged and is in no completed checkpoint that this executor was told of. */
   committables: z.record(z.string(), z.array(z.unknown())),
+  /** The newest completed checkpoint that it was told of: what that one and earlier ones held is not told again. */
+  confirmed: z.number().int().nonnegative(),
   counts: checkpointCounts,
 });
 export type SliceSnapshot = z.infer<typeof sliceSnapshot>;

@@ -6,9 +6,8 @@
 import { CodedError } from "../../base/errors.js";
 import type { StateStore } from "../../env/blob-store.js";
 import type { DriverEffect, DriverEvent, EventOf, StoredCheckpoint } from "../../job/driver-events.js";
-import { mergeStaged, triesOf } from "../../job/staged-output.js";
+import { mergeStaged, stagedOf, triesOf } from "../../job/staged-output.js";
 import type { CommitManifest } from "../../wire/application.js";
-import type { StagedBySink } from "../../wire/checkpoint.js";
 import { commitStaged, dropCheckpoints, readManifest, remainingSources, storeManifest } from "./driver-checkpoint-work.js";
 import { type InputsOptions, prepareRestoredTry, prepareTry, removeLeftovers } from "./driver-inputs.js";
 
@@ -76,11 +75,7 @@ export class DriverCheckpoints {
       checkpoint.pointer,
       this.options.inputs.applicationId,
     );
-    const own = Object.entries(manifest.sinks).map(([uid, values]) => [
-      uid,
-      values.map((committable) => ({ attempt: "", committable })),
-    ]);
-    const all = mergeStaged(carried, Object.fromEntries(own) as StagedBySink);
+    const all = mergeStaged(carried, stagedOf("", manifest.sinks));
     const sinks = Object.entries(all).map(([uid, staged]) => [uid, staged.map(({ committable }) => committable)] as const);
     return { ...manifest, sinks: { ...manifest.sinks, ...Object.fromEntries(sinks) } };
   }

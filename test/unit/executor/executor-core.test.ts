@@ -252,6 +252,7 @@ describe("checkpoints", () => {
     writers: {},
     sources: {},
     committables: {},
+    confirmed: 0,
     counts: { recordsIn: 1, recordsOut: 0, badRecords: 0, operators: [] },
   };
   const begin = (id: number, link = 1, tryNumber = 1): ExecutorEvent => ({

@@ -21,6 +21,7 @@ const snapshot = (member: number, changes: Partial<SliceSnapshot> = {}): SliceSn
   writers: { out: { next: member } },
   sources: { in: { taken: 1, reading: { position: 5 } } },
   committables: { out: [`part-${member}`] },
+  confirmed: 0,
   counts: { recordsIn: 10, recordsOut: 1, badRecords: 0, operators: [{ uid: "in", kind: "source", in: 10, out: 10 }] },
   ...changes,
 });
@@ -353,6 +354,24 @@ describe("a try after a failure", () => {
     later.failed(1, shape("CHECKPOINT_STORAGE"));
     later.post({ kind: "executor.cancelled", link: 2, try: 1 });
     expect(later.view.phase).toBe("backing-off");
+  });
+
+  test("each part is committed once, also when an executor hears late of completed checkpoints and another has ended", () => {
+    const world = new Checkpointed(withCheckpoints(), "at-checkpoint").begun();
+    world.done(2);
+    const lastPart = 12;
+    for (let id = 1; id <= lastPart; id++) {
+      world.due();
+      // It knows of the checkpoint before the last one: what came after that is told again.
+      const confirmed = Math.max(0, id - 2);
+      const parts = Array.from({ length: id - confirmed }, (_, index) => `part-1-${confirmed + index + 1}`);
+      world.acknowledge(1, id, snapshot(1, { committables: { out: parts }, confirmed }));
+      world.post({ kind: "manifest.stored", id, manifest: HANDLE });
+      world.answer("driver.checkpoint");
+      world.post({ kind: "checkpoint.committed", id });
+    }
+    const committed = world.of("commit-checkpoint").flatMap(({ sinks }) => sinks.out?.map(({ committable }) => committable) ?? []);
+    expect(committed).toEqual(["part-1-1", "part-2", ...Array.from({ length: lastPart - 1 }, (_, index) => `part-1-${index + 2}`)]);
   });
 
   test("sinks that can't commit a complete checkpoint try again, then the next try commits it first", () => {

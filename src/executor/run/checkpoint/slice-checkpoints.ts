@@ -72,6 +72,8 @@ export class SliceCheckpoints {
   private taking: Taking | null = null;
   /** Checkpoints up to this one are over. */
   private off = 0;
+  /** The newest completed one that the driver has told of. */
+  private confirmed = 0;
   private closed = false;
 
   constructor(options: SliceCheckpointsOptions) {
@@ -111,6 +113,7 @@ export class SliceCheckpoints {
   }
 
   order({ id, order, completed }: CheckpointOrder): void {
+    this.confirmed = Math.max(this.confirmed, completed);
     for (const { chain } of this.members) for (const sink of chain.sinks) sink.confirm(completed);
     this.over(order === "abort" ? id : id - 1);
     if (order === "abort" || id <= this.off || this.closed) return;
@@ -269,7 +272,7 @@ export class SliceCheckpoints {
     taking.answers.push(answer);
     if (taking.answers.length < this.members.length) return;
     Promise.all(taking.answers).then(
-      (answers) => this.tell(taking, snapshotOf(answers)),
+      (answers) => this.tell(taking, snapshotOf(answers, this.confirmed)),
       (thrown: unknown) => this.tell(taking, CodedError.from(thrown, "CHECKPOINT_FAILED")),
     );
   }
@@ -279,13 +282,14 @@ export class SliceCheckpoints {
   }
 }
 
-function snapshotOf(answers: readonly Answer[]): SliceSnapshot {
+function snapshotOf(answers: readonly Answer[], confirmed: number): SliceSnapshot {
   const snapshot: SliceSnapshot = {
     finished: answers.filter(({ finished }) => finished).map(({ vertex }) => vertex),
     states: {},
     writers: {},
     sources: {},
     committables: {},
+    confirmed,
     counts: { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] },
   };
   for (const { states, writers, committables, source, counts } of answers) {
