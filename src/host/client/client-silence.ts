@@ -16,26 +16,19 @@ const LOOKS_A_HEARTBEAT = 4;
 export interface SilenceOptions {
   readonly env: Env;
   readonly heartbeatMs: number;
-  /** A link to whoever leads, found without the address of the present one. */
-  find(signal: AbortSignal): Promise<Link>;
+  /** Looks for another leader (finding/other-leader.ts). Resolves at the latest at the abort. */
+  askOthers(signal: AbortSignal): Promise<void>;
 }
 
 /** Until the link ends. */
-export function watchSilence(link: Link, { env, heartbeatMs, find }: SilenceOptions): void {
+export function watchSilence(link: Link, { env, heartbeatMs, askOthers }: SilenceOptions): void {
   const { clock } = env;
   let asking: AbortController | null = null;
   let timer: Timer | null = null;
 
   const ask = (): AbortController => {
     const control = new AbortController();
-    find(control.signal).then(
-      (found) => {
-        found.close();
-        if (found.peer.epoch > link.peer.epoch) link.close();
-      },
-      // The leader has spoken, or nobody waits any more.
-      () => {},
-    );
+    void askOthers(control.signal);
     return control;
   };
   const stop = () => {

@@ -16,9 +16,10 @@ import { CLUSTER_SCOPE, NO_SECRET } from "../../wire/handshake.js";
 import type { OperationInput, OperationName, OperationOutput } from "../../wire/operations.js";
 import { OPERATIONS } from "../../wire/operations.js";
 import type { Looking } from "../finding/master-finder.js";
-import { findLeader, followLeader } from "../finding/master-finder.js";
+import { followLeader } from "../finding/master-finder.js";
 import { createPlaces, type OpenRegistry } from "../finding/master-places.js";
 import type { ReadFile } from "../finding/master-url.js";
+import { leaveForOther } from "../finding/other-leader.js";
 import type { Link } from "../link/link.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "../link/link.js";
 import { dialLink } from "../link/link-handshake.js";
@@ -123,24 +124,16 @@ export function startClient(options: ClientOptions): Client & { connected(option
       signal,
     });
 
-  /** The leader, wherever but at the address of this link. */
-  const findAnother = (link: Link, signal: AbortSignal): Promise<Link> => {
-    const silent = new CodedError("TIMEOUT", `the leader at ${link.remote} is silent`);
-    const elsewhere = (address: string, dialling: AbortSignal) =>
-      address === link.remote ? Promise.reject(silent) : dial(address, dialling);
-    return findLeader({ env, masterUrl, readFile, places, dial: elsewhere, signal: AbortSignal.any([signal, control.signal]) });
-  };
+  const search = { env, masterUrl, readFile, places, dial };
+  const askOthers = (link: Link, signal: AbortSignal): Promise<void> =>
+    leaveForOther(link, { ...search, signal: AbortSignal.any([signal, control.signal]) });
 
   const following = followLeader({
-    env,
-    masterUrl,
-    readFile,
-    places,
-    dial,
+    ...search,
     signal: control.signal,
     onLink: (link) => {
       slot.fill(link);
-      watchSilence(link, { env, heartbeatMs, find: (signal) => findAnother(link, signal) });
+      watchSilence(link, { env, heartbeatMs, askOthers: (signal) => askOthers(link, signal) });
     },
     onLooking: (looking) => {
       slot.looking(looking);

@@ -19,9 +19,10 @@ import type { RunnerStart } from "../../wire/runner-start.js";
 import { KEEPS_RECORDS, type LaunchOrder, masterToWorker } from "../../wire/worker-messages.js";
 import { createWorkerCore, type WorkerCore } from "../../worker/worker-core.js";
 import type { FromMaster, WorkerEffect, WorkerEvent, WorkerIdentity } from "../../worker/worker-events.js";
-import { findLeader, followLeader, type Looking } from "../finding/master-finder.js";
+import { followLeader, type Looking } from "../finding/master-finder.js";
 import { createPlaces, type OpenRegistry, type Places } from "../finding/master-places.js";
 import type { ReadFile } from "../finding/master-url.js";
+import { leaveForOther } from "../finding/other-leader.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkMessage } from "../link/link.js";
 import { dialLink } from "../link/link-handshake.js";
 import { keysOfCluster } from "../link/link-keys.js";
@@ -183,7 +184,6 @@ class RunningWorker implements WorkerHost {
     const { onLooking } = this.#options;
     return followLeader({
       ...this.#search(),
-      dial: (address, signal) => this.#dial(address, signal),
       onLink: (link) => this.#linked(link),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,
@@ -193,7 +193,8 @@ class RunningWorker implements WorkerHost {
   #search() {
     const { env, masterUrl, readFile } = this.#options;
     const onNobodyLeads = (since: number) => this.#post({ kind: "nobody-leads", since });
-    return { env, masterUrl, readFile, places: this.#places, onNobodyLeads };
+    const dial = (address: string, signal: AbortSignal) => this.#dial(address, signal);
+    return { env, masterUrl, readFile, places: this.#places, dial, onNobodyLeads };
   }
 
   #dial(address: string, signal: AbortSignal): Promise<Link> {
@@ -221,21 +222,9 @@ class RunningWorker implements WorkerHost {
     const control = new AbortController();
     this.#lookingAround = control;
     const signal = AbortSignal.any([control.signal, this.#closing.signal]);
-    const silent = new CodedError("TIMEOUT", `the leader at ${link.remote} has not answered for a while`);
-    const dial = (address: string, dialling: AbortSignal) =>
-      address === link.remote ? Promise.reject(silent) : this.#dial(address, dialling);
-    this.#around = findLeader({ ...this.#search(), dial, signal })
-      .then(
-        (found) => {
-          found.close();
-          if (found.peer.epoch > link.peer.epoch) link.close();
-        },
-        // Nobody waits for it any more.
-        () => {},
-      )
-      .finally(() => {
-        if (this.#lookingAround === control) this.#lookingAround = null;
-      });
+    this.#around = leaveForOther(link, { ...this.#search(), signal }).finally(() => {
+      if (this.#lookingAround === control) this.#lookingAround = null;
+    });
   }
 
   #stopLookingAround(): void {
