@@ -215,7 +215,7 @@ export class Client {
     this.#pause = null;
     const { ring, dial, clock, maxResponseBytes, connectTimeoutMs } = this.#settings;
     const server = ring.next();
-    const attemptMs = connectTimeoutMs ?? ring.attemptMs(this.session.timeoutMs);
+    const attemptMs = connectTimeoutMs ?? ring.attemptMs(this.session.timeoutMs, this.session.exists);
     this.#unansweredAuth = [];
     this.#unansweredWatches = 0;
     this.#connection = new Connection({

@@ -48,12 +48,15 @@ export class ServerRing {
 
   /**
    * How long one try may take, from the first packet to the session: short enough that several servers can be tried before the session expires (a
-   * third of its time is left when a silent server is noticed), and longer in every round, for an ensemble that is slow.
+   * third of its time is left when a silent server is noticed), and longer in every round, for an ensemble that is slow. Tries that were refused at once
+   * make rounds as well, so where there is a session to lose no try takes more than half of it: a server that was just started and lost the
+   * connection, which ZooKeeper does, is tried again in time.
    */
-  attemptMs(sessionTimeoutMs: number): number {
+  attemptMs(sessionTimeoutMs: number, hasSession: boolean): number {
     const share = sessionTimeoutMs / (3 * Math.max(1, this.#servers.length - 1));
     const round = Math.floor(Math.max(0, this.#tries - 1) / this.#servers.length);
-    return Math.min(Math.max(share, MIN_ATTEMPT_MS) * 2 ** Math.min(round, 6), Math.max(sessionTimeoutMs, MIN_ATTEMPT_MS * 4));
+    const longest = hasSession ? sessionTimeoutMs / 2 : Math.max(sessionTimeoutMs, MIN_ATTEMPT_MS * 4);
+    return Math.max(MIN_ATTEMPT_MS, Math.min(Math.max(share, MIN_ATTEMPT_MS) * 2 ** Math.min(round, 6), longest));
   }
 }
 

@@ -45,11 +45,22 @@ describe("the ring of servers", () => {
           const pauseMs = ring.pauseMs(sessionMs);
           expect(pauseMs).toBeGreaterThanOrEqual(tries < count ? 0 : 25);
           expect(pauseMs).toBeLessThanOrEqual(tries < count ? 20 : Math.min(MAX_PAUSE_MS, Math.max(50, sessionMs / 6)));
-          expect(ring.attemptMs(sessionMs)).toBeGreaterThanOrEqual(250);
-          expect(ring.attemptMs(sessionMs)).toBeLessThanOrEqual(Math.max(sessionMs, 1_000));
+          for (const hasSession of [false, true]) expect(ring.attemptMs(sessionMs, hasSession)).toBeGreaterThanOrEqual(250);
+          expect(ring.attemptMs(sessionMs, false)).toBeLessThanOrEqual(Math.max(sessionMs, 1_000));
         },
       ),
     );
+  });
+
+  test("gives a server that never answers no more than half of a session, however many tries were refused before", () => {
+    for (const count of [1, 3]) {
+      const ring = new ServerRing(SERVERS.slice(0, count), seeded(count));
+      for (let turn = 0; turn < 100; turn++) {
+        ring.next();
+        expect(ring.attemptMs(60_000, true)).toBeLessThanOrEqual(30_000);
+      }
+      expect(ring.attemptMs(60_000, false)).toBe(60_000);
+    }
   });
 });
 
