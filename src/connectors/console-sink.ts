@@ -1,4 +1,7 @@
-/** Lines on the standard output of the process. Not transactional: what was printed stays printed. */
+/**
+ * Lines on the standard output of the process. Not transactional: what was printed stays printed, so a job that goes on from a checkpoint prints again what
+ * came after it (at least once).
+ */
 import type { ConsoleSinkDescriptor, SinkConnector, SinkWriter } from "../dataflow/connector.js";
 import { plainText } from "./line-sinks.js";
 
@@ -13,11 +16,13 @@ export function consoleSink(descriptor: ConsoleSinkDescriptor, print: Print = pr
       for (let i = 0; i < count; i++) text += `${prefix}${plainText(records[i])}\n`;
       return print(text);
     },
+    // Whatever was written is with the standard output already, or the engine still waits for its promise.
+    checkpoint: async () => ({ committables: [], state: null }),
     prepare: async () => null,
     abort: async () => undefined,
     close: async () => undefined,
   };
-  return { open: async () => writer, commit: async () => undefined, cleanUp: async () => undefined };
+  return { appears: "at-checkpoint", open: async () => writer, commit: async () => undefined, cleanUp: async () => undefined };
 }
 
 function printToStdout(text: string): void | Promise<void> {

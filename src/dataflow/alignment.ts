@@ -19,13 +19,19 @@ export interface Alignment<C> {
 
 export class BarrierAlignment<C> {
   private open: number;
-  private current: number | null = null;
+  /** The checkpoint whose barriers come now. */
+  current: number | null = null;
   private arrived = new Set<C>();
   /** Checkpoints up to this one are over. */
   private off = 0;
 
   constructor(channels: number) {
     this.open = channels;
+  }
+
+  /** A barrier has come, and others of the same checkpoint have not. */
+  get isWaiting(): boolean {
+    return this.current !== null && this.arrived.size < this.open;
   }
 
   barrier(channel: C, id: number): Alignment<C> {

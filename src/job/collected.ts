@@ -1,10 +1,12 @@
 /**
  * Records of `collect` sinks, gathered in the driver: the result of the job. Bounded by MAX_RESULT_BYTES of JSON text, and each sink by its own
  * `maxRecords` over all subtasks.
+ * In a job with checkpoints the records are staged instead, as parts that checkpoints carry (`resultOfParts`).
  * Invariant: a batch counts once, however often it arrives.
  */
 import { CodedError, type ErrorShape } from "../base/errors.js";
 import { MAX_RESULT_BYTES } from "../wire/application.js";
+import type { StagedBySink } from "../wire/checkpoint.js";
 
 export class Collected {
   private readonly bySink = new Map<string, Map<string, { last: number; readonly records: unknown[] }>>();
@@ -45,6 +47,33 @@ export class Collected {
     }
     return result;
   }
+}
+
+/** What a subtask of a `collect` sink stages. */
+interface CollectedPart {
+  readonly subtask: number;
+  readonly part: number;
+  readonly records: readonly unknown[];
+}
+
+type Result = Readonly<Record<string, readonly unknown[]>>;
+
+/** The result of staged parts of these sinks, in the order of subtasks; null: there are none. Or the limit that it exceeds. */
+export function resultOfParts(
+  staged: StagedBySink,
+  limits: ReadonlyMap<string, number>,
+): { readonly result: Result | null; readonly error: ErrorShape | null } {
+  const result: Record<string, unknown[]> = {};
+  for (const [sink, limit] of [...limits].sort(([left], [right]) => (left < right ? -1 : 1))) {
+    const parts = (staged[sink] ?? []).map(({ committable }) => committable as CollectedPart);
+    if (parts.length === 0) continue;
+    parts.sort((left, right) => left.subtask - right.subtask || left.part - right.part);
+    const records = parts.flatMap((part) => part.records);
+    if (records.length > limit) return { result: null, error: tooMany(sink, limit) };
+    result[sink] = records;
+    if (JSON.stringify(result).length > MAX_RESULT_BYTES) return { result: null, error: resultTooLarge(sink).toShape() };
+  }
+  return { result: Object.keys(result).length === 0 ? null : result, error: null };
 }
 
 function tooMany(sink: string, maxRecords: number): ErrorShape {

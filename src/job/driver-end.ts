@@ -3,25 +3,41 @@ import { assert } from "../base/assert.js";
 import type { ErrorShape } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { CommitManifest } from "../wire/application.js";
+import { resultOfParts } from "./collected.js";
 import { lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
 import { attemptName, type Ending } from "./driver-events.js";
 import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
+import { fail } from "./driver-tries.js";
 import { allShown, mergeStaged, stagedOf, triesOf } from "./staged-output.js";
 
 export function decide(driver: DriverState): void {
   const { recordsIn, recordsOut } = progress(driver);
+  const { sinks, result, error } = outputOf(driver);
+  if (error !== null) {
+    fail(driver, { kind: "fatal", error, processId: null, symptom: false, explained: true });
+    return;
+  }
   tryEnded(driver);
   const carriedIn = driver.checkpoints !== null && triesOf(driver.checkpoints.carried).length > 0 ? lastCheckpoint(driver) : null;
   const manifest: CommitManifest = {
     attempt: driver.config.attempt,
     try: driver.current.number,
-    sinks: withoutShown(driver, driver.current.committables()),
+    sinks: withoutShown(driver, sinks),
     records: { in: recordsIn, out: recordsOut },
     ...(carriedIn === null ? {} : { checkpoint: carriedIn.id }),
-    result: driver.current.collected.result(driver.current.memberIds()),
+    result,
   };
   driver.phase = { kind: "deciding", manifest };
   driver.master.ask({ message: "driver.commit", body: manifest }, driver.out);
+}
+
+/** What is to be committed, and the result of the job: told while it ran, or (with checkpoints) staged as all other output is. */
+function outputOf({ current, checkpoints, config }: DriverState) {
+  const sinks = current.committables();
+  if (checkpoints === null) return { sinks, result: current.collected.result(current.memberIds()), error: null };
+  const limits = config.collectLimits ?? new Map<string, number>();
+  const ofSinks = Object.fromEntries(Object.entries(sinks).filter(([uid]) => !limits.has(uid)));
+  return { sinks: ofSinks, ...resultOfParts(mergeStaged(checkpoints.carried, stagedOf("", sinks)), limits) };
 }
 
 /** What a checkpoint of this try has made visible is not committed again. */

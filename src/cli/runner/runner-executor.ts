@@ -1,6 +1,7 @@
 /** The runner as an executor: loads the job, listens for the exchanges of its neighbours, and follows its driver's orders. */
 import { hexToBytes } from "../../base/bytes.js";
 import { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
 import { jsonText } from "../../connectors/json-text.js";
 import type { JobGraph } from "../../dataflow/graph.js";
 import type { StateStore } from "../../env/blob-store.js";
@@ -121,7 +122,13 @@ function beginSlice(parts: SliceParts, checkpoints?: SliceCheckpointing): Runnin
 async function checkpointingOf({ openState, start, order, calls }: SliceParts, storage: string): Promise<SliceCheckpointing> {
   const blobs = await openState(storage);
   const restored = order.restore === undefined ? null : await restoredPart(blobs, start.application.id, order);
-  return { blobs, text: createNodeTextCodec(), restored, onCheckpointed: (id, outcome) => calls.checkpointed(id, outcome) };
+  return {
+    blobs,
+    text: createNodeTextCodec(),
+    restored,
+    onCheckpointed: (id, outcome) => calls.checkpointed(id, outcome),
+    asJson: jsonWithinResult(),
+  };
 }
 
 async function restoredPart(blobs: StateStore, applicationId: string, { restore, subtask }: SliceOrder): Promise<SlicePart | null> {
@@ -205,9 +212,18 @@ function startedSlice(slice: RunningSlice, network: ExchangeNetwork, graph: JobG
 
 /** Collected records travel as JSON, and all of them together have to fit into the result of the job. */
 function asJson(sink: string, records: readonly unknown[]): readonly unknown[] {
-  const text = jsonText(records);
-  if (text.length > MAX_RESULT_BYTES) throw resultTooLarge(sink);
-  return JSON.parse(text) as unknown[];
+  return jsonWithinResult()(sink, records);
+}
+
+/** The same for all that one slice collects: nothing else bounds what it stages. */
+function jsonWithinResult(): SliceCheckpointing["asJson"] {
+  let bytes = 0;
+  return (sink, records) => {
+    const text = jsonText(records);
+    bytes += text.length;
+    if (bytes > MAX_RESULT_BYTES) throw resultTooLarge(sink);
+    return JSON.parse(text) as JsonValue[];
+  };
 }
 
 function wireProgress(progress: SliceProgress, graph: JobGraph): Progress {

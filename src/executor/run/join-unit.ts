@@ -3,12 +3,18 @@
  *
  * Keys that are null or undefined match nothing, as in SQL. When the second input has ended, `buildEnded` is called; while it has not,
  * records of the first input are not read (`wait`) or held (`buffer`); see api/probe-modes.ts for which, and why nothing stands still.
+ *
+ * In a checkpoint: the records of the second input by key, with whether one of them has found a partner, and held ones of the first input. That the second
+ * input has ended is not kept: who sends it is finished in the same checkpoint, and ends it again.
  */
 import type { JoinFunctions } from "../../api/built.js";
 import { CodedError } from "../../base/errors.js";
-import { keyIdentity } from "../../dataflow/hash.js";
+import { hashKey, keyIdentity } from "../../dataflow/hash.js";
+import { keyGroupOf } from "../../dataflow/key-groups.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Unit } from "./chain-nodes.js";
+import { EVERY_SUBTASK, HELD_RECORDS, type KeyedState, type StateEntry } from "./keyed-state.js";
+import { BATCH_RECORDS } from "./network.js";
 import { isThenable } from "./thenable.js";
 
 const PROBE_KEY = 0;
@@ -28,7 +34,19 @@ interface JoinConfig {
   readonly probe: "wait" | "buffer";
 }
 
-export class JoinUnit implements Unit {
+/** A record of the first input that waits for the end of the second. */
+interface HeldProbe {
+  readonly id: unknown;
+  readonly record: unknown;
+}
+
+/** What an entry of a checkpoint holds; its key is the id, null: records without a key. */
+type HeldState =
+  | { readonly build: readonly unknown[]; readonly matched: boolean }
+  /** Of the first input. */
+  | { readonly probe: unknown };
+
+export class JoinUnit implements Unit, KeyedState {
   readonly buffersProbe: boolean;
   /** Read by generated code, as those of ProcessUnit. */
   readonly key = null;
@@ -43,7 +61,7 @@ export class JoinUnit implements Unit {
   /** Build records without a key: they match nothing, but right and full joins keep them. */
   private keyless: unknown[] = [];
   private buildRecords = 0;
-  private heldProbe: unknown[] = [];
+  private heldProbe: HeldProbe[] = [];
   private building = true;
 
   constructor(chain: Chain, node: ChainNode, functions: Omit<JoinFunctions, "kind">) {
@@ -70,26 +88,41 @@ export class JoinUnit implements Unit {
     this.building = false;
     const held = this.heldProbe;
     this.heldProbe = [];
-    await this.chain.run(this.chain.compile([{ kind: "node", node: this.node }]), held, held.length);
+    const records = held.map(({ record }) => record);
+    await this.chain.run(this.chain.compile([{ kind: "node", node: this.node }]), records, records.length);
   }
 
   /** A record of the first input. True: `outputs` hold what it gave. False: it was deferred. */
   element(record: unknown): boolean {
-    if (this.building) {
-      this.heldProbe.push(record);
-      if (this.heldProbe.length > this.config.maxBuildRecords) throw this.tooMany("probe", this.config.maxBuildRecords);
+    const key = this.functions.leftKey(record, this.node.context);
+    if (isThenable(key)) {
+      this.chain.defer(this, PROBE_KEY, record, key, undefined);
       return false;
     }
-    const key = this.functions.leftKey(record, this.node.context);
-    if (!isThenable(key)) return this.probe(record, this.groupOf(key), 0);
-    this.chain.defer(this, PROBE_KEY, record, key, undefined);
+    if (!this.building) return this.probe(record, this.groupOf(key), 0);
+    this.holdProbe(key, record);
     return false;
+  }
+
+  /** Whether another batch of the first input can be held. */
+  get hasRoom(): boolean {
+    return this.heldProbe.length + BATCH_RECORDS <= this.config.maxBuildRecords;
+  }
+
+  noRoom(): CodedError {
+    const { uid } = this.node.spec;
+    const what = `the barrier of its first input stands behind more records than it may hold (${this.config.maxBuildRecords})`;
+    return new CodedError("CHECKPOINT_FAILED", `Join '${uid}' still reads its second input, and ${what}.`, {
+      hint: "Raise maxBuildRecords, or let checkpoints begin when the second input has been read.",
+      details: { operator: uid },
+    });
   }
 
   async resume({ stage, record, value, key }: Deferred): Promise<void> {
     const { chain, node } = this;
     const result = await chain.result(node, value);
     if (stage === BUILD_KEY) this.hold(result, record);
+    else if (stage === PROBE_KEY && this.building) this.holdProbe(result, record);
     else if (stage === PROBE_KEY) await this.probeAll(record, this.groupOf(result), 0);
     else {
       // The selection for one pair was a promise: those before it are in `outputs`, those after it are still to be done.
@@ -109,6 +142,39 @@ export class JoinUnit implements Unit {
     }
     this.groups = new Map();
     this.keyless = [];
+  }
+
+  get size(): number {
+    return this.buildRecords + this.heldProbe.length;
+  }
+
+  *entries(maxParallelism: number): Iterable<StateEntry> {
+    const groupOf = (id: unknown) => keyGroupOf(hashKey(id), maxParallelism);
+    const groupOfBuild = this.node.spec.kind === "broadcastJoin" ? () => EVERY_SUBTASK : groupOf;
+    for (const [id, group] of this.groups) yield* heldEntries(groupOfBuild(id), id, group);
+    yield* heldEntries(groupOfBuild(null), null, { records: this.keyless, matched: false });
+    for (const { id, record } of this.heldProbe) yield { keyGroup: groupOf(id), key: id, value: { probe: record } };
+  }
+
+  restore(entries: Iterable<StateEntry>): void {
+    for (const { key: id, value } of entries) {
+      const state = value as HeldState;
+      if ("probe" in state) this.heldProbe.push({ id, record: state.probe });
+      else this.restoreBuild(id, state.build, state.matched);
+    }
+  }
+
+  private restoreBuild(id: unknown, build: readonly unknown[], matched: boolean): void {
+    this.buildRecords += build.length;
+    const group = this.groups.get(id);
+    const records = id === null ? this.keyless : (group?.records ?? []);
+    for (const record of build) records.push(record);
+    if (id !== null && group === undefined) this.groups.set(id, { records, matched });
+  }
+
+  private holdProbe(key: unknown, record: unknown): void {
+    this.heldProbe.push({ id: keyIdentity(key), record });
+    if (this.heldProbe.length > this.config.maxBuildRecords) throw this.tooMany("probe", this.config.maxBuildRecords);
   }
 
   private hold(key: unknown, record: unknown): void {
@@ -178,4 +244,9 @@ export class JoinUnit implements Unit {
       },
     );
   }
+}
+
+function* heldEntries(keyGroup: number, id: unknown, { records, matched }: Group): Iterable<StateEntry> {
+  for (let at = 0; at < records.length; at += HELD_RECORDS)
+    yield { keyGroup, key: id, value: { build: records.slice(at, at + HELD_RECORDS), matched } };
 }

@@ -7,14 +7,20 @@
 import { hashKey } from "../../dataflow/hash.js";
 import { keyGroupOf } from "../../dataflow/key-groups.js";
 
+/** Records that operators hold are given in entries of at most so many, so that no entry is large. */
+export const HELD_RECORDS = 256;
+
+/** In place of a key group: every subtask has the same entries (a broadcast input), and a rescaled job gives those of one subtask to all. */
+export const EVERY_SUBTASK = -1;
+
 export interface StateEntry {
   readonly keyGroup: number;
   readonly key: unknown;
-  /** The accumulator, or the row of declared states; for distinct true. */
+  /** The accumulator, or the row of declared states; for distinct true; what joins and sorts hold. */
   readonly value: unknown;
 }
 
-/** What units with keyed state offer. Only between batches, when nothing is deferred. */
+/** What units with state offer. Only between batches, when nothing is deferred. */
 export interface KeyedState {
   readonly size: number;
   /** In the order in which keys were first seen. */

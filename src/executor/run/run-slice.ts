@@ -16,7 +16,7 @@ import { type Clock, sleep } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import { buildChain } from "./chain-builder.js";
 import { type CheckpointMember, SliceCheckpoints } from "./checkpoint/slice-checkpoints.js";
-import { collectWriter } from "./collect-writer.js";
+import { collectWriter, stagingCollectWriter } from "./collect-writer.js";
 import { sinkConnectorOf, sourceConnectorOf } from "./connectors-of.js";
 import { Pacer } from "./pacer.js";
 import { sliceProgress } from "./progress.js";
@@ -141,11 +141,17 @@ class Slice {
           ...(restored === undefined ? {} : { restored }),
         };
         const writer =
-          connector === null ? collectWriter(operator, this.options.onCollect) : await openWriter(operator.uid, connector, open);
+          connector === null ? this.collectWriter(operator, restored) : await openWriter(operator.uid, connector, open);
         this.writers.set(operator.uid, writer);
         this.controller.signal.throwIfAborted();
       }
     }
+  }
+
+  private collectWriter(operator: OperatorSpec, restored: JsonValue | undefined): SinkWriter<unknown> {
+    const { checkpoints, onCollect, attempt, subtask } = this.options;
+    if (checkpoints === undefined) return collectWriter(operator, onCollect);
+    return stagingCollectWriter(operator, { attempt, subtask, restored, asJson: checkpoints.asJson });
   }
 
   /** Builds the subtask and returns what runs it. */
@@ -203,9 +209,7 @@ class Slice {
 
   private feedOfInputs(vertex: Vertex, driver: ChainDriver, member: CheckpointMember | null): () => Promise<void> {
     const gates = this.openGates(vertex);
-    const [main] = gates;
-    const barriers =
-      member === null || main === undefined ? null : (this.checkpoints?.consumerOf(member, main.gate, main.channels) ?? null);
+    const barriers = member === null || gates.length === 0 ? null : (this.checkpoints?.consumerOf(member, gates) ?? null);
     return () => runInputs(driver, gates, barriers);
   }
 

@@ -79,6 +79,8 @@ export interface SliceCheckpointing {
   readonly restored: SlicePart | null;
   /** Called once for each checkpoint that was ordered and neither given up nor overtaken by another one, when the slice's part is durable or failed. */
   readonly onCheckpointed: (id: number, outcome: SliceSnapshot | CodedError) => void;
+  /** Records of a `collect` sink as they are staged. Throws LIMIT_EXCEEDED when they, and all before them, are more than a result may hold. */
+  readonly asJson: (sink: string, records: readonly unknown[]) => readonly JsonValue[];
 }
 
 /** Where state is kept; each blob is durable when `put` resolves. */

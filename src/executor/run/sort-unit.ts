@@ -1,9 +1,15 @@
-/** sort: holds the records of a bounded input, within its limit, and emits them in order at the end. Equal records keep their order of arrival. */
+/**
+ * sort: holds the records of a bounded input, within its limit, and emits them in order at the end. Equal records keep their order of arrival.
+ *
+ * In a checkpoint the records are those of whatever subtask they are given to: any may sort them.
+ */
 import { CodedError } from "../../base/errors.js";
+import { keyGroupsOfSubtask } from "../../dataflow/key-groups.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Unit } from "./chain-nodes.js";
+import { HELD_RECORDS, type KeyedState, type StateEntry } from "./keyed-state.js";
 
-export class SortUnit implements Unit {
+export class SortUnit implements Unit, KeyedState {
   private readonly chain: Chain;
   private readonly node: ChainNode;
   private readonly compare: (left: unknown, right: unknown) => number;
@@ -42,6 +48,22 @@ export class SortUnit implements Unit {
   }
 
   async resume(): Promise<void> {}
+
+  get size(): number {
+    return this.records.length;
+  }
+
+  *entries(maxParallelism: number): Iterable<StateEntry> {
+    const { subtask, parallelism } = this.node.context;
+    const keyGroup = keyGroupsOfSubtask(subtask, maxParallelism, parallelism).first;
+    const { records } = this;
+    for (let at = 0; at < records.length; at += HELD_RECORDS)
+      yield { keyGroup, key: at, value: records.slice(at, at + HELD_RECORDS) };
+  }
+
+  restore(entries: Iterable<StateEntry>): void {
+    for (const { value } of entries) for (const record of value as readonly unknown[]) this.records.push(record);
+  }
 
   private cut(): void {
     try {

@@ -2,6 +2,7 @@
  * Feeds a chain: from exchanges (`runInputs`) or from a source (`source-task.ts`), and does between batches what time asks for: results of
  * mapAsync, part-filled batches that got old, giving way to the rest of the process.
  */
+import type { CodedError } from "../../base/errors.js";
 import type { Clock } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import type { BatchFunction } from "./codegen.js";
@@ -89,9 +90,16 @@ export interface GateInput {
 export interface BarrierConsumer {
   barrier(channel: ChannelId, id: number): Promise<void>;
   ended(): Promise<void>;
+  /** Some channels have given the barrier of a checkpoint, and wait for the others. */
+  isAligning(): boolean;
+  /** The checkpoint that is being aligned can't be had; its channels go on. */
+  refuse(reason: CodedError): void;
 }
 
-/** Feeds the chain until all its channels have ended. The second input of a join comes first; see `api/probe-modes.ts`. */
+/**
+ * Feeds the chain until all its channels have ended. The second input of a join comes first; see `api/probe-modes.ts`. Barriers of the first one are fetched
+ * all the same as soon as the second one has given its own: what stands before them is held by the join.
+ */
 export async function runInputs(
   driver: ChainDriver,
   gates: readonly GateInput[],
@@ -112,23 +120,33 @@ export async function runInputs(
   const main = opened(0);
   const build = opened(1);
   if (head.unit instanceof JoinUnit) {
-    await consume(driver, head.unit.buffersProbe ? [...build, ...main] : build, build, barriers);
-    await head.unit.buildEnded();
+    const join = head.unit;
+    const all = [...build, ...main];
+    await consume(driver, () => (join.buffersProbe || mayHold(join, barriers) ? all : build), build, barriers);
+    await join.buildEnded();
   }
-  await consume(driver, main, main, barriers);
+  await consume(driver, () => main, main, barriers);
+}
+
+/** Whether records of the first input are taken and held, so that the barrier behind them comes. */
+function mayHold(join: JoinUnit, barriers: BarrierConsumer | null): boolean {
+  if (barriers?.isAligning() !== true) return false;
+  if (join.hasRoom) return true;
+  barriers.refuse(join.noRoom());
+  return false;
 }
 
 /** Takes batches from all inputs until those in `until` have ended. */
 async function consume(
   driver: ChainDriver,
-  inputs: readonly OpenInput[],
+  inputs: () => readonly OpenInput[],
   until: readonly OpenInput[],
   barriers: BarrierConsumer | null,
 ): Promise<void> {
   const isOver = () => until.every((input) => input.open === 0);
   while (!isOver()) {
     let taken = false;
-    for (const input of inputs) {
+    for (const input of inputs()) {
       const batch = input.gate.poll();
       if (batch === undefined) continue;
       taken = true;

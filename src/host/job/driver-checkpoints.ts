@@ -76,7 +76,9 @@ export class DriverCheckpoints {
       this.options.inputs.applicationId,
     );
     const all = mergeStaged(carried, stagedOf("", manifest.sinks));
-    const sinks = Object.entries(all).map(([uid, staged]) => [uid, staged.map(({ committable }) => committable)] as const);
+    // The result of `collect` sinks stands in the decision itself.
+    const ofSinks = Object.entries(all).filter(([uid]) => this.options.inputs.job.collectLimits?.has(uid) !== true);
+    const sinks = ofSinks.map(([uid, staged]) => [uid, staged.map(({ committable }) => committable)] as const);
     return { ...manifest, sinks: { ...manifest.sinks, ...Object.fromEntries(sinks) } };
   }
 

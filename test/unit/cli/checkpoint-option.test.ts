@@ -17,7 +17,7 @@ const graph = (bounded: boolean, sink: OperatorSpec["config"] = { descriptor: { 
   edges: [],
   hash: "0".repeat(64),
 });
-const console_ = { descriptor: { kind: "console" } };
+const ownSink = { custom: true };
 const own = { everyMs: 2_000, timeoutMs: null, minPauseMs: 50, toleratedFailures: 2, mode: "exactly-once" as const };
 
 describe("the checkpoints of a submission", () => {
@@ -29,7 +29,7 @@ describe("the checkpoints of a submission", () => {
       toleratedFailures: null,
     });
     expect(checkpointsOf(graph(true), null, null)).toBeNull();
-    expect(checkpointsOf(graph(false, console_), null, null)).toBeNull();
+    expect(checkpointsOf(graph(false, ownSink), null, null)).toBeNull();
   });
 
   test("the job's own word counts before that, and the option before the job's", () => {
@@ -45,7 +45,7 @@ describe("the checkpoints of a submission", () => {
       [500, null],
       [null, own],
     ] as const)
-      expect(() => checkpointsOf(graph(true, console_), interval, job)).toThrow(
+      expect(() => checkpointsOf(graph(true, ownSink), interval, job)).toThrow(
         expect.objectContaining({ code: "CHECKPOINT_UNSUPPORTED", message: expect.stringContaining("'out'") }),
       );
   });

@@ -11,20 +11,19 @@ const operator = (uid: string, kind: OperatorKind, config: OperatorSpec["config"
 const file = operator("out", "sink", { descriptor: { kind: "ndjson", path: "out" } });
 
 describe("which jobs can take checkpoints", () => {
-  test("sources, functions, keyed state and file sinks can", () => {
+  test("all operators and the library's sinks can", () => {
     const kinds: OperatorKind[] = ["source", "map", "filter", "flatMap", "mapAsync", "keyBy", "combine", "aggregate", "reduce"];
-    const more: OperatorKind[] = ["process", "union", "distinct", "rebalance"];
-    expect(checkpointObstacle({ operators: [...[...kinds, ...more].map((kind) => operator(kind, kind)), file] })).toBeNull();
+    const more: OperatorKind[] = ["process", "union", "join", "broadcastJoin", "distinct", "sort", "rebalance"];
+    const sinks = [
+      file,
+      operator("all", "sink", { collect: true, maxRecords: 10 }),
+      operator("shown", "sink", { descriptor: { kind: "console" } }),
+    ];
+    expect(checkpointObstacle({ operators: [...[...kinds, ...more].map((kind) => operator(kind, kind)), ...sinks] })).toBeNull();
   });
 
-  test.each([
-    operator("pairs", "join"),
-    operator("pairs", "broadcastJoin"),
-    operator("order", "sort"),
-    operator("all", "sink", { collect: true, maxRecords: 10 }),
-    operator("mine", "sink", { custom: true }),
-    operator("shown", "sink", { descriptor: { kind: "console" } }),
-  ])("a $kind ($uid) can't yet, and is named", (refused) => {
-    expect(checkpointObstacle({ operators: [operator("in", "source"), refused, file] })).toMatchObject({ operator: refused.uid });
+  test("a sink of one's own can't yet, and is named", () => {
+    const own = operator("mine", "sink", { custom: true });
+    expect(checkpointObstacle({ operators: [operator("in", "source"), own, file] })).toMatchObject({ operator: "mine" });
   });
 });

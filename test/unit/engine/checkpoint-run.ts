@@ -80,6 +80,8 @@ export interface CrashPlan {
   readonly creditsPerChannel?: number;
   readonly network?: (network: ExchangeNetwork) => ExchangeNetwork;
   readonly blobs?: MemoryBlobs;
+  /** A slice says that it can't take part in the checkpoint: all are told that it is over, and go on. Without it the try ends. */
+  readonly onRefused?: (error: CodedError) => void;
 }
 
 export interface CrashRun {
@@ -150,6 +152,11 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
   const stop = () => {
     for (const slice of slices) void slice.cancel(crash);
   };
+  const refused = (error: CodedError) => {
+    if (plan.onRefused === undefined) return stop();
+    plan.onRefused(error);
+    for (const slice of slices) slice.checkpoint({ id: plan.number, order: "abort", completed: plan.number - 1 });
+  };
   act = () => {
     if (crashAt !== null) stop();
     else for (const slice of slices) slice.checkpoint({ id: plan.number, order: "begin", completed: plan.number - 1 });
@@ -178,9 +185,10 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
         checkpoints: {
           blobs: plan.blobs,
           text: createNodeTextCodec(),
+          asJson: (_sink, records) => JSON.parse(JSON.stringify(records)) as JsonValue[],
           restored: plan.stored?.slices[subtask] ?? null,
           onCheckpointed: (_id, snapshot) => {
-            if (snapshot instanceof CodedError) return stop();
+            if (snapshot instanceof CodedError) return refused(snapshot);
             answers.set(subtask, JSON.parse(JSON.stringify(snapshot)) as SliceSnapshot);
             if (answers.size < plan.parallelism) return;
             stored = storedOf(plan, answers, splits);

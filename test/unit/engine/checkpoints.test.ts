@@ -72,9 +72,86 @@ const jobs: readonly (readonly [string, Build])[] = [
   ],
 ];
 
+/** Joins and sorts: their state is what they hold of an input that has not ended, or has. */
+const holding: readonly (readonly [string, Build])[] = [
+  [
+    "a full join whose second input is as long as its first",
+    (job, tick) => {
+      const right = job.from("right", sources.numbers({ from: COUNT / 2, to: COUNT + COUNT / 2 })).map(ticked(tick));
+      job
+        .from("left", numbers())
+        .join("pairs", right, {
+          type: "full",
+          leftKey: (n) => (n % 50 === 0 ? null : `key ${n % 5_000}`),
+          rightKey: (n) => (n % 70 === 0 ? null : `key ${n}`),
+          select: (left, rightOne) => ({ left: left ?? null, right: rightOne ?? null }),
+        })
+        .to("out", sinks.ndjson("out"));
+    },
+  ],
+  [
+    "a join with a short second input, and with keys and selections that are promises",
+    (job, tick) => {
+      const names = job.from("names", sources.numbers({ to: 700 })).map((n) => ({ id: { of: n }, name: `name ${n}` }));
+      job
+        .from("n", numbers())
+        .map(ticked(tick))
+        .filter((n) => n % 4 === 0)
+        .join("named", names, {
+          type: "left",
+          leftKey: (n) => (n % 3 === 0 ? { of: n } : Promise.resolve({ of: n })),
+          rightKey: ({ id }) => id,
+          select: async (n, found) => `${n} ${found?.name ?? "-"}`,
+        })
+        .to("out", sinks.ndjson("out"));
+    },
+  ],
+  [
+    "a broadcast join, and a stream joined with what was made of itself",
+    (job, tick) => {
+      const all = job.from("n", numbers()).map(ticked(tick));
+      const table = job.from("table", sources.numbers({ to: 400 })).map((n) => ({ n, square: n * n }));
+      const squares = all.broadcastJoin("squares", table, {
+        leftKey: (n) => n % 800,
+        rightKey: ({ n }) => n,
+        select: (n, { square }) => ({ n, square }),
+      });
+      squares
+        .join(
+          "again",
+          all.filter((n) => n % 2 === 0),
+          { leftKey: ({ n }) => n, rightKey: (n) => n, select: ({ square }, n) => `${n}: ${square}` },
+        )
+        .to("out", sinks.ndjson("out"));
+    },
+  ],
+  [
+    "sorts with and without a limit",
+    (job, tick) => {
+      const all = job.from("n", numbers()).map(ticked(tick));
+      const last = all.sort("last", { by: (n) => n, order: "desc", limit: 40 });
+      all
+        .filter((n) => n % 10 === 0)
+        .sort("order", { by: (n) => [n % 7, -n] })
+        .union(last)
+        .to("out", sinks.ndjson("out"));
+    },
+  ],
+  [
+    "what a client collects",
+    (job, tick) =>
+      job
+        .from("n", numbers())
+        .map(ticked(tick))
+        .filter((n) => n % 3 === 0)
+        .rebalance()
+        .to("out", sinks.collect()),
+  ],
+];
+
 const WHEN = [1, 700, 5_000, 11_500];
 
-describe.each(jobs)("%s", (_name, build) => {
+describe.each([...jobs, ...holding])("%s", (_name, build) => {
   test.each([1, 2, 3])(
     "the output after crashes is that of an undisturbed run, with parallelism %i",
     { timeout: 60_000 },
@@ -150,6 +227,43 @@ describe("a restored try", () => {
     };
     const run = runThroughCrashes(sums[1], { parallelism: 2, checkpointsAt: [5_000], blobs });
     await expect(run).rejects.toMatchObject({ code: "CHECKPOINT_UNREADABLE" });
+  });
+});
+
+describe("a join that still reads its second input", () => {
+  const pairs =
+    (maxBuildRecords: number): Build =>
+    (job, tick) => {
+      // Slow, so that the first input fills its channels meanwhile.
+      const right = job.from("right", sources.numbers({ to: 4_000 })).map((n) => {
+        tick();
+        return n % 200 === 0 ? new Promise<number>((resolve) => setImmediate(() => resolve(n))) : n;
+      });
+      job
+        .from("left", sources.numbers({ to: 60_000 }))
+        .join("pairs", right, { leftKey: (n) => n, rightKey: (n) => n, select: (left, _right) => left, maxBuildRecords })
+        .to("out", sinks.ndjson("out"));
+    };
+
+  test("fetches the barrier of its first one past full channels, and holds what stands before it", {
+    timeout: 60_000,
+  }, async () => {
+    const run = await runThroughCrashes(pairs(200_000), { parallelism: 2, checkpointsAt: [1_000, 1_000], creditsPerChannel: 1 });
+    expect(run.completed).toBe(2);
+    expect(run.recordsAtLastCheckpoint).toBeLessThan(60_000);
+    expect(sorted(run.records)).toEqual(sorted(Array.from({ length: 4_000 }, (_, n) => n)));
+  });
+
+  test("refuses a checkpoint for which it would have to hold more than it may, and goes on", { timeout: 60_000 }, async () => {
+    const refusals: string[] = [];
+    const run = await runThroughCrashes(pairs(5_000), {
+      parallelism: 1,
+      checkpointsAt: [1_000],
+      onRefused: ({ code, message }) => refusals.push(`${code}: ${message}`),
+    });
+    expect(refusals).toEqual([expect.stringContaining("CHECKPOINT_FAILED: Join 'pairs' still reads its second input")]);
+    expect(run.completed).toBe(0);
+    expect(run.records).toHaveLength(4_000);
   });
 });
 

@@ -418,3 +418,55 @@ describe("what is left behind", () => {
     expect(world.of("forget-checkpoints")).toEqual([]);
   });
 });
+
+describe("what a job with checkpoints collects", () => {
+  const part = (subtask: number, number: number, records: readonly unknown[]) => ({
+    attempt: "1.1",
+    subtask,
+    part: number,
+    records,
+  });
+  const collecting = (limit: number) => {
+    const record = withCheckpoints();
+    const world = new World({ application: record, collectLimits: new Map([["all", limit]]) });
+    world.post({ kind: "started" });
+    world.master(1, record);
+    world.prepared();
+    world.executor(1);
+    world.executor(2);
+    world.answer("driver.checkpoint");
+    world.wait(SETTINGS.intervalMs);
+    for (const member of [1, 2]) {
+      const said = snapshot(member, {
+        committables: { all: [part(member - 1, 0, [member])] },
+        sources: { in: { taken: 0, reading: null } },
+      });
+      world.post({ kind: "executor.checkpointed", link: member, try: 1, id: 1, snapshot: said, error: null });
+    }
+    world.post({ kind: "manifest.stored", id: 1, manifest: HANDLE });
+    world.answer("driver.checkpoint");
+    return world;
+  };
+
+  test("is staged in the checkpoint, and the result holds each part once, in the order of subtasks", () => {
+    const world = collecting(10);
+    expect(world.of("store-manifest")[0]?.manifest.carried.all).toHaveLength(2);
+    // An executor that has not heard of the checkpoint tells the same part again.
+    world.done(2, 1, { all: [part(1, 0, [2]), part(1, 1, [4])] });
+    world.done(1, 1, { all: [part(0, 1, [3])] });
+    expect(world.requests("driver.commit")[0]?.body).toMatchObject({ result: { all: [1, 3, 2, 4] }, sinks: {}, checkpoint: 1 });
+  });
+
+  test("fails the job by name when all subtasks together collect more than the sink may", () => {
+    const world = collecting(3);
+    world.done(2, 1, { all: [part(1, 1, [4])] });
+    world.done(1, 1, { all: [part(0, 1, [3])] });
+    expect(world.requests("driver.commit")).toEqual([]);
+    for (const link of [1, 2]) world.post({ kind: "executor.cancelled", link, try: 1 });
+    world.post({ kind: "cleaned" });
+    expect(world.requests("driver.finished")[0]?.body).toMatchObject({
+      outcome: "failed",
+      reason: { code: "LIMIT_EXCEEDED", details: { operator: "all" } },
+    });
+  });
+});

@@ -153,8 +153,12 @@ export class World {
     return this;
   }
 
-  done(link: number, tryNumber = this.view.try): DriverEffect[] {
-    return this.post({ kind: "executor.done", link, try: tryNumber, committables: { out: [`part-${link}`] }, progress: EMPTY });
+  done(
+    link: number,
+    tryNumber = this.view.try,
+    committables: Record<string, unknown[]> = { out: [`part-${link}`] },
+  ): DriverEffect[] {
+    return this.post({ kind: "executor.done", link, try: tryNumber, committables, progress: EMPTY });
   }
 
   failed(link: number, error: ErrorShape, tryNumber = this.view.try): DriverEffect[] {

@@ -20,7 +20,7 @@ import type { Pacer } from "../pacer.js";
 import { chainCounts } from "../progress.js";
 import type { CheckpointOrder, SliceCheckpointing } from "../slice.js";
 import type { SourceTask } from "../source-task.js";
-import type { BarrierConsumer } from "../subtask.js";
+import type { BarrierConsumer, GateInput } from "../subtask.js";
 import { readState, type StateAccess, writeState } from "./state-blobs.js";
 
 export interface SliceCheckpointsOptions extends SliceCheckpointing {
@@ -36,7 +36,7 @@ export interface CheckpointMember {
   readonly vertex: string;
   readonly chain: Chain;
   source: SourceTask | null;
-  alignment: { readonly barriers: BarrierAlignment<ChannelId>; readonly gate: BatchInput } | null;
+  alignment: { readonly barriers: BarrierAlignment<ChannelId>; readonly gates: readonly BatchInput[] } | null;
   /** The newest checkpoint that it has answered. */
   answered: number;
   ended: boolean;
@@ -136,18 +136,21 @@ export class SliceCheckpoints {
   }
 
   /** For a chain with inputs. */
-  consumerOf(member: CheckpointMember, gate: BatchInput, channels: number): BarrierConsumer {
-    const barriers = new BarrierAlignment<ChannelId>(channels);
-    member.alignment = { barriers, gate };
+  consumerOf(member: CheckpointMember, inputs: readonly GateInput[]): BarrierConsumer {
+    const barriers = new BarrierAlignment<ChannelId>(inputs.reduce((sum, { channels }) => sum + channels, 0));
+    const gates = inputs.map(({ gate }) => gate);
+    member.alignment = { barriers, gates };
     const act = async (outcome: ReturnType<typeof barriers.barrier>): Promise<void> => {
-      gate.release(outcome.release);
+      release(gates, outcome.release);
       if (outcome.aligned === null) return;
       await this.take(member, outcome.aligned);
-      gate.release(barriers.done(outcome.aligned));
+      release(gates, barriers.done(outcome.aligned));
     };
     return {
       barrier: (channel, id) => act(barriers.barrier(channel, id)),
       ended: () => act(barriers.ended()),
+      isAligning: () => barriers.isWaiting,
+      refuse: (reason) => this.refuse(barriers.current, reason),
     };
   }
 
@@ -175,12 +178,20 @@ export class SliceCheckpoints {
     return this.taking;
   }
 
+  /** This slice can't take part in it: the driver gives it up. */
+  private refuse(id: number | null, reason: CodedError): void {
+    if (id === null) return;
+    this.begin(id);
+    if (this.taking?.id === id) this.tell(this.taking, reason);
+    this.over(id);
+  }
+
   private over(id: number): void {
     this.off = Math.max(this.off, id);
     if (this.taking !== null && this.taking.id <= id) this.taking = null;
     for (const { alignment, chain } of this.members) {
       if (alignment === null) continue;
-      alignment.gate.release(alignment.barriers.over(id));
+      release(alignment.gates, alignment.barriers.over(id));
       chain.wakeup.notify();
     }
   }
@@ -280,6 +291,10 @@ export class SliceCheckpoints {
   private tell(taking: Taking, outcome: SliceSnapshot | CodedError): void {
     if (this.taking === taking) this.options.onCheckpointed(taking.id, outcome);
   }
+}
+
+function release(gates: readonly BatchInput[], channels: readonly ChannelId[]): void {
+  if (channels.length > 0) for (const gate of gates) gate.release(channels);
 }
 
 function snapshotOf(answers: readonly Answer[], confirmed: number): SliceSnapshot {
