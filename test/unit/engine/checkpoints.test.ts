@@ -80,6 +80,7 @@ const holding: readonly (readonly [string, Build])[] = [
       const right = job.from("right", sources.numbers({ from: COUNT / 2, to: COUNT + COUNT / 2 })).map(ticked(tick));
       job
         .from("left", numbers())
+        .map(ticked(tick))
         .join("pairs", right, {
           type: "full",
           leftKey: (n) => (n % 50 === 0 ? null : `key ${n % 5_000}`),
@@ -149,7 +150,7 @@ const holding: readonly (readonly [string, Build])[] = [
   ],
 ];
 
-const WHEN = [1, 700, 5_000, 11_500];
+const WHEN = [1, 700, 5_000, 11_500, 17_000];
 
 describe.each([...jobs, ...holding])("%s", (_name, build) => {
   test.each([1, 2, 3])(
