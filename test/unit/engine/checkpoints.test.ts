@@ -77,13 +77,13 @@ const holding: readonly (readonly [string, Build])[] = [
   [
     "a full join whose second input is as long as its first",
     (job, tick) => {
-      const right = job.from("right", sources.numbers({ from: COUNT / 2, to: COUNT + COUNT / 2 })).map(ticked(tick));
+      const right = job.from("right", sources.numbers({ from: 2_000, to: COUNT + 2_000 })).map(ticked(tick));
       job
         .from("left", numbers())
         .map(ticked(tick))
         .join("pairs", right, {
           type: "full",
-          leftKey: (n) => (n % 50 === 0 ? null : `key ${n % 5_000}`),
+          leftKey: (n) => (n % 50 === 0 ? null : `key ${n}`),
           rightKey: (n) => (n % 70 === 0 ? null : `key ${n}`),
           select: (left, rightOne) => ({ left: left ?? null, right: rightOne ?? null }),
         })
@@ -150,7 +150,7 @@ const holding: readonly (readonly [string, Build])[] = [
   ],
 ];
 
-const WHEN = [1, 700, 5_000, 11_500, 17_000];
+const WHEN = [1, 700, 5_000, 11_500];
 
 describe.each([...jobs, ...holding])("%s", (_name, build) => {
   test.each([1, 2, 3])(
@@ -229,6 +229,22 @@ describe("a restored try", () => {
     const run = runThroughCrashes(sums[1], { parallelism: 2, checkpointsAt: [5_000], blobs });
     await expect(run).rejects.toMatchObject({ code: "CHECKPOINT_UNREADABLE" });
   });
+});
+
+test("a right join remembers which records have found a partner", { timeout: 60_000 }, async () => {
+  const build: Build = (job, tick) => {
+    const right = job.from("right", sources.numbers({ from: -300, to: 600 }));
+    job
+      .from("left", sources.numbers({ to: 60_000 }))
+      .map(ticked(tick))
+      .join("pairs", right, { type: "right", leftKey: (n) => n, rightKey: (n) => n, select: (left, n) => `${left ?? "-"} ${n}` })
+      .to("out", sinks.ndjson("out"));
+  };
+  const run = await runThroughCrashes(build, { parallelism: 2, checkpointsAt: [30_000, 1_000], creditsPerChannel: 1 });
+  expect(run.completed).toBe(2);
+  expect(sorted(run.records)).toEqual(
+    sorted(Array.from({ length: 900 }, (_, i) => (i < 300 ? `- ${i - 300}` : `${i - 300} ${i - 300}`))),
+  );
 });
 
 describe("a join that still reads its second input", () => {
