@@ -17,6 +17,8 @@ export interface StreamRef {
   /** Of the operator; null is the application's. Operators that need no exchange inherit it. */
   readonly parallelism: number | null;
   readonly bounded: boolean;
+  /** Its records come with event time: all sources above have it, and nothing between held records back until the end. */
+  readonly timed: boolean;
 }
 
 export interface InputRef {
@@ -35,6 +37,8 @@ export interface NewOperator {
   readonly parallelism: number | null;
   /** Default: as its inputs. */
   readonly bounded?: boolean;
+  /** Default: as its inputs. */
+  readonly timed?: boolean;
 }
 
 export class GraphBuilder {
@@ -77,7 +81,8 @@ export class GraphBuilder {
       this.edges.push({ from: from.uid, to: uid, input, exchange, side: from.side });
     }
     const bounded = operator.bounded ?? operator.inputs.every((input) => input.from.bounded);
-    return { uid, side: null, parallelism: operator.parallelism, bounded };
+    const timed = operator.timed ?? (operator.inputs.length > 0 && operator.inputs.every((input) => input.from.timed));
+    return { uid, side: null, parallelism: operator.parallelism, bounded, timed };
   }
 
   close(): void {

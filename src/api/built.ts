@@ -6,7 +6,8 @@
  */
 import type { SinkConnector, SourceConnector } from "../dataflow/connector.js";
 import type { JobGraph } from "../dataflow/graph.js";
-import type { OperatorContext, ProcessContext } from "./context.js";
+import type { TimeWindow } from "../dataflow/time/windows.js";
+import type { OperatorContext, ProcessContext, Timer } from "./context.js";
 import type { StandardSchemaV1 } from "./schema.js";
 import type { StateDescriptor } from "./state.js";
 
@@ -26,6 +27,8 @@ export interface SourceFunctions {
   readonly custom: SourceConnector<unknown> | null;
   /** Checks and converts each record; null: as it was read. */
   readonly schema: StandardSchemaV1 | null;
+  /** The time of a record, in milliseconds since 1970; null: the source has no event time. */
+  readonly eventTime: ((record: unknown) => number) | null;
 }
 
 export interface AggregateFunctions {
@@ -46,6 +49,27 @@ export interface ProcessFunctions {
   readonly state: Readonly<Record<string, StateDescriptor>>;
   readonly onElement: (record: unknown, context: ProcessContext, out: unknown) => unknown;
   readonly onEnd: ((key: unknown, context: ProcessContext, out: unknown) => unknown) | null;
+  readonly onTimer: ((timer: Timer, context: ProcessContext, out: unknown) => unknown) | null;
+}
+
+/** But for `result` nothing of a window may be async. */
+export interface WindowFunctions {
+  readonly kind: "window";
+  readonly key: KeyFunction;
+  readonly time: (record: unknown) => number;
+  readonly init: (key: unknown) => unknown;
+  readonly add: (accumulator: unknown, record: unknown, context: OperatorContext) => unknown;
+  readonly merge: ((left: unknown, right: unknown) => unknown) | null;
+  readonly result: ((accumulator: unknown, key: unknown, window: TimeWindow) => MaybePromise<unknown>) | null;
+}
+
+export interface IntervalJoinFunctions {
+  readonly kind: "intervalJoin";
+  readonly leftKey: KeyFunction;
+  readonly rightKey: KeyFunction;
+  readonly leftTime: (record: unknown) => number;
+  readonly rightTime: (record: unknown) => number;
+  readonly select: (left: unknown, right: unknown, context: OperatorContext) => unknown;
 }
 
 export interface JoinFunctions {
@@ -66,6 +90,8 @@ export type OperatorFunctions =
   | AggregateFunctions
   | (Omit<AggregateFunctions, "kind"> & { readonly kind: "reduce" })
   | ProcessFunctions
+  | WindowFunctions
+  | IntervalJoinFunctions
   | { readonly kind: "union" }
   | JoinFunctions
   | (Omit<JoinFunctions, "kind"> & { readonly kind: "broadcastJoin" })

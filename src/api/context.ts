@@ -33,10 +33,37 @@ export interface OperatorContext {
   readonly fence: string;
 }
 
-/** The context of `process` handlers: also the key and the state of that key. */
+/** The context of `process` handlers: also the key, the state of that key and its timers. */
 export interface ProcessContext<K = unknown, Handles = Readonly<Record<string, StateHandle<unknown>>>> extends OperatorContext {
   readonly key: K;
   readonly state: Handles;
+  readonly timers: Timers;
+  /**
+   * How far event time has come, in milliseconds since 1970: records that follow are later than this, but for late ones. -Infinity before anything is known
+   * (and without event time), Infinity when the input has ended. It never goes back, also not after a restart from a checkpoint.
+   */
+  readonly watermark: number;
+}
+
+/** A timer that is due; it belongs to the key of the context. */
+export interface Timer {
+  readonly kind: "event" | "processing";
+  /** The instant that it was set to, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+/**
+ * Timers of the key of the current record, for `onTimer`. They are in checkpoints. The same instant twice is one timer. Instants are milliseconds since 1970.
+ */
+export interface Timers {
+  /** Calls `onTimer` when event time has come to `at`: when no earlier record follows. Of an instant that has passed: with the next progress of event time. */
+  eventTime(at: number): void;
+  deleteEventTime(at: number): void;
+  /** Calls `onTimer` at or after the instant of the clock. */
+  processingTime(at: number): void;
+  deleteProcessingTime(at: number): void;
+  /** The clock of processing time. */
+  now(): number;
 }
 
 /** Where a `process` handler puts its output. */

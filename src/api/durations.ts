@@ -11,6 +11,12 @@ export function durationMs(duration: Duration, what: string): number {
   return measured(duration, what, DURATION_UNITS, 'such as "250ms", "10s", "2m" or a number of milliseconds');
 }
 
+/** Also of what lies before: `"-5m"`, `-250`. */
+export function signedDurationMs(duration: Duration, what: string): number {
+  if (typeof duration === "number") return duration < 0 ? -durationMs(-duration, what) : durationMs(duration, what);
+  return duration.startsWith("-") ? -durationMs(duration.slice(1) as Duration, what) : durationMs(duration, what);
+}
+
 export function sizeBytes(size: Size, what: string): number {
   return measured(size, what, SIZE_UNITS, 'such as "512MiB", "1GiB" or a number of bytes');
 }

@@ -15,9 +15,18 @@ export type {
   Split,
 } from "../dataflow/connector.js";
 export type { JobGraph } from "../dataflow/graph.js";
+export type { TimeWindow } from "../dataflow/time/windows.js";
 export type { MaybePromise } from "./built.js";
-export type { JobLog, JobMetrics, OperatorContext, Out, ProcessContext } from "./context.js";
+export type { JobLog, JobMetrics, OperatorContext, Out, ProcessContext, Timer, Timers } from "./context.js";
 export type { Duration, Size } from "./durations.js";
+export {
+  type EventTimeOptions,
+  type IntervalJoinOptions,
+  type Windowed,
+  type WindowKind,
+  type WindowOptions,
+  windows,
+} from "./event-time.js";
 export {
   type CheckpointOptions,
   defineJob,
@@ -30,6 +39,7 @@ export {
   type UncheckedJobDefinition,
   type UncheckedParams,
 } from "./job.js";
+export type { KeyedStream } from "./keyed-stream.js";
 export type { Key } from "./keys.js";
 export {
   type AggregateOptions,
@@ -61,4 +71,4 @@ export {
   type ValueDescriptor,
   type ValueState,
 } from "./state.js";
-export type { KeyedStream, Stream } from "./stream.js";
+export type { Stream } from "./stream.js";

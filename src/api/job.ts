@@ -3,6 +3,7 @@ import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import { type GraphBuilder, planFailed } from "./builder.js";
 import type { Duration, Size } from "./durations.js";
+import { type EventTimeOptions, eventTimeConfig } from "./event-time.js";
 import type { SchemaInput, SchemaOutput, StandardSchemaV1 } from "./schema.js";
 import type { Source, SourceSides } from "./source.js";
 import { Stream } from "./stream.js";
@@ -108,23 +109,40 @@ export class JobBuilder {
     this.builder = builder;
   }
 
-  /** Reads a source. `parallelism`: how many subtasks read it; default: all. */
-  from<T>(uid: string, source: Source<T>, options: { readonly parallelism?: number } = {}): Stream<T, SourceSides> {
+  /** Reads a source. `parallelism`: how many subtasks read it; default: all. `eventTime`: for windows, timers and interval joins. */
+  from<T>(
+    uid: string,
+    source: Source<T>,
+    options: { readonly parallelism?: number; readonly eventTime?: EventTimeOptions<NoInfer<T>> } = {},
+  ): Stream<T, SourceSides> {
     if (source?.holdfast !== "source")
       throw planFailed(String(uid), "is given something that is not a source", "Make one with `sources`.", "unknown input");
     if (source.rate !== null && !(source.rate > 0)) {
       throw planFailed(uid, `has a rate of ${source.rate}`, "A rate is a number of records a second, greater than 0.");
     }
     const { descriptor, onError, rate, bounded } = source;
-    const config = descriptor === null ? { custom: true, onError, rate, bounded } : { descriptor, onError, rate, bounded };
+    const { eventTime } = options;
+    const config = {
+      ...(descriptor === null ? { custom: true } : { descriptor }),
+      onError,
+      rate,
+      bounded,
+      ...(eventTime === undefined ? {} : { eventTime: eventTimeConfig(uid, eventTime, bounded) }),
+    };
     const ref = this.builder.add({
       uid,
       kind: "source",
       config,
-      functions: { kind: "source", custom: source.custom, schema: source.schema },
+      functions: {
+        kind: "source",
+        custom: source.custom,
+        schema: source.schema,
+        eventTime: (eventTime?.time ?? null) as ((record: unknown) => number) | null,
+      },
       inputs: [],
       parallelism: options.parallelism ?? null,
       bounded,
+      timed: eventTime !== undefined,
     });
     return new Stream<T, SourceSides>(this.builder, ref, onError === "side" ? ["errors"] : []);
   }

@@ -1,6 +1,6 @@
 /** The options of the operators, as users write them. `stream.ts` takes them. */
 import type { MaybePromise } from "./built.js";
-import type { OperatorContext, Out, ProcessContext } from "./context.js";
+import type { OperatorContext, Out, ProcessContext, Timer } from "./context.js";
 import type { Duration } from "./durations.js";
 import type { Key } from "./keys.js";
 import type { StateDescriptor, StateHandles } from "./state.js";
@@ -80,6 +80,11 @@ export interface ProcessOptions<K, T, S extends Readonly<Record<string, StateDes
   readonly onElement: (record: T, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<U>;
   /** Called once a key when a bounded input has ended (without keys: once a subtask). */
   readonly onEnd?: (key: K, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<U>;
+  /**
+   * Called when a timer of `ctx.timers` is due, with the key that had set it. When the input ends all timers come at once, before `onEnd`, those of event time first;
+   * timers that are set then never come.
+   */
+  readonly onTimer?: (timer: Timer, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<U>;
 }
 
 /** Which records without a partner are kept: none, those of the left stream, of the right (`other`), of both. */

@@ -8,23 +8,20 @@
  */
 import { CodedError } from "../base/errors.js";
 import { type GraphBuilder, type InputRef, planFailed, type StreamRef } from "./builder.js";
-import type { AggregateFunctions, KeyFunction, MaybePromise } from "./built.js";
+import type { KeyFunction, MaybePromise } from "./built.js";
 import { comparator } from "./compare.js";
 import type { OperatorContext } from "./context.js";
 import { durationMs } from "./durations.js";
+import { KeyedStream, processFunctions } from "./keyed-stream.js";
 import type { Key } from "./keys.js";
 import {
-  type AggregateOptions,
   type BroadcastJoinType,
   DEFAULT_JOIN_LIMIT,
   DEFAULT_SORT_LIMIT,
-  type Emit,
   type JoinOptions,
   type JoinType,
-  type Keyed,
   type MapAsyncOptions,
   type ProcessOptions,
-  type ReduceOptions,
   type SideTypes,
   type SortOptions,
 } from "./operators.js";
@@ -177,7 +174,10 @@ export class Stream<T, Sides = NoSides> {
             parallelism: this.ref.parallelism,
           });
     const inputs: readonly InputRef[] = [{ from, exchange: "rebalance" }];
-    return new Stream(this.builder, this.builder.add({ uid, kind: "sort", config, functions, inputs, parallelism: 1 }));
+    return new Stream(
+      this.builder,
+      this.builder.add({ uid, kind: "sort", config, functions, inputs, parallelism: 1, timed: false }),
+    );
   }
 
   /** Handles records one by one, with side outputs; without keyed state (for that: `keyBy(...).process`). */
@@ -185,6 +185,8 @@ export class Stream<T, Sides = NoSides> {
     uid: string,
     options: ProcessOptions<undefined, T, NoState, D, U, O>,
   ): Stream<U | O, SideTypes<D>> {
+    if (options.onTimer !== undefined)
+      throw planFailed(uid, "has onTimer and no keys", "Timers belong to keys: use keyBy(...).process.");
     const ref = this.add("process", uid, { keyed: false, state: {} }, processFunctions(options, null));
     return new Stream(this.builder, ref, Object.keys(options.sides ?? {}));
   }
@@ -266,7 +268,7 @@ export class Stream<T, Sides = NoSides> {
     const parallelism = kind === "join" ? null : this.ref.parallelism;
     return new Stream(
       this.builder,
-      this.builder.add({ uid, kind, config, functions, inputs, parallelism, bounded: this.ref.bounded }),
+      this.builder.add({ uid, kind, config, functions, inputs, parallelism, bounded: this.ref.bounded, timed: this.ref.timed }),
     );
   }
 
@@ -289,106 +291,3 @@ export class Stream<T, Sides = NoSides> {
 }
 
 type AddedFunctions = Parameters<GraphBuilder["add"]>[0]["functions"];
-
-/** A stream whose records have keys: what follows keeps state for each key. */
-export class KeyedStream<K, T> {
-  private readonly builder: GraphBuilder;
-  private readonly ref: StreamRef;
-  private readonly key: KeyFunction;
-  declare protected readonly types: { readonly key: K; readonly record: T };
-
-  constructor(builder: GraphBuilder, ref: StreamRef, key: KeyFunction) {
-    this.builder = builder;
-    this.ref = ref;
-    this.key = key;
-  }
-
-  /** Folds the records of each key into an accumulator; gives `{ key, value }`. */
-  aggregate<A, R = A>(uid: string, options: AggregateOptions<K, T, A, R>): Stream<Keyed<K, Awaited<R>>> {
-    return this.aggregated("aggregate", uid, options.emit, {
-      init: options.init as never,
-      add: options.add as never,
-      merge: (options.merge ?? null) as never,
-      result: (options.result ?? null) as never,
-      key: this.key,
-    });
-  }
-
-  /** Joins the records of each key two by two into one of the same type; gives `{ key, value }`. */
-  reduce(
-    uid: string,
-    run: (left: T, right: T, context: OperatorContext) => MaybePromise<T>,
-    options: ReduceOptions<T> = {},
-  ): Stream<Keyed<K, T>> {
-    return this.aggregated("reduce", uid, options.emit, {
-      init: null,
-      add: run as never,
-      merge: (options.merge ?? null) as never,
-      result: null,
-      key: this.key,
-    });
-  }
-
-  /** Handles records one by one, with state for each key and with side outputs. */
-  process<S extends Readonly<Record<string, StateDescriptor>> = NoState, D = NoSides, U = never, O = never>(
-    uid: string,
-    options: ProcessOptions<K, T, S, D, U, O>,
-  ): Stream<U | O, SideTypes<D>> {
-    const kinds = Object.fromEntries(Object.entries(options.state ?? {}).map(([name, descriptor]) => [name, descriptor.kind]));
-    const ref = this.builder.add({
-      uid,
-      kind: "process",
-      config: { keyed: true, state: kinds },
-      functions: processFunctions(options, this.key),
-      inputs: [{ from: this.ref, exchange: "hash" }],
-      parallelism: null,
-    });
-    return new Stream(this.builder, ref, Object.keys(options.sides ?? {}));
-  }
-
-  private aggregated<V>(
-    kind: "aggregate" | "reduce",
-    uid: string,
-    emit: Emit | undefined,
-    functions: Omit<AggregateFunctions, "kind">,
-  ): Stream<Keyed<K, V>> {
-    if (!this.ref.bounded && emit !== "updates") {
-      throw planFailed(
-        uid,
-        `aggregates an input that never ends${emit === undefined ? ", without saying when it emits" : ' with emit: "end"'}`,
-        'Give emit: "updates".',
-        "missing emit",
-      );
-    }
-    const mode = emit ?? "end";
-    const combines = functions.merge !== null && mode === "end";
-    const from = combines
-      ? this.builder.add({
-          uid: `${uid}.combine`,
-          kind: "combine",
-          functions: { kind: "combine", ...functions },
-          inputs: [{ from: this.ref, exchange: "forward" }],
-          parallelism: this.ref.parallelism,
-        })
-      : this.ref;
-    const config = { emit: mode, combined: combines };
-    const inputs: readonly InputRef[] = [{ from, exchange: "hash" }];
-    return new Stream(
-      this.builder,
-      this.builder.add({ uid, kind, config, functions: { kind, ...functions }, inputs, parallelism: null }),
-    );
-  }
-}
-
-function processFunctions(
-  options: { readonly state?: unknown; readonly onElement: unknown; readonly onEnd?: unknown },
-  key: KeyFunction | null,
-) {
-  return {
-    kind: "process" as const,
-    key,
-    state: (options.state ?? {}) as Readonly<Record<string, StateDescriptor>>,
-    onElement: options.onElement as never,
-    onEnd: (options.onEnd ?? null) as never,
-  };
-}

@@ -21,6 +21,9 @@ export type OperatorKind =
   | "aggregate"
   | "reduce"
   | "process"
+  /** Aggregates by key and window of event time. */
+  | "window"
+  | "intervalJoin"
   | "union"
   | "join"
   | "broadcastJoin"
@@ -42,7 +45,7 @@ export interface OperatorSpec {
 export interface EdgeSpec {
   readonly from: string;
   readonly to: string;
-  /** Which input of `to`: 0 but for the second input of a join. */
+  /** Which input of `to`: 0 but for the second input of a join or interval join. */
   readonly input: number;
   readonly exchange: ExchangeKind;
   /** The side output of `from` that this edge carries; null is the main output. */

@@ -26,6 +26,7 @@ import { attemptName, type EventOf } from "./driver-events.js";
 import { type DriverState, log } from "./driver-state.js";
 import { fail, prepare } from "./driver-tries.js";
 import { failureOf } from "./failures.js";
+import { leastWatermarks } from "./least-watermarks.js";
 import type { Executor } from "./roster.js";
 import { addCounts, allShown, mergeStaged, type ShownOutput, stagedOf, stillTold, triesOf } from "./staged-output.js";
 
@@ -355,6 +356,7 @@ function manifestOf(
     const part = snapshot?.counts ?? current.progressOf(processId);
     if (part !== undefined) counts = addCounts(counts, part);
   }
+  const watermarks = leastWatermarks(members.flatMap((processId) => snapshotOf(processId) ?? []));
   const { shown, carried } = checkpoints;
   const [atEnd, atCheckpoint] = divide(driver, staged);
   return {
@@ -363,7 +365,7 @@ function manifestOf(
     id,
     attempt,
     graphHash: config.graphHash,
-    slices: members.map((processId) => partOf(snapshotOf(processId))),
+    slices: members.map((processId) => partOf(snapshotOf(processId), watermarks)),
     sources: Object.fromEntries(
       [...remaining].map(([uid, { subtasks, totalRecords, splits: left }]) => [
         uid,
@@ -386,10 +388,10 @@ function divide(driver: DriverState, staged: StagedBySink): readonly [StagedBySi
   ];
 }
 
-function partOf(snapshot: SliceSnapshot | null): SlicePart {
+function partOf(snapshot: SliceSnapshot | null, watermarks: Record<string, number | null>): SlicePart {
   if (snapshot === null) return { finished: "all", states: {}, writers: {} };
   const { finished, states, writers } = snapshot;
-  return { finished, states, writers };
+  return { finished, states, writers, watermarks };
 }
 
 function stateBytes(slices: readonly SlicePart[]): number {

@@ -92,11 +92,11 @@ export function executorSplit(driver: DriverState, event: EventOf<"executor.spli
     driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
     return;
   }
-  const { split, position, readers, isNews } = answer;
+  const { split, position, readers, more, isNews } = answer;
   const from = position === null ? {} : { position };
-  driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, ...from, readers } });
+  driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, ...from, readers, more } });
   if (!isNews) return;
-  const body = { try: event.try, source: event.source, readers };
+  const body = { try: event.try, source: event.source, readers, more };
   for (const { link } of driver.roster.connected()) {
     if (link !== null && link !== event.link) driver.out.push({ kind: "tell-executor", link, message: "executor.readers", body });
   }

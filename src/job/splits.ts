@@ -23,7 +23,9 @@ export interface SplitAnswer {
   readonly position: JsonValue | null;
   /** How many subtasks read the source now, or will as soon as they ask: its rate is theirs together. */
   readonly readers: number;
-  /** Whether that number is another one than before this ask. */
+  /** Splits are left that nobody was given. */
+  readonly more: boolean;
+  /** Whether one of these two is another one than before this ask. */
   readonly isNews: boolean;
 }
 
@@ -48,6 +50,8 @@ interface SourceSplits {
   readonly splits: readonly Split[];
   readonly positions: ReadonlyMap<string, JsonValue>;
   readonly totalRecords: number | null;
+  /** By split: where it stands among them. */
+  readonly order: ReadonlyMap<string, number>;
   /** By executor: what it was given, in that order. */
   readonly given: Map<string, Split[]>;
   next: number;
@@ -63,7 +67,8 @@ export class SplitAssignment {
     let total: number | null = 0;
     for (const source of sources) {
       const { uid, subtasks, splits, positions = new Map(), totalRecords } = source;
-      this.sources.set(uid, { subtasks, splits, positions, totalRecords, given: new Map(), next: 0, answers: new Map() });
+      const order = new Map(splits.map(({ id }, index) => [id, index]));
+      this.sources.set(uid, { subtasks, splits, positions, totalRecords, order, given: new Map(), next: 0, answers: new Map() });
       total = total === null || source.totalRecords === null ? null : total + source.totalRecords;
     }
     this.totalRecords = sources.length === 0 ? null : total;
@@ -75,8 +80,14 @@ export class SplitAssignment {
     if (state === undefined) return undefined;
     const last = state.answers.get(processId);
     if (last !== undefined && last.ask >= ask)
-      return { split: last.split, position: positionOf(state, last.split), readers: readersOf(state), isNews: false };
-    const before = readersOf(state);
+      return {
+        split: last.split,
+        position: positionOf(state, last.split),
+        readers: readersOf(state),
+        more: hasMore(state),
+        isNews: false,
+      };
+    const before = { readers: readersOf(state), more: hasMore(state) };
     const split = state.splits[state.next] ?? null;
     if (split !== null) {
       state.next += 1;
@@ -85,8 +96,15 @@ export class SplitAssignment {
       else given.push(split);
     }
     state.answers.set(processId, { ask, split });
-    const readers = readersOf(state);
-    return { split, position: positionOf(state, split), readers, isNews: readers !== before };
+    const [readers, more] = [readersOf(state), hasMore(state)];
+    const isNews = readers !== before.readers || more !== before.more;
+    return { split, position: positionOf(state, split), readers, more, isNews };
+  }
+
+  /** Splits of the source are left that nobody has been given. */
+  hasMore(source: string): boolean {
+    const state = this.sources.get(source);
+    return state !== undefined && hasMore(state);
   }
 
   /**
@@ -108,8 +126,11 @@ export class SplitAssignment {
           begun.push({ split: last, position: mark.reading.position ?? positionOf(state, last) });
         fresh.push(...given.slice(mark.taken));
       }
-      const rest = [...fresh, ...splits.slice(next)].map((split) => ({ split, position: positionOf(state, split) }));
-      remaining.set(uid, { subtasks, totalRecords, splits: [...begun, ...rest] });
+      const untouched = fresh.map((split) => ({ split, position: positionOf(state, split) }));
+      const rest = splits.slice(next).map((split) => ({ split, position: positionOf(state, split) }));
+      // In the order of the source, which may be that of event time; those that nobody was given come behind all others anyway.
+      const given = [...begun, ...untouched].sort((a, b) => orderOf(state, a.split) - orderOf(state, b.split));
+      remaining.set(uid, { subtasks, totalRecords, splits: [...given, ...rest] });
     }
     return remaining;
   }
@@ -117,6 +138,14 @@ export class SplitAssignment {
 
 function positionOf({ positions }: SourceSplits, split: Split | null): JsonValue | null {
   return split === null ? null : (positions.get(split.id) ?? null);
+}
+
+function orderOf({ order }: SourceSplits, split: Split): number {
+  return order.get(split.id) ?? 0;
+}
+
+function hasMore({ splits, next }: SourceSplits): boolean {
+  return next < splits.length;
 }
 
 /** Those that have a split, and of the others as many as there are splits left for. */

@@ -188,6 +188,7 @@ class TestRun {
         return Promise.resolve(split === undefined ? null : { split, position: null });
       },
       readers: (uid) => dealt.get(uid)?.length ?? 1,
+      hasMore: (uid) => dealt.get(uid)?.some((left) => left.length > 0) ?? false,
     }));
   }
 

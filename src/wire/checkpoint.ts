@@ -63,6 +63,11 @@ export const slicePart = z.object({
   states: z.record(z.string(), z.array(stateHandle)),
   /** By sink: what its writer has to know to go on. */
   writers: z.record(z.string(), z.unknown()),
+  /**
+   * By vertex whose subtask had not ended: how far event time had come, in milliseconds since 1970; null: nothing was known. In a manifest it is the least of all
+   * its subtasks, so that it holds whoever reads which split, and owns which keys, afterwards.
+   */
+  watermarks: z.record(z.string(), z.number().nullable()).optional(),
 });
 export type SlicePart = z.infer<typeof slicePart>;
 

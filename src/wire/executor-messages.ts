@@ -52,11 +52,15 @@ export const executorToDriver = {
   "executor.cancelled": z.object({ try: z.number().int().positive() }),
 } as const;
 
-/** `readers`: how many subtasks read the source now; a rate limit is shared between them. `position`: where in the split to begin; absent: at its start. */
+/**
+ * `readers`: how many subtasks read the source now; a rate limit is shared between them. `position`: where in the split to begin; absent: at its start. `more`: splits
+ * are left that nobody was given.
+ */
 export const splitReply = z.object({
   split: z.unknown().nullable(),
   position: z.unknown().optional(),
   readers: z.number().int().nonnegative(),
+  more: z.boolean(),
 });
 
 export const driverToExecutor = {
@@ -83,8 +87,13 @@ export const driverToExecutor = {
     /** Of this try; 0: none. */
     completed: z.number().int().nonnegative(),
   }),
-  /** Another number of subtasks reads the source than the last split said. */
-  "executor.readers": z.object({ try: z.number().int().positive(), source: z.string(), readers: z.number().int().nonnegative() }),
+  /** Another number of subtasks reads the source than the last split said, or its last split was given out. */
+  "executor.readers": z.object({
+    try: z.number().int().positive(),
+    source: z.string(),
+    readers: z.number().int().nonnegative(),
+    more: z.boolean(),
+  }),
   "executor.cancel": z.object({ try: z.number().int().positive() }),
   /** Nothing more to do: end. */
   "executor.finish": z.object({ reason: z.string() }),

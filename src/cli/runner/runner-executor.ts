@@ -107,7 +107,11 @@ function beginSlice(parts: SliceParts, checkpoints?: SliceCheckpointing): Runnin
     attempt,
     subtask: order.subtask,
     parallelism: order.parallelism,
-    splits: { next: (source, signal) => calls.nextSplit(source, signal), readers: (source) => calls.readers(source) },
+    splits: {
+      next: (source, signal) => calls.nextSplit(source, signal),
+      readers: (source) => calls.readers(source),
+      hasMore: (source) => calls.hasMore(source),
+    },
     network,
     connectors: connectorsOf(loaded),
     clock: env.clock,

@@ -167,7 +167,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
 }
 
 /** Enough where the accumulator is flat; a nested one that is changed in place needs `result`. */
-function shallowCopy(value: unknown): unknown {
+export function shallowCopy(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.slice();
   if (value instanceof Map) return new Map(value);

@@ -99,6 +99,11 @@ export class AsyncUnit implements Unit {
     return this.end();
   }
 
+  /** It may not overtake the records of the calls that are under way. */
+  onWatermark(): Promise<void> {
+    return this.end();
+  }
+
   async resume(): Promise<void> {}
 
   private ready(): boolean {

@@ -24,6 +24,10 @@ import type { Pacer } from "./pacer.js";
 import { ProcessUnit } from "./process-unit.js";
 import { SinkUnit } from "./sink-unit.js";
 import { SortUnit } from "./sort-unit.js";
+import { FixedWindowUnit } from "./time/fixed-window-unit.js";
+import { IntervalJoinUnit } from "./time/interval-join-unit.js";
+import { SessionWindowUnit } from "./time/session-window-unit.js";
+import type { WindowConfig } from "./time/window-results.js";
 
 export interface ChainInputs {
   readonly built: BuiltJob;
@@ -49,6 +53,7 @@ export function buildChain(inputs: ChainInputs): Chain {
     nodes: vertex.operators.length,
     segments: 1 + outletCount,
     pacer: inputs.pacer,
+    clock: inputs.clock,
     signal: inputs.signal,
   });
   new ChainBuilder(inputs, chain).build();
@@ -126,10 +131,18 @@ class ChainBuilder {
       case "reduce":
         return new AggregateUnit(chain, node, functions);
       case "process":
-        return new ProcessUnit(chain, node, functions);
+        return new ProcessUnit(chain, node, functions, this.inputs.clock);
       case "join":
       case "broadcastJoin":
         return new JoinUnit(chain, node, functions);
+      case "window": {
+        const { windows } = node.spec.config as unknown as WindowConfig;
+        return windows.kind === "session"
+          ? new SessionWindowUnit(chain, node, functions, windows)
+          : new FixedWindowUnit(chain, node, functions, windows);
+      }
+      case "intervalJoin":
+        return new IntervalJoinUnit(chain, node, functions);
       case "distinct":
         return new DistinctUnit(chain, node, functions.key);
       case "sort":

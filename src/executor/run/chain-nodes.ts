@@ -69,4 +69,11 @@ export interface Unit extends Resumable {
   relieve?(): Promise<void>;
   /** Records are held that came by themselves or will (mapAsync). */
   isBusy?(): boolean;
+  /** Event time has come so far: emits what is due by then. Called in topological order, and each time with a later instant. */
+  onWatermark?(ms: number): Promise<void>;
+  /** After its state was restored: event time as it was at the checkpoint. */
+  startAt?(ms: number): void;
+  /** The instant of the wall clock at which `onClock` wants to be called next; null: none. */
+  nextClockAt?(): number | null;
+  onClock?(wallMs: number): Promise<void>;
 }

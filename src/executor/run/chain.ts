@@ -10,6 +10,7 @@
  *   3. A loop never runs longer than about LOOP_BUDGET_MS plus the time of one record: the number of records it is given adapts.
  */
 import type { CodedError } from "../../base/errors.js";
+import type { Clock } from "../../env/clock.js";
 import type { ChainNode, Deferred, Outlet, Resumable, Target, Unit } from "./chain-nodes.js";
 import { type BatchFunction, generate } from "./codegen.js";
 import type { Blockable, ChainControl, EdgeOutput } from "./edge-output.js";
@@ -17,6 +18,7 @@ import { FunctionUnit } from "./function-unit.js";
 import { BATCH_RECORDS } from "./network.js";
 import type { Pacer } from "./pacer.js";
 import type { SinkUnit } from "./sink-unit.js";
+import { ChainTime } from "./time/chain-time.js";
 import { operatorFailed } from "./user-errors.js";
 import { Wakeup } from "./wakeup.js";
 
@@ -28,6 +30,8 @@ export interface ChainOptions {
   readonly nodes: number;
   readonly segments: number;
   readonly pacer: Pacer;
+  /** Of timers. */
+  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
@@ -42,6 +46,7 @@ export class Chain implements ChainControl {
   readonly nodes: ChainNode[] = [];
   readonly edges: EdgeOutput[] = [];
   readonly sinks: SinkUnit[] = [];
+  readonly time: ChainTime;
   private readonly pacer: Pacer;
   private deferred: Deferred[] = [];
   private waits: Blockable[] = [];
@@ -57,11 +62,13 @@ export class Chain implements ChainControl {
     this.counts = new Float64Array(options.segments);
     this.pacer = options.pacer;
     this.signal = options.signal;
+    this.time = new ChainTime(this, options.clock);
   }
 
   /** To be called once all nodes and edges are in. */
   seal(): void {
     this.asyncUnits = this.nodes.flatMap((node) => (node.unit?.pump === undefined ? [] : [node.unit]));
+    this.time.seal();
   }
 
   // ------------------------------------------------------------------------------ called by generated code and units

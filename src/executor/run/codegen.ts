@@ -14,6 +14,7 @@ import type { Chain } from "./chain.js";
 import type { ChainNode, Outlet, Target } from "./chain-nodes.js";
 import type { EdgeOutput } from "./edge-output.js";
 import { KEYED_BY_RECORD, NONE } from "./stages.js";
+import { IntervalJoinUnit, type Side } from "./time/interval-join-unit.js";
 
 /** Handles records `batch[from] .. batch[to - 1]`; returns where it stopped, `to` when all are done. */
 export type BatchFunction = (batch: readonly unknown[], from: number, to: number) => number;
@@ -92,6 +93,8 @@ function feedAll(scope: Scope, chain: Chain, targets: readonly Target[], record:
 function feedTarget(scope: Scope, chain: Chain, target: Target, record: string): string {
   if (target.kind === "edge") return feedEdge(scope, chain, target.edge, record);
   if (target.kind === "node") return feedNode(scope, chain, target.node, record);
+  if (target.node.unit instanceof IntervalJoinUnit)
+    return intervalJoinCode(scope, chain, target.node, target.node.unit, "right", record);
   return `at = ${target.node.index}; ${scope.value("U", present(target.node.unit, "unit"))}.build(${record});`;
 }
 
@@ -125,7 +128,10 @@ function feedNode(scope: Scope, chain: Chain, node: ChainNode, record: string): 
     case "reduce":
       return aggregateCode(scope, chain, node, record);
     case "process":
+    case "window":
       return processCode(scope, chain, node, record);
+    case "intervalJoin":
+      return intervalJoinCode(scope, chain, node, node.unit as IntervalJoinUnit, "left", record);
     case "distinct":
       return distinctCode(scope, chain, node, record);
     case "join":
@@ -169,11 +175,11 @@ function flatMapCode(scope: Scope, chain: Chain, node: ChainNode, run: unknown, 
 }
 
 /** Code that computes the key of a keyed operator and runs `use` with the names of the key and of its id; odd keys go to the unit. */
-function withKey(scope: Scope, node: ChainNode, record: string, use: (key: string, id: string) => string): string {
-  const unit = present(node.unit, "unit") as unknown as { readonly key: unknown; readonly keyContext: unknown };
+function withKey(scope: Scope, node: ChainNode, record: string, use: (key: string, id: string) => string, keyOf?: unknown): string {
+  const unit = present(node.unit, "unit") as unknown as { readonly key: unknown };
   const [k, id] = [scope.variable(), scope.variable()];
   const U = scope.value("U", unit);
-  return `at = ${node.index}; const ${k} = ${scope.value("k", unit.key)}(${record}, ${scope.value("c", unit.keyContext)});
+  return `at = ${node.index}; const ${k} = ${scope.value("k", keyOf ?? unit.key)}(${record}, ${scope.value("c", node.context)});
     let ${id} = ${k};
     if (typeof ${k} === "object" && ${k} !== null) ${id} = ${U}.idOf(${k}, ${record});
     if (${id} !== ${scope.value("NONE", NONE)}) { ${use(k, id)} }`;
@@ -209,8 +215,21 @@ function aggregateCode(scope: Scope, chain: Chain, node: ChainNode, record: stri
 function processCode(scope: Scope, chain: Chain, node: ChainNode, record: string): string {
   const unit = present(node.unit, "unit") as unknown as { readonly key: unknown; readonly outputs: unknown };
   const U = scope.value("U", unit);
-  const outlets = [node.main, ...node.sides];
-  const emissions = outlets
+  const emissions = emissionsCode(scope, chain, node, U);
+  const element = (key: string, id: string) => `at = ${node.index}; if (${U}.element(${record}, ${key}, ${id})) { ${emissions} }`;
+  return unit.key === null ? element("undefined", "undefined") : withKey(scope, node, record, element);
+}
+
+function intervalJoinCode(scope: Scope, chain: Chain, node: ChainNode, unit: IntervalJoinUnit, side: Side, record: string): string {
+  const U = scope.value("U", unit);
+  const emissions = emissionsCode(scope, chain, node, U);
+  const use = (key: string, id: string) => `${U}.${side}(${record}, ${key}, ${id}); ${emissions}`;
+  return withKey(scope, node, record, use, side === "left" ? unit.leftKey : unit.rightKey);
+}
+
+/** Code that hands on what the unit has put into its `outputs`, and empties them. */
+function emissionsCode(scope: Scope, chain: Chain, node: ChainNode, U: string): string {
+  return [node.main, ...node.sides]
     .map((outlet, index) => {
       const [j, element] = [scope.variable(), scope.variable()];
       const buffer = `${U}.outputs[${index}]`;
@@ -221,8 +240,6 @@ function processCode(scope: Scope, chain: Chain, node: ChainNode, record: string
       }`;
     })
     .join("\n");
-  const element = (key: string, id: string) => `at = ${node.index}; if (${U}.element(${record}, ${key}, ${id})) { ${emissions} }`;
-  return unit.key === null ? element("undefined", "undefined") : withKey(scope, node, record, element);
 }
 
 function distinctCode(scope: Scope, chain: Chain, node: ChainNode, record: string): string {

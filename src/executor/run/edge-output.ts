@@ -8,6 +8,7 @@ import type { KeyFunction } from "../../api/built.js";
 import type { OperatorContext } from "../../api/context.js";
 import { CodedError } from "../../base/errors.js";
 import { keyIdentity } from "../../dataflow/hash.js";
+import type { Watermark } from "../../dataflow/time/watermarks.js";
 import type { Deferred, Resumable } from "./chain-nodes.js";
 import { BATCH_RECORDS, type BatchOutput } from "./network.js";
 import { KEY } from "./stages.js";
@@ -33,6 +34,8 @@ class ChannelBuffer implements Blockable {
   private records: unknown[] = new Array(BATCH_RECORDS);
   private count = 0;
   private pending: Promise<void> | null = null;
+  /** Not sent yet: the channel is out of credit. */
+  private mark: Watermark | null = null;
   /** Held records at the last look, and nothing was sent since. */
   private old = false;
 
@@ -61,7 +64,14 @@ class ChannelBuffer implements Blockable {
       await this.pending;
       this.pending = null;
       if (this.count >= BATCH_RECORDS) this.send(0, BATCH_RECORDS);
+      else this.sendMark();
     }
+  }
+
+  /** Behind everything that was pushed. The chain is told when that has to wait. */
+  watermark(watermark: Watermark): void {
+    this.mark = watermark;
+    if (this.pending === null) this.sendMark();
   }
 
   async end(): Promise<void> {
@@ -83,12 +93,26 @@ class ChannelBuffer implements Blockable {
     await this.unblocked();
   }
 
+  /** A watermark may come later than it could, never before a record that was pushed before it. */
+  private sendMark(): void {
+    const { mark } = this;
+    if (mark === null) return;
+    if (this.count > 0) this.send(0, this.count);
+    if (this.pending !== null) return;
+    this.mark = null;
+    this.wait(this.output.watermark(mark));
+  }
+
   private send(start: number, count: number): void {
     const sent = this.output.send(this.records, start, count);
     // Only what one record gave beyond a full batch is left over, while the channel was out of credit.
     if (this.count > count) this.records = this.records.slice(count, this.count);
     this.count -= count;
     this.old = false;
+    this.wait(sent);
+  }
+
+  private wait(sent: true | Promise<void>): void {
     if (sent === true) return;
     this.pending = sent;
     // The chain awaits it in `unblocked`; when the chain has failed first, nobody does.
@@ -162,6 +186,11 @@ export class EdgeOutput implements Resumable {
 
   async end(): Promise<void> {
     for (const buffer of this.buffers) await buffer.end();
+  }
+
+  /** To all receivers: event time has come so far for each of them. */
+  watermark(watermark: Watermark): void {
+    for (const buffer of this.buffers) buffer.watermark(watermark);
   }
 
   /** Side by side: a receiver that aligns may take from one channel only when it has the barrier of another one. */

@@ -7,12 +7,11 @@
  */
 import { assert } from "../../base/assert.js";
 import type { CodedError } from "../../base/errors.js";
-import type { BatchInput, ChannelId, InputBatch } from "./network.js";
+import { type BatchInput, type ChannelId, type ChannelItem, type InputBatch, inputBatchOf } from "./network.js";
 
 interface Lane {
   readonly channel: ChannelId;
-  /** A number stands for the barrier of that checkpoint, null for the end. */
-  readonly waiting: (unknown[] | number | null)[];
+  readonly waiting: ChannelItem[];
   ended: boolean;
   stopped: boolean;
 }
@@ -38,14 +37,14 @@ export class InputGate implements BatchInput {
     this.lanes = options.channels.map((channel) => ({ channel, waiting: [], ended: false, stopped: false }));
   }
 
-  /** A batch (a barrier; or null, the end) arrived on the channel of that index. The array is the gate's from now on. */
-  push(channel: number, records: unknown[] | number | null): void {
+  /** Something arrived on the channel of that index. An array is the gate's from now on. */
+  push(channel: number, item: ChannelItem): void {
     const lane = this.lanes[channel];
     if (lane === undefined || this.failure !== null) return;
     assert(!lane.ended, "a batch after the end of its channel");
-    lane.ended = records === null;
+    lane.ended = item === null;
     assert(lane.waiting.length <= this.options.maxBatchesPerChannel, "a channel holds more batches than it has credits");
-    lane.waiting.push(records);
+    lane.waiting.push(item);
     if (lane.waiting.length > 1 || lane.stopped) return;
     this.turns.push(channel);
     this.listener?.();
@@ -67,13 +66,11 @@ export class InputGate implements BatchInput {
     const turn = this.turns.shift();
     const lane = turn === undefined ? undefined : this.lanes[turn];
     if (turn === undefined || lane === undefined) return undefined;
-    const records = lane.waiting.shift() ?? null;
-    lane.stopped = typeof records === "number";
+    const item = lane.waiting.shift() ?? null;
+    lane.stopped = typeof item === "number";
     if (lane.waiting.length > 0 && !lane.stopped) this.turns.push(turn);
-    if (records !== null) this.options.onTaken(turn);
-    return typeof records === "number"
-      ? { channel: lane.channel, records: null, barrier: records }
-      : { channel: lane.channel, records };
+    if (item !== null) this.options.onTaken(turn);
+    return inputBatchOf(lane.channel, item);
   }
 
   release(channels: readonly ChannelId[]): void {

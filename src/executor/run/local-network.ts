@@ -4,11 +4,13 @@
  * Invariant: a channel holds at most `creditsPerChannel` batches, plus one whose `send` answered with a promise.
  */
 import { CodedError } from "../../base/errors.js";
+import type { Watermark } from "../../dataflow/time/watermarks.js";
 import { InputGate } from "./input-gate.js";
 import {
   type BatchInput,
   type BatchOutput,
   type ChannelId,
+  type ChannelItem,
   CREDITS_PER_CHANNEL,
   channelKey,
   type ExchangeNetwork,
@@ -54,9 +56,9 @@ class LocalChannel implements BatchOutput {
   peak = 0;
   private readonly credits: number;
   private waiting = 0;
-  private deliver: ((records: unknown[] | number | null) => void) | null = null;
+  private deliver: ((item: ChannelItem) => void) | null = null;
   /** Sent before the receiver opened its input. */
-  private readonly early: (unknown[] | number | null)[] = [];
+  private readonly early: ChannelItem[] = [];
   private blocked: { readonly resolve: () => void; readonly reject: (error: CodedError) => void } | null = null;
   private failure: CodedError | null = null;
 
@@ -72,7 +74,11 @@ class LocalChannel implements BatchOutput {
     return this.take(id);
   }
 
-  private take(item: unknown[] | number): true | Promise<void> {
+  watermark(watermark: Watermark): true | Promise<void> {
+    return this.take(watermark);
+  }
+
+  private take(item: ChannelItem): true | Promise<void> {
     if (this.failure !== null) return Promise.reject(this.failure);
     this.waiting++;
     if (this.waiting > this.peak) this.peak = this.waiting;
@@ -87,9 +93,9 @@ class LocalChannel implements BatchOutput {
     if (this.failure === null) this.put(null);
   }
 
-  connect(deliver: (records: unknown[] | number | null) => void): void {
+  connect(deliver: (item: ChannelItem) => void): void {
     this.deliver = deliver;
-    for (const records of this.early.splice(0)) deliver(records);
+    for (const item of this.early.splice(0)) deliver(item);
   }
 
   taken(): void {
@@ -105,8 +111,8 @@ class LocalChannel implements BatchOutput {
     this.blocked = null;
   }
 
-  private put(records: unknown[] | number | null): void {
-    if (this.deliver === null) this.early.push(records);
-    else this.deliver(records);
+  private put(item: ChannelItem): void {
+    if (this.deliver === null) this.early.push(item);
+    else this.deliver(item);
   }
 }

@@ -13,9 +13,11 @@
  *      was begun (sooner when the subtask has nothing else to do). A network sends what it is given at once and has no flush timer.
  *   4. A receiver may open its input before or after the first batch was sent to it; nothing is lost, and credits bound what waits.
  *   5. A barrier takes a credit and its place in the order, as a batch does. Once it is polled its channel gives nothing more until it is released.
- *   6. When the network fails (a peer is gone), `poll` throws and pending `send` promises reject with the same CodedError (EXECUTOR_LOST).
+ *   6. A watermark takes a credit and its place in the order, too, and stops nothing.
+ *   7. When the network fails (a peer is gone), `poll` throws and pending `send` promises reject with the same CodedError (EXECUTOR_LOST).
  */
 import type { CodedError } from "../../base/errors.js";
+import type { Watermark } from "../../dataflow/time/watermarks.js";
 
 /** Records of a full batch. Larger costs latency and memory, smaller costs throughput (performance.md section 4, exchange). */
 export const BATCH_RECORDS = 1_024;
@@ -42,16 +44,27 @@ export interface BatchOutput {
   send(records: readonly unknown[], start: number, count: number): true | Promise<void>;
   /** Sends a checkpoint's barrier behind all batches so far; otherwise as `send`. */
   barrier(id: number): true | Promise<void>;
+  /** Sends a watermark behind all batches so far; otherwise as `send`. */
+  watermark(watermark: Watermark): true | Promise<void>;
   /** No batch follows. The receiver learns it after the last batch. */
   end(): void;
 }
 
 export interface InputBatch {
   readonly channel: ChannelId;
-  /** The receiver's own. Null: the channel has ended, or it is a barrier. */
+  /** The receiver's own. Null: the channel has ended, or it is a barrier or a watermark. */
   readonly records: unknown[] | null;
   /** Of this checkpoint. */
   readonly barrier?: number;
+  readonly watermark?: Watermark;
+}
+
+/** What stands in a channel: a batch, a barrier (its checkpoint), a watermark, or the end. */
+export type ChannelItem = unknown[] | number | Watermark | null;
+
+export function inputBatchOf(channel: ChannelId, item: ChannelItem): InputBatch {
+  if (item === null || Array.isArray(item)) return { channel, records: item };
+  return typeof item === "number" ? { channel, records: null, barrier: item } : { channel, records: null, watermark: item };
 }
 
 export interface BatchInput {

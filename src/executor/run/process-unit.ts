@@ -1,5 +1,5 @@
 /**
- * process: a handler with keyed state and side outputs.
+ * process: a handler with keyed state, timers and side outputs.
  *
  * Generated code calls `element` and then empties `outputs` (the main output first, then each consumed side output). State is one Map of
  * rows by key id; a row has one slot for each declared state.
@@ -7,6 +7,8 @@
 import type { ProcessFunctions } from "../../api/built.js";
 import type { ProcessContext } from "../../api/context.js";
 import { CodedError } from "../../base/errors.js";
+import { BEGINNING, END_OF_TIME } from "../../dataflow/time/watermarks.js";
+import type { Clock } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
 import { type KeyedState, type StateEntry, stateEntries } from "./keyed-state.js";
@@ -14,23 +16,41 @@ import { KeyedUnit } from "./keyed-unit.js";
 import { KEY, RESULT } from "./stages.js";
 import { createHandles, type StateCursor, type StateRow } from "./state-handles.js";
 import { isThenable, iteratorOf } from "./thenable.js";
+import { type KeyedTimer, noTimers, ProcessTimers } from "./time/process-timers.js";
 
 const UNKEYED: unique symbol = Symbol("no key");
+
+/** A key of a process with timers, in a checkpoint; without timers it is its row alone. */
+interface TimedRow {
+  readonly row: StateRow;
+  readonly event: readonly number[];
+  readonly processing: readonly number[];
+}
 
 export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
   readonly outputs: readonly unknown[][];
   readonly state = new Map<unknown, StateRow>();
+  /** Null: it has no `onTimer`. */
+  readonly timers: ProcessTimers | null;
   private readonly functions: ProcessFunctions;
   private readonly cursor: StateCursor = { row: [] };
   private readonly slots: number;
   private readonly handlerContext: { -readonly [P in keyof ProcessContext]: ProcessContext[P] };
   private readonly out: { emit(record: unknown): void; side(tag: string, record: unknown): void };
 
-  constructor(chain: Chain, node: ChainNode, functions: ProcessFunctions) {
+  constructor(chain: Chain, node: ChainNode, functions: ProcessFunctions, clock: Clock) {
     super(chain, node, functions.key);
     this.functions = functions;
     this.slots = Object.keys(functions.state).length;
-    this.handlerContext = { ...node.context, key: undefined, state: createHandles(functions.state, this.cursor) };
+    const { eventTime } = (node.spec.config ?? {}) as { readonly eventTime?: boolean };
+    this.timers = functions.onTimer === null ? null : new ProcessTimers(clock, eventTime === true);
+    this.handlerContext = {
+      ...node.context,
+      key: undefined,
+      state: createHandles(functions.state, this.cursor),
+      timers: this.timers?.handle ?? noTimers,
+      watermark: BEGINNING,
+    };
     const main: unknown[] = [];
     const sides = new Map(node.sides.map((outlet) => [outlet.side, [] as unknown[]]));
     this.outputs = [main, ...sides.values()];
@@ -64,15 +84,44 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
     return this.state.size;
   }
 
-  entries(maxParallelism: number): Iterable<StateEntry> {
-    return stateEntries(this.state, (id) => this.keyOf(id), maxParallelism);
+  *entries(maxParallelism: number): Iterable<StateEntry> {
+    const { timers } = this;
+    const rows = stateEntries(this.state, (id) => id, maxParallelism);
+    for (const { keyGroup, key: id, value } of rows)
+      yield { keyGroup, key: this.keyOf(id), value: timers === null ? value : { row: value, ...timers.of(id) } };
   }
 
   restore(entries: Iterable<StateEntry>): void {
-    for (const { key, value } of entries) this.state.set(this.rememberedId(key), [...(value as StateRow)]);
+    for (const { key, value } of entries) {
+      const id = this.rememberedId(key);
+      const row = Array.isArray(value) ? (value as StateRow) : (value as TimedRow).row;
+      this.state.set(id, [...row]);
+      if (!Array.isArray(value)) this.timers?.restore(id, value as TimedRow);
+    }
+  }
+
+  startAt(ms: number): void {
+    this.handlerContext.watermark = ms;
+  }
+
+  async onWatermark(ms: number): Promise<void> {
+    this.handlerContext.watermark = ms;
+    await this.fire(() => this.timers?.takeEvent(ms) ?? null);
+  }
+
+  nextClockAt(): number | null {
+    return this.timers?.nextProcessing() ?? null;
+  }
+
+  async onClock(wallMs: number): Promise<void> {
+    await this.fire(() => this.timers?.takeProcessing(wallMs) ?? null);
   }
 
   async end(): Promise<void> {
+    // Timers that are set from here on would never come.
+    this.timers?.close();
+    await this.onWatermark(END_OF_TIME);
+    await this.onClock(END_OF_TIME);
     const { onEnd } = this.functions;
     if (onEnd !== null) {
       if (this.key === null) await this.endOf(UNKEYED, undefined, onEnd);
@@ -90,9 +139,24 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
   }
 
   private async endOf(id: unknown, key: unknown, onEnd: NonNullable<ProcessFunctions["onEnd"]>): Promise<void> {
+    await this.call(id, key, () => onEnd(key, this.handlerContext, this.out));
+  }
+
+  private async fire(take: () => KeyedTimer | null): Promise<void> {
+    const { onTimer } = this.functions;
+    if (onTimer === null) return;
+    for (let due = take(); due !== null; due = take()) {
+      const { id, timer } = due;
+      await this.call(id, this.keyOf(id), () => onTimer(timer, this.handlerContext, this.out));
+      await this.chain.breathe();
+    }
+  }
+
+  /** A handler that no record leads to. */
+  private async call(id: unknown, key: unknown, run: () => unknown): Promise<void> {
     const done = await this.guarded(() => {
       this.enter(key, id);
-      return this.accept(onEnd(key, this.handlerContext, this.out));
+      return this.accept(run());
     });
     if (done) await this.emitOutputs();
     await this.chain.settle();
@@ -107,6 +171,7 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
       this.state.set(id, row);
     }
     this.cursor.row = row;
+    this.timers?.enter(id);
     this.handlerContext.key = key;
   }
 

@@ -194,6 +194,7 @@ class Slice {
       node,
       connector: sourceConnectorOf(built, uid, connectors),
       schema: node.functions.kind === "source" ? node.functions.schema : null,
+      eventTime: node.functions.kind === "source" ? node.functions.eventTime : null,
       splits,
       readers: vertex.parallelism,
       clock,
@@ -223,7 +224,7 @@ class Slice {
             .filter((ends) => ends.toSubtask === subtask)
             .map((ends) => ({ edge: edge.id, ...ends })),
         );
-      return channels.length === 0 ? [] : [{ input, channels: channels.length, gate: network.input(channels) }];
+      return channels.length === 0 ? [] : [{ input, channels, gate: network.input(channels) }];
     });
   }
 

@@ -37,6 +37,8 @@ export interface SplitProvider {
   next(sourceUid: string, signal: AbortSignal): Promise<AssignedSplit | null>;
   /** How many subtasks read this source now; a rate limit is shared between them. Absent or null: all subtasks of the source. */
   readers?(sourceUid: string): number | null;
+  /** Whether splits of the source are left that nobody has been given. Absent: false. */
+  hasMore?(sourceUid: string): boolean;
 }
 
 /** Makes the built-in connectors from their descriptors; `src/connectors` in production. */

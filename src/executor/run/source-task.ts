@@ -14,6 +14,7 @@ import { RateLimiter } from "./rate-limiter.js";
 import type { SplitProvider } from "./slice.js";
 import type { ChainDriver } from "./subtask.js";
 import { isThenable } from "./thenable.js";
+import { type EventTimeConfig, SourceTime } from "./time/source-time.js";
 import { sourceFailed } from "./user-errors.js";
 
 /** Bad records that a subtask keeps to show. */
@@ -25,11 +26,19 @@ export interface SourcePosition {
   readonly badRecords: number;
 }
 
+interface SourceConfig {
+  readonly onError: OnError;
+  readonly rate: number | null;
+  readonly eventTime?: EventTimeConfig;
+}
+
 export interface SourceTaskOptions {
   readonly driver: ChainDriver;
   readonly node: ChainNode;
   readonly connector: SourceConnector<unknown>;
   readonly schema: StandardSchemaV1 | null;
+  /** The time of a record; null: the source has no event time. */
+  readonly eventTime: ((record: unknown) => number) | null;
   readonly splits: SplitProvider;
   /** Subtasks of the source, when the split provider does not know how many read. */
   readonly readers: number;
@@ -43,6 +52,7 @@ export class SourceTask {
   private readonly options: SourceTaskOptions;
   private readonly onError: OnError;
   private readonly limiter: RateLimiter | null;
+  private readonly time: SourceTime | null;
   /** Of `onError: "side"`, not yet emitted. */
   private sideRecords: BadRecord[] = [];
   private readonly draining = new AbortController();
@@ -56,11 +66,12 @@ export class SourceTask {
 
   constructor(options: SourceTaskOptions) {
     this.options = options;
-    const config = options.node.spec.config as { readonly onError: OnError; readonly rate: number | null };
+    const config = options.node.spec.config as unknown as SourceConfig;
     this.onError = config.onError;
     const uid = options.node.spec.uid;
     const readers = () => options.splits.readers?.(uid) ?? options.readers;
     this.limiter = config.rate === null ? null : new RateLimiter(config.rate, readers, options.clock.now());
+    this.time = sourceTimeOf(options, config.eventTime ?? null);
   }
 
   /** How much of the splits' size hints has been read. */
@@ -83,10 +94,11 @@ export class SourceTask {
     const signal = AbortSignal.any([driver.chain.signal, this.draining.signal]);
     try {
       for (;;) {
-        const next = await driver.meanwhile(splits.next(node.spec.uid, signal));
+        const next = await this.during(splits.next(node.spec.uid, signal));
         if (next === null || this.draining.signal.aborted) return;
         this.taken++;
         this.reading = { position: next.position };
+        this.time?.splitBegins();
         await this.readSplit(next.split, next.position, signal);
         this.reading = null;
       }
@@ -112,19 +124,26 @@ export class SourceTask {
         }
         const limit = await this.allowance(signal);
         const reading = reader.next(records, limit);
-        const count = typeof reading === "number" ? reading : await driver.meanwhile(reading);
+        const count = typeof reading === "number" ? reading : await this.during(reading);
         if (this.sideRecords.length > 0) await this.emitSideRecords();
         if (count === 0) break;
         this.limiter?.taken(count);
         const valid = this.options.schema === null ? count : await this.validated(this.options.schema, split, records, count);
         if (this.sideRecords.length > 0) await this.emitSideRecords();
+        await this.time?.read(records, valid);
         await driver.feed(code, records, valid);
+        await this.time?.advance();
       }
     } finally {
       await reader.close();
       this.finishedSize += split.sizeHint;
       this.reader = null;
     }
+  }
+
+  /** Waits for something to read. */
+  private during<T>(promise: Promise<T>): Promise<T> {
+    return this.time === null ? this.options.driver.meanwhile(promise) : this.time.during(promise);
   }
 
   /** Waits until at least one record may be read. */
@@ -175,6 +194,15 @@ export class SourceTask {
     const outlet = this.options.node.sides.find((side) => side.side === "errors");
     if (outlet !== undefined) await this.options.driver.chain.emitBatch(outlet, records, records.length);
   }
+}
+
+function sourceTimeOf(
+  { driver, node, splits, clock, eventTime }: SourceTaskOptions,
+  config: EventTimeConfig | null,
+): SourceTime | null {
+  if (eventTime === null || config === null) return null;
+  const { uid } = node.spec;
+  return new SourceTime({ uid, driver, config, time: eventTime, hasMore: () => splits.hasMore?.(uid) ?? false, clock });
 }
 
 /** Readers may reject with the signal's reason or an error of their own about it; both mean that the wait was cut short. */

@@ -8,6 +8,7 @@ import type { Chain } from "./chain.js";
 import type { BatchFunction } from "./codegen.js";
 import { JoinUnit } from "./join-unit.js";
 import { type BatchInput, type ChannelId, FLUSH_AFTER_MS } from "./network.js";
+import { InputTime } from "./time/input-time.js";
 
 export class ChainDriver {
   readonly chain: Chain;
@@ -28,12 +29,13 @@ export class ChainDriver {
     chain.counts[0] = (chain.counts[0] ?? 0) + count;
     await chain.run(code, records, count);
     if (chain.isBusy()) await chain.pump();
+    await chain.time.fireDue();
     const now = this.clock.now();
     if (now - this.flushedAt >= FLUSH_AFTER_MS) await this.flush(now, false);
   }
 
-  /** Waits for the promise, and meanwhile keeps the chain going. */
-  async meanwhile<T>(promise: Promise<T>): Promise<T> {
+  /** Waits for the promise, and meanwhile keeps the chain going. `onWake`: called each time the chain was woken. */
+  async meanwhile<T>(promise: Promise<T>, onWake?: () => Promise<void>): Promise<T> {
     let settled = false;
     const settle = () => {
       settled = true;
@@ -43,6 +45,7 @@ export class ChainDriver {
     while (!settled) {
       await this.idle(() => settled);
       if (this.attend !== null) await this.attend();
+      if (onWake !== undefined) await onWake();
     }
     return await promise;
   }
@@ -59,9 +62,12 @@ export class ChainDriver {
           chain.wakeup.notify();
         })
       : null;
+    const alarm = chain.time.alarm(() => chain.wakeup.notify());
     await chain.wakeup.wait();
     timer?.cancel();
+    alarm?.cancel();
     chain.signal.throwIfAborted();
+    await chain.time.fireDue();
     if (isLate) await this.flush(clock.now(), true);
   }
 
@@ -83,7 +89,7 @@ export interface GateInput {
   /** 0, or 1 for the second input of a join. */
   readonly input: number;
   readonly gate: BatchInput;
-  readonly channels: number;
+  readonly channels: readonly ChannelId[];
 }
 
 /** What barriers between the batches do. */
@@ -98,7 +104,7 @@ export interface BarrierConsumer {
 
 /**
  * Feeds the chain until all its channels have ended. The second input of a join comes first; see `api/probe-modes.ts`. Barriers of the first one are fetched
- * all the same as soon as the second one has given its own: what stands before them is held by the join.
+ * all the same as soon as the second one has given its own: what stands before them is held by the join. An interval join takes from both as they come.
  */
 export async function runInputs(
   driver: ChainDriver,
@@ -114,18 +120,28 @@ export async function runInputs(
       .filter((gate) => gate.input === input)
       .map(({ gate, channels }) => ({
         gate,
-        open: channels,
+        open: channels.length,
         code: chain.compile([{ kind: input === 0 ? "node" : "build", node: head }]),
       }));
   const main = opened(0);
   const build = opened(1);
-  if (head.unit instanceof JoinUnit) {
-    const join = head.unit;
-    const all = [...build, ...main];
-    await consume(driver, () => (join.buffersProbe || mayHold(join, barriers) ? all : build), build, barriers);
+  const join = head.unit instanceof JoinUnit ? head.unit : null;
+  const all = [...build, ...main];
+  const timed = gates.filter(({ input }) => input === 0 || join === null).flatMap(({ channels }) => channels);
+  const feed: Feed = { driver, barriers, time: new InputTime(chain.time, timed, join !== null) };
+  if (join !== null) {
+    await consume(feed, () => (join.buffersProbe || mayHold(join, barriers) ? all : build), build);
     await join.buildEnded();
+    await feed.time.release();
   }
-  await consume(driver, () => main, main, barriers);
+  const rest = join === null ? all : main;
+  await consume(feed, () => rest, rest);
+}
+
+interface Feed {
+  readonly driver: ChainDriver;
+  readonly barriers: BarrierConsumer | null;
+  readonly time: InputTime;
 }
 
 /** Whether records of the first input are taken and held, so that the barrier behind them comes. */
@@ -138,10 +154,9 @@ function mayHold(join: JoinUnit, barriers: BarrierConsumer | null): boolean {
 
 /** Takes batches from all inputs until those in `until` have ended. */
 async function consume(
-  driver: ChainDriver,
+  { driver, barriers, time }: Feed,
   inputs: () => readonly OpenInput[],
   until: readonly OpenInput[],
-  barriers: BarrierConsumer | null,
 ): Promise<void> {
   const isOver = () => until.every((input) => input.open === 0);
   while (!isOver()) {
@@ -152,8 +167,11 @@ async function consume(
       taken = true;
       if (batch.records !== null) await driver.feed(input.code, batch.records, batch.records.length);
       else if (batch.barrier !== undefined) await barriers?.barrier(batch.channel, batch.barrier);
+      else if (batch.watermark !== undefined) await time.watermark(batch.channel, batch.watermark);
       else {
         input.open--;
+        // What the end makes due belongs before the barrier that it may complete: so all subtasks have the same time in a snapshot.
+        await time.ended(batch.channel);
         await barriers?.ended();
       }
     }

@@ -32,12 +32,20 @@ const DIAL_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const FLUSH_MS = 1_000;
 
+/** What the driver says of who reads a source. */
+interface ReadersSaid {
+  readonly readers: number;
+  readonly more: boolean;
+}
+
 /** What a slice may ask of the host. */
 export interface SliceCalls {
   /** The next split for this source, null at its end. Rejects when the signal aborts, or when the try is over. */
   nextSplit(source: string, signal: AbortSignal): Promise<{ readonly split: Split; readonly position: JsonValue | null } | null>;
   /** How many subtasks read the source now, as far as the driver has said; null: it has not yet. */
   readers(source: string): number | null;
+  /** Whether the source has splits left that nobody was given; true while the driver has not said so. */
+  hasMore(source: string): boolean;
   /** Records of a `collect` sink; resolves when the driver has them. */
   collect(sink: string, records: readonly unknown[]): Promise<void>;
   /** The slice's part of a checkpoint is durable, or can't be made so. */
@@ -112,7 +120,7 @@ class ExecutorHost {
   private ready: Link | null = null;
   private running: Running | null = null;
   /** Of the newest try, by source. */
-  private readers: { readonly try: number; readonly bySource: Map<string, number> } = { try: 0, bySource: new Map() };
+  private readers: { readonly try: number; readonly bySource: Map<string, ReadersSaid> } = { try: 0, bySource: new Map() };
   /** Calls that wait for a link to the driver. */
   private waiting: Array<(link: Link) => void> = [];
   private settle: (end: ExecutorEnd) => void = () => undefined;
@@ -212,17 +220,17 @@ class ExecutorHost {
       for (const go of waiting) go(link);
     }
     if (kind === "executor.readers") {
-      const said = body as { readonly try: number; readonly source: string; readonly readers: number };
-      this.sawReaders(said.try, said.source, said.readers);
+      const said = body as ReadersSaid & { readonly try: number; readonly source: string };
+      this.sawReaders(said.try, said.source, said);
       return;
     }
     const event = { ...(body as object), kind: kind.replace("executor.", "driver."), link: link.id };
     this.post(event as unknown as ExecutorEvent);
   }
 
-  private sawReaders(tryNumber: number, source: string, readers: number): void {
+  private sawReaders(tryNumber: number, source: string, { readers, more }: ReadersSaid): void {
     if (tryNumber > this.readers.try) this.readers = { try: tryNumber, bySource: new Map() };
-    if (tryNumber === this.readers.try) this.readers.bySource.set(source, readers);
+    if (tryNumber === this.readers.try) this.readers.bySource.set(source, { readers, more });
   }
 
   /** The link to a driver that knows this executor: now, or when it is back. */
@@ -309,11 +317,12 @@ class ExecutorHost {
           (link) => link.request("executor.split", body, { signal, timeoutMs: REQUEST_TIMEOUT_MS, reply: splitReply }),
           signal,
         );
-        this.sawReaders(tryNumber, source, answer.readers);
+        this.sawReaders(tryNumber, source, answer);
         if (answer.split === null) return null;
         return { split: answer.split as Split, position: (answer.position ?? null) as JsonValue | null };
       },
-      readers: (source) => (this.readers.try === tryNumber ? (this.readers.bySource.get(source) ?? null) : null),
+      readers: (source) => (this.readers.try === tryNumber ? (this.readers.bySource.get(source)?.readers ?? null) : null),
+      hasMore: (source) => this.readers.try !== tryNumber || (this.readers.bySource.get(source)?.more ?? true),
       checkpointed: (id, outcome) => {
         const failed = outcome instanceof CodedError;
         const parts = { snapshot: failed ? null : outcome, error: failed ? outcome.toShape() : null };

@@ -12,6 +12,7 @@ import { createLocalNetwork } from "../../../src/executor/run/local-network.js";
 import type { ExchangeNetwork } from "../../../src/executor/run/network.js";
 import { runSlice } from "../../../src/executor/run/run-slice.js";
 import type { RunningSlice, StateBlobs } from "../../../src/executor/run/slice.js";
+import { leastWatermarks } from "../../../src/job/least-watermarks.js";
 import { SplitAssignment } from "../../../src/job/splits.js";
 import { createNodeClock } from "../../../src/node/clock.js";
 import { createNodeTextCodec } from "../../../src/node/text-codec.js";
@@ -175,6 +176,7 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
             const { split, position } = splits.answer(uid, String(subtask), ++ask) ?? { split: null, position: null };
             return split === null ? null : { split, position };
           },
+          hasMore: (uid) => splits.hasMore(uid),
         },
         network: plan.network?.(network) ?? network,
         connectors: { source: (descriptor) => createSource(descriptor), sink: memorySink },
@@ -236,8 +238,9 @@ async function splitsOf(built: Awaited<ReturnType<typeof planJob>>["built"], pla
 
 function storedOf(plan: TryPlan, answers: ReadonlyMap<number, SliceSnapshot>, splits: SplitAssignment): Stored {
   const parts = Array.from({ length: plan.parallelism }, (_, subtask) => answers.get(subtask));
+  const watermarks = leastWatermarks(parts.flatMap((part) => part ?? []));
   return {
-    slices: parts.map((part) => part ?? { finished: "all", states: {}, writers: {} }),
+    slices: parts.map((part) => (part === undefined ? { finished: "all", states: {}, writers: {} } : { ...part, watermarks })),
     sources: splits.remaining((source, subtask) => {
       const mark = answers.get(Number(subtask))?.sources[source];
       const position = (mark?.reading?.position ?? null) as JsonValue;

@@ -320,6 +320,7 @@ describe("the runs through crashes find", () => {
           return sent;
         },
         barrier: (id) => output.barrier(id),
+        watermark: (watermark) => output.watermark(watermark),
         end: () => {
           flush();
           output.end();

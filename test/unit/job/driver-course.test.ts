@@ -102,7 +102,7 @@ describe("the course of a job", () => {
     ).toEqual(["s0", "s1", "s2", undefined, undefined]);
   });
 
-  test("who reads a rated source knows with how many others, also when that changes later", () => {
+  test("who reads a source knows with how many others and whether splits are left, also when that changes later", () => {
     const world = new World({ application: applicationRecord({}, 2) });
     world.post({ kind: "started" });
     world.master();
@@ -112,7 +112,10 @@ describe("the course of a job", () => {
     const ask = (link: number, ask: number) =>
       world.post({ kind: "executor.split", link, requestId: 9, try: 1, source: "in", ask });
     // One split: whoever gets it is the only reader from the beginning.
-    expect(ask(1, 1)).toMatchObject([{ kind: "reply", body: { split: { id: "s0" }, readers: 1 } }]);
+    expect(ask(1, 1)).toMatchObject([
+      { kind: "reply", body: { split: { id: "s0" }, readers: 1, more: false } },
+      { kind: "tell-executor", link: 2, message: "executor.readers", body: { try: 1, source: "in", readers: 1, more: false } },
+    ]);
     expect(ask(2, 1)).toMatchObject([{ kind: "reply", body: { split: null, readers: 1 } }]);
 
     const other = new World().running();
@@ -121,10 +124,14 @@ describe("the course of a job", () => {
     for (const [link, number] of [
       [1, 1],
       [2, 1],
-      [1, 2],
     ] as const) {
-      expect(asked(link, number)).toMatchObject([{ kind: "reply", body: { readers: 2 } }]);
+      expect(asked(link, number)).toMatchObject([{ kind: "reply", body: { readers: 2, more: true } }]);
     }
+    // The last split is given out: the other one, which reads an earlier one, is told.
+    expect(asked(1, 2)).toMatchObject([
+      { kind: "reply", link: 1, body: { readers: 2, more: false } },
+      { kind: "tell-executor", link: 2, message: "executor.readers", body: { readers: 2, more: false } },
+    ]);
     // The second one finds nothing more: the first, which reads the last split, is told.
     expect(asked(2, 2)).toMatchObject([
       { kind: "reply", link: 2, body: { split: null, readers: 1 } },

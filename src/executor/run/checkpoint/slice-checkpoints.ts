@@ -12,6 +12,7 @@
 import { CodedError } from "../../../base/errors.js";
 import type { JsonValue } from "../../../base/json.js";
 import { BarrierAlignment } from "../../../dataflow/alignment.js";
+import { BEGINNING, END_OF_TIME } from "../../../dataflow/time/watermarks.js";
 import type { CheckpointCounts, SliceSnapshot, StateHandle } from "../../../wire/checkpoint.js";
 import type { Chain } from "../chain.js";
 import { keyedStateOf } from "../keyed-state.js";
@@ -55,6 +56,8 @@ interface Answer {
     readonly reading: SliceSnapshot["sources"][string]["reading"];
   } | null;
   readonly counts: CheckpointCounts;
+  /** Event time of the chain. */
+  readonly watermarkMs: number;
 }
 
 interface Taking {
@@ -98,17 +101,19 @@ export class SliceCheckpoints {
     return this.options.restored?.writers[sink] as JsonValue | undefined;
   }
 
-  /** Gives the units of all chains their state back. Rejects with CHECKPOINT_UNREADABLE. */
+  /** Gives the units of all chains their state and their time back. Rejects with CHECKPOINT_UNREADABLE. */
   async restore(): Promise<void> {
     const { restored, applicationId } = this.options;
     if (restored === null) return;
-    for (const { chain } of this.members) {
+    for (const { vertex, chain } of this.members) {
       for (const { spec, unit } of chain.nodes) {
         const state = keyedStateOf(unit);
         const handles = restored.states[spec.uid];
         if (state !== null && handles !== undefined)
           await readState(state, handles, { applicationId, operator: spec.uid }, this.access);
       }
+      const watermarkMs = restored.watermarks?.[vertex];
+      if (watermarkMs !== undefined && watermarkMs !== null) chain.time.restore(watermarkMs);
     }
   }
 
@@ -137,7 +142,7 @@ export class SliceCheckpoints {
 
   /** For a chain with inputs. */
   consumerOf(member: CheckpointMember, inputs: readonly GateInput[]): BarrierConsumer {
-    const barriers = new BarrierAlignment<ChannelId>(inputs.reduce((sum, { channels }) => sum + channels, 0));
+    const barriers = new BarrierAlignment<ChannelId>(inputs.reduce((sum, { channels }) => sum + channels.length, 0));
     const gates = inputs.map(({ gate }) => gate);
     member.alignment = { barriers, gates };
     const act = async (outcome: ReturnType<typeof barriers.barrier>): Promise<void> => {
@@ -204,6 +209,7 @@ export class SliceCheckpoints {
     await chain.quiesce();
     const position = source?.position() ?? null;
     const counts = chainCounts(chain, position?.badRecords ?? 0);
+    const { watermarkMs } = chain.time;
     await chain.barrier(id);
     if (taking === null) return;
     const { encoded, parts } = this.snapshot(member, id);
@@ -215,6 +221,7 @@ export class SliceCheckpoints {
         source:
           position === null ? null : { uid: chain.nodes[0]?.spec.uid ?? "", taken: position.taken, reading: position.reading },
         counts,
+        watermarkMs,
       }),
     );
     // The chain waits for its state to be encoded, not for what is then written.
@@ -273,6 +280,7 @@ export class SliceCheckpoints {
         source:
           position === null ? null : { uid: chain.nodes[0]?.spec.uid ?? "", taken: position.taken, reading: position.reading },
         counts,
+        watermarkMs: END_OF_TIME,
       }),
     );
     this.answer(taking, answer);
@@ -298,6 +306,7 @@ function release(gates: readonly BatchInput[], channels: readonly ChannelId[]): 
 }
 
 function snapshotOf(answers: readonly Answer[], confirmed: number): SliceSnapshot {
+  const watermarks: Record<string, number | null> = {};
   const snapshot: SliceSnapshot = {
     finished: answers.filter(({ finished }) => finished).map(({ vertex }) => vertex),
     states: {},
@@ -305,9 +314,11 @@ function snapshotOf(answers: readonly Answer[], confirmed: number): SliceSnapsho
     sources: {},
     committables: {},
     confirmed,
+    watermarks,
     counts: { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] },
   };
-  for (const { states, writers, committables, source, counts } of answers) {
+  for (const { vertex, states, writers, committables, source, counts, watermarkMs } of answers) {
+    if (watermarkMs !== END_OF_TIME) watermarks[vertex] = watermarkMs === BEGINNING ? null : watermarkMs;
     for (const [uid, handles] of Object.entries(states)) snapshot.states[uid] = [...handles];
     for (const [uid, state] of Object.entries(writers)) snapshot.writers[uid] = state;
     for (const [uid, staged] of Object.entries(committables)) snapshot.committables[uid] = [...staged];

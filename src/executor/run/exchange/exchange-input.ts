@@ -1,6 +1,6 @@
 /** The input of a subtask from several processes: inboxes of other executors, and a gate for the channels from its own process. */
 import type { CodedError } from "../../../base/errors.js";
-import type { BatchInput, ChannelId, InputBatch } from "../network.js";
+import { type BatchInput, type ChannelId, type InputBatch, inputBatchOf } from "../network.js";
 import type { Inbox } from "./inbox.js";
 
 export class ExchangeInput implements BatchInput {
@@ -54,9 +54,9 @@ export class ExchangeInput implements BatchInput {
   private pollInboxes(): InputBatch | undefined {
     const inbox = this.turns.shift();
     if (inbox === undefined) return undefined;
-    const records = inbox.take();
+    const item = inbox.take();
     if (!inbox.isEmpty) this.turns.push(inbox);
-    return typeof records === "number" ? { channel: inbox.id, records: null, barrier: records } : { channel: inbox.id, records };
+    return inputBatchOf(inbox.id, item);
   }
 
   private notify(): void {

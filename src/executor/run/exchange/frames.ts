@@ -5,6 +5,7 @@
  *   BATCH    dialler -> acceptor   body: a payload of the batch codec; argument: 0, 1, 2 ... within the channel
  *   END      dialler -> acceptor   no batch of the channel follows; argument: the number of its batches
  *   BARRIER  dialler -> acceptor   of a checkpoint, in the order of the batches and counted as one; body: its id, 8 bytes
+ *   WATERMARK  dialler -> acceptor  in the order of the batches and counted as one; body: its instant (a double), 1 byte: whether the channel is idle
  *   CREDIT   acceptor -> dialler   argument: so many more batches of the channel may be sent
  *   GOODBYE  dialler -> acceptor   all channels have ended; the answer, or the acceptor's own: everything has arrived
  *   FAILURE  both ways             the sender's part of the try has failed; body: JSON of an ErrorShape
@@ -13,10 +14,11 @@
  */
 import { z } from "zod";
 import { CodedError, type ErrorShape } from "../../../base/errors.js";
+import type { Watermark } from "../../../dataflow/time/watermarks.js";
 import { errorShape } from "../../../wire/envelope.js";
 import type { ChannelId } from "../network.js";
 
-export const FrameKind = { OPEN: 1, BATCH: 2, END: 3, CREDIT: 4, GOODBYE: 5, FAILURE: 6, BARRIER: 7 } as const;
+export const FrameKind = { OPEN: 1, BATCH: 2, END: 3, CREDIT: 4, GOODBYE: 5, FAILURE: 6, BARRIER: 7, WATERMARK: 8 } as const;
 
 export const FRAME_HEADER_BYTES = 12;
 /** Bodies of OPEN and FAILURE. */
@@ -67,6 +69,26 @@ export function readBarrier(frame: Uint8Array): number {
   const id = readU32(frame, FRAME_HEADER_BYTES) + readU32(frame, FRAME_HEADER_BYTES + 4) * TWO_32;
   if (!Number.isSafeInteger(id) || id === 0) throw protocolViolation("a barrier names no checkpoint");
   return id;
+}
+
+/** The body of a WATERMARK. */
+export const WATERMARK_BYTES = 9;
+
+export function watermarkFrame(channel: number, sequence: number, { ms, idle }: Watermark): Uint8Array {
+  const frame = new Uint8Array(FRAME_HEADER_BYTES + WATERMARK_BYTES);
+  writeHeader(frame, FrameKind.WATERMARK, channel, sequence);
+  new DataView(frame.buffer).setFloat64(FRAME_HEADER_BYTES, ms, true);
+  frame[FRAME_HEADER_BYTES + 8] = idle ? 1 : 0;
+  return frame;
+}
+
+export function readWatermark(frame: Uint8Array): Watermark {
+  if (frame.length !== FRAME_HEADER_BYTES + WATERMARK_BYTES)
+    throw protocolViolation("a watermark has another length than it should");
+  const ms = new DataView(frame.buffer, frame.byteOffset).getFloat64(FRAME_HEADER_BYTES, true);
+  const idle = frame[FRAME_HEADER_BYTES + 8] ?? 0;
+  if (Number.isNaN(ms) || ms === Number.POSITIVE_INFINITY || idle > 1) throw protocolViolation("a watermark is none");
+  return { ms, idle: idle === 1 };
 }
 
 const channelName = z.tuple([z.string().max(4_096), z.number().int().nonnegative(), z.number().int().nonnegative()]);

@@ -6,9 +6,10 @@
  * stopped until it is released.
  */
 import type { CodedError } from "../../../base/errors.js";
+import type { Watermark } from "../../../dataflow/time/watermarks.js";
 import { BatchDecoder, type TextCodec } from "../codec/index.js";
-import type { ChannelId } from "../network.js";
-import { BARRIER_BYTES, protocolViolation } from "./frames.js";
+import type { ChannelId, ChannelItem } from "../network.js";
+import { BARRIER_BYTES, protocolViolation, WATERMARK_BYTES } from "./frames.js";
 
 /** The connection that the channel comes from. */
 export interface InboxSource {
@@ -36,14 +37,21 @@ const PINS_AT_MOST = 4;
 const unpinned = (payload: Uint8Array): Uint8Array =>
   payload.length * PINS_AT_MOST < payload.buffer.byteLength ? payload.slice() : payload;
 
+/** A batch's payload, a barrier's checkpoint, a watermark. */
+type Waiting = Uint8Array | number | Watermark;
+
+function bytesOf(item: Waiting): number {
+  if (typeof item === "number") return BARRIER_BYTES;
+  return item instanceof Uint8Array ? item.length : WATERMARK_BYTES;
+}
+
 export class Inbox {
   readonly id: ChannelId;
   private readonly credits: number;
   private readonly windowBytes: number;
   private readonly text: TextCodec;
   private readonly memory: WaitingBytes;
-  /** Payloads of batches, and ids of barriers. */
-  private readonly waiting: (Uint8Array | number)[] = [];
+  private readonly waiting: Waiting[] = [];
   private stopped = false;
   private decoder: BatchDecoder | null = null;
   private source: InboxSource | null = null;
@@ -109,7 +117,11 @@ export class Inbox {
     this.accept(id, sequence, BARRIER_BYTES);
   }
 
-  private accept(item: Uint8Array | number, sequence: number, bytes: number): void {
+  watermark(watermark: Watermark, sequence: number): void {
+    this.accept(watermark, sequence, WATERMARK_BYTES);
+  }
+
+  private accept(item: Waiting, sequence: number, bytes: number): void {
     if (this.state !== "open") throw protocolViolation("a batch came after the end of its channel");
     if (sequence !== this.received) throw protocolViolation("a batch is missing or came twice");
     if (this.waiting.length + this.owed >= this.credits) throw protocolViolation("it sent more batches than it has credits");
@@ -127,15 +139,15 @@ export class Inbox {
     if (this.waiting.length === 0 && !this.stopped) this.listener?.();
   }
 
-  /** The next batch, the id of a barrier, or null for the end; only when it is not empty. Throws what `undecodable` returns. */
-  take(): unknown[] | number | null {
-    const payload = this.waiting.shift();
-    if (payload === undefined) {
+  /** What comes next; only when it is not empty. Throws what `undecodable` returns. */
+  take(): ChannelItem {
+    const item = this.waiting.shift();
+    if (item === undefined) {
       this.state = "taken";
       this.decoder = null;
       return null;
     }
-    const bytes = typeof payload === "number" ? BARRIER_BYTES : payload.length;
+    const bytes = bytesOf(item);
     this.memory.waitingBytes -= bytes;
     this.owed++;
     this.owedBytes += bytes;
@@ -144,13 +156,13 @@ export class Inbox {
       this.owed = 0;
       this.owedBytes = 0;
     }
-    if (typeof payload === "number") {
-      this.stopped = true;
-      return payload;
+    if (!(item instanceof Uint8Array)) {
+      this.stopped = typeof item === "number";
+      return item;
     }
     this.decoder ??= new BatchDecoder({ text: this.text });
     try {
-      return this.decoder.decode(payload);
+      return this.decoder.decode(item);
     } catch (thrown) {
       throw this.source?.undecodable(thrown) ?? thrown;
     }
@@ -158,6 +170,6 @@ export class Inbox {
 
   /** Drops what waits. */
   clear(): void {
-    for (const item of this.waiting.splice(0)) this.memory.waitingBytes -= typeof item === "number" ? BARRIER_BYTES : item.length;
+    for (const item of this.waiting.splice(0)) this.memory.waitingBytes -= bytesOf(item);
   }
 }

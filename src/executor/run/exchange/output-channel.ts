@@ -9,9 +9,18 @@
  */
 import { assert } from "../../../base/assert.js";
 import { CodedError } from "../../../base/errors.js";
+import type { Watermark } from "../../../dataflow/time/watermarks.js";
 import { BatchEncoder, type TextCodec } from "../codec/index.js";
 import type { BatchOutput, ChannelId } from "../network.js";
-import { barrierFrame, controlFrame, FRAME_HEADER_BYTES, FrameKind, protocolViolation, writeHeader } from "./frames.js";
+import {
+  barrierFrame,
+  controlFrame,
+  FRAME_HEADER_BYTES,
+  FrameKind,
+  protocolViolation,
+  watermarkFrame,
+  writeHeader,
+} from "./frames.js";
 
 /** A frame of many records is not meant to be much larger; one record may be. */
 const TARGET_FRAME_BYTES = 1024 * 1024;
@@ -37,7 +46,7 @@ export interface OutputChannelOptions {
 
 interface Held {
   /** A number: the barrier of that checkpoint. */
-  readonly records: readonly unknown[] | number;
+  readonly item: readonly unknown[] | number | Watermark;
   next: number;
   readonly resolve: () => void;
   readonly reject: (error: CodedError) => void;
@@ -83,7 +92,7 @@ export class OutputChannel implements BatchOutput {
       if (sent === count) return true;
       const rest = records.slice(start + sent, start + count);
       return new Promise((resolve, reject) => {
-        this.held = { records: rest, next: 0, resolve, reject };
+        this.held = { item: rest, next: 0, resolve, reject };
       });
     } catch (thrown) {
       this.failure = this.unsendable(thrown);
@@ -92,11 +101,19 @@ export class OutputChannel implements BatchOutput {
   }
 
   barrier(id: number): true | Promise<void> {
-    assert(this.held === null && this.state === "open", "a barrier was sent on a channel that is out of credit or has ended");
+    return this.sendMark(id);
+  }
+
+  watermark(watermark: Watermark): true | Promise<void> {
+    return this.sendMark(watermark);
+  }
+
+  private sendMark(mark: number | Watermark): true | Promise<void> {
+    assert(this.held === null && this.state === "open", "a mark was sent on a channel that is out of credit or has ended");
     if (this.failure !== null) return Promise.reject(this.failure);
-    if (this.transmitBarrier(id)) return true;
+    if (this.transmitMark(mark)) return true;
     return new Promise((resolve, reject) => {
-      this.held = { records: id, next: 0, resolve, reject };
+      this.held = { item: mark, next: 0, resolve, reject };
     });
   }
 
@@ -136,20 +153,22 @@ export class OutputChannel implements BatchOutput {
 
   /** True: all of it is sent. */
   private transmitHeld(held: Held): boolean {
-    if (typeof held.records === "number") return this.transmitBarrier(held.records);
+    const { item } = held;
+    if (!isRecords(item)) return this.transmitMark(item);
     try {
-      held.next += this.transmit(held.records, held.next, held.records.length - held.next);
+      held.next += this.transmit(item, held.next, item.length - held.next);
     } catch (thrown) {
       this.fail(this.unsendable(thrown));
       return false;
     }
-    return held.next === held.records.length;
+    return held.next === item.length;
   }
 
-  private transmitBarrier(id: number): boolean {
+  private transmitMark(mark: number | Watermark): boolean {
     const { sink, number, windowBytes } = this.options;
     if (this.credits === 0 || this.underwayBytes >= windowBytes || !sink.isReady()) return false;
-    const frame = barrierFrame(number, this.sequence, id);
+    const frame =
+      typeof mark === "number" ? barrierFrame(number, this.sequence, mark) : watermarkFrame(number, this.sequence, mark);
     this.sent(frame.length);
     sink.send(frame);
     return true;
@@ -186,4 +205,8 @@ export class OutputChannel implements BatchOutput {
       cause: thrown,
     });
   }
+}
+
+function isRecords(item: readonly unknown[] | number | Watermark): item is readonly unknown[] {
+  return Array.isArray(item);
 }

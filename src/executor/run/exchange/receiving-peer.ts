@@ -19,6 +19,7 @@ import {
   readFailure,
   readHeader,
   readOpen,
+  readWatermark,
 } from "./frames.js";
 import type { Inbox, InboxSource } from "./inbox.js";
 import type { DataConnection } from "./peer-transport.js";
@@ -115,6 +116,9 @@ export class ReceivingPeer implements InboxSource {
         return;
       case FrameKind.BARRIER:
         this.inbox(channel).barrier(readBarrier(frame), argument);
+        return;
+      case FrameKind.WATERMARK:
+        this.inbox(channel).watermark(readWatermark(frame), argument);
         return;
       case FrameKind.END:
         this.inbox(channel).end(argument);
