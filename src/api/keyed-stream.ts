@@ -50,10 +50,10 @@ export class KeyedStream<K, T> {
   }
 
   /** Handles records one by one, with state and timers for each key and with side outputs. */
-  process<S extends Readonly<Record<string, StateDescriptor>> = NoState, D = NoSides, U = never, O = never>(
+  process<S extends Readonly<Record<string, StateDescriptor>> = NoState, D = NoSides, U = never, O = never, E = never, W = never>(
     uid: string,
-    options: ProcessOptions<K, T, S, D, U, O>,
-  ): Stream<U | O, SideTypes<D>> {
+    options: ProcessOptions<K, T, S, D, U, O, E, W>,
+  ): Stream<U | O | E | W, SideTypes<D>> {
     const kinds = Object.fromEntries(Object.entries(options.state ?? {}).map(([name, descriptor]) => [name, descriptor.kind]));
     const ref = this.builder.add({
       uid,

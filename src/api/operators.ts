@@ -69,7 +69,7 @@ export type SideTypes<D> = { readonly [Tag in keyof D]: D[Tag] extends Type<infe
 // biome-ignore lint/suspicious/noConfusingVoidType: a handler may simply not return anything
 type Returned<U> = MaybePromise<Iterable<U> | void> | AsyncIterable<U>;
 
-export interface ProcessOptions<K, T, S extends Readonly<Record<string, StateDescriptor>>, D, U, O> {
+export interface ProcessOptions<K, T, S extends Readonly<Record<string, StateDescriptor>>, D, U, O, E = U, W = U> {
   /** Keyed state by name, each made with `state.value`, `state.list` or `state.map`. */
   readonly state?: S;
   /** Side outputs by tag: `sides: { late: type<Event>() }`; written with `out.side("late", event)`. */
@@ -79,12 +79,12 @@ export interface ProcessOptions<K, T, S extends Readonly<Record<string, StateDes
   /** Handles a record: may change the state of its key, emit with `out`, and return an array (or any iterable) of records to emit. */
   readonly onElement: (record: T, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<U>;
   /** Called once a key when a bounded input has ended (without keys: once a subtask). */
-  readonly onEnd?: (key: K, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<U>;
+  readonly onEnd?: (key: K, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<E>;
   /**
    * Called when a timer of `ctx.timers` is due, with the key that had set it. When the input ends all timers come at once, before `onEnd`, those of event time first;
    * timers that are set then never come.
    */
-  readonly onTimer?: (timer: Timer, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<U>;
+  readonly onTimer?: (timer: Timer, context: ProcessContext<K, StateHandles<S>>, out: Out<O, SideTypes<D>>) => Returned<W>;
 }
 
 /** Which records without a partner are kept: none, those of the left stream, of the right (`other`), of both. */

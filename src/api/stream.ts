@@ -181,10 +181,10 @@ export class Stream<T, Sides = NoSides> {
   }
 
   /** Handles records one by one, with side outputs; without keyed state (for that: `keyBy(...).process`). */
-  process<D = NoSides, U = never, O = never>(
+  process<D = NoSides, U = never, O = never, E = never>(
     uid: string,
-    options: ProcessOptions<undefined, T, NoState, D, U, O>,
-  ): Stream<U | O, SideTypes<D>> {
+    options: ProcessOptions<undefined, T, NoState, D, U, O, E, never>,
+  ): Stream<U | O | E, SideTypes<D>> {
     if (options.onTimer !== undefined)
       throw planFailed(uid, "has onTimer and no keys", "Timers belong to keys: use keyBy(...).process.");
     const ref = this.add("process", uid, { keyed: false, state: {} }, processFunctions(options, null));
