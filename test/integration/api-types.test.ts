@@ -9,7 +9,19 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
-import { type BadRecord, defineJob, type Job, type Keyed, type Stream, sinks, sources, state, type } from "../../src/api/index.js";
+import {
+  type BadRecord,
+  defineJob,
+  type Job,
+  type Keyed,
+  type Stream,
+  sinks,
+  sources,
+  state,
+  type,
+  type Windowed,
+  windows,
+} from "../../src/api/index.js";
 import { runJob } from "../../src/testing/index.js";
 
 interface Order {
@@ -86,6 +98,71 @@ const typed = defineJob({
       },
     });
     expectTypeOf(emitted.map((r) => r)).toEqualTypeOf<Stream<number>>();
+
+    const timed = job.from("timed", sources.ndjson<Order>(p.input), {
+      eventTime: {
+        time(order) {
+          expectTypeOf(order).toEqualTypeOf<Order>();
+          return order.id;
+        },
+        outOfOrderness: "5s",
+      },
+    });
+    // @ts-expect-error a time is a number
+    job.from("untimed", sources.ndjson<Order>(p.input), { eventTime: { time: (order) => order.customer } });
+    const perMinute = timed
+      .keyBy((order) => order.customer)
+      .window("per-minute", {
+        window: windows.tumbling("1m"),
+        time: (order) => order.id,
+        init: () => ({ n: 0 }),
+        add: (a, order) => ({ n: a.n + order.amount }),
+        allowedLateness: "10s",
+      });
+    expectTypeOf(perMinute.map((r) => r)).toEqualTypeOf<Stream<Windowed<string, { n: number }>>>();
+    expectTypeOf(perMinute.side("late")).toEqualTypeOf<Stream<Order>>();
+    // @ts-expect-error a window has one side output
+    perMinute.side("early");
+    const sessions = timed
+      .keyBy((order) => [order.customer, order.id])
+      .window("sessions", {
+        window: windows.session("30s"),
+        time: (order) => order.id,
+        init: () => 0,
+        add: (a, order) => a + order.amount,
+        merge: (a, b) => a + b,
+        result: async (a, key, window) => `${key[0]} ${window.start} ${a}`,
+      });
+    expectTypeOf(sessions.map((r) => r)).toEqualTypeOf<Stream<Windowed<readonly [string, number], string>>>();
+    const near = timed
+      .keyBy((order) => order.customer)
+      .intervalJoin(
+        "near",
+        perMinute.keyBy(({ key }) => key),
+        {
+          lower: "-1m",
+          upper: 0,
+          leftTime: (order) => order.id,
+          rightTime: ({ window }) => window.end - 1,
+          select: (order, { value }) => ({ id: order.id, n: value.n }),
+        },
+      );
+    expectTypeOf(near.map((r) => r)).toEqualTypeOf<Stream<{ id: number; n: number }>>();
+    expectTypeOf(near.side("lateRight")).toEqualTypeOf<Stream<Windowed<string, { n: number }>>>();
+    const alarms = timed
+      .keyBy((order) => order.customer)
+      .process("alarms", {
+        state: { seen: state.value<number>() },
+        onElement: (order, ctx) => ctx.timers.eventTime(order.id + 10),
+        onTimer(timer, ctx) {
+          expectTypeOf(timer.kind).toEqualTypeOf<"event" | "processing">();
+          expectTypeOf(ctx.key).toEqualTypeOf<string>();
+          expectTypeOf(ctx.watermark).toEqualTypeOf<number>();
+          return [{ seen: ctx.state.seen.get(), at: timer.at }];
+        },
+        onEnd: (key) => [key],
+      });
+    expectTypeOf(alarms.map((r) => r)).toEqualTypeOf<Stream<string | { seen: number | undefined; at: number }>>();
 
     const airports = job.from("airports", sources.csv("airports.csv", { types: { lat: "number" }, fields: ["iata", "lat"] }));
     expectTypeOf(airports.map((r) => r)).toEqualTypeOf<Stream<{ readonly iata: string; readonly lat: number | null }>>();
