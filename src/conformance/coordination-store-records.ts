@@ -1,7 +1,19 @@
 /** Conformance: records, versions, guards, order and pages. */
 import { expect } from "vitest";
 import type { StoreCheck } from "./coordination-store.js";
-import { bytes, codeOf, commitAll, keysOf, listAll, live, openSession, put, read, versionOf } from "./coordination-store-tools.js";
+import {
+  bytes,
+  codeOf,
+  commitAll,
+  keysOf,
+  listAll,
+  live,
+  openSession,
+  put,
+  read,
+  text,
+  versionOf,
+} from "./coordination-store-tools.js";
 
 export const RECORD_CHECKS: readonly StoreCheck[] = [
   {
@@ -55,6 +67,26 @@ export const RECORD_CHECKS: readonly StoreCheck[] = [
       expect(revisions[1]).toBeGreaterThan(revisions[0] ?? Number.NaN);
       expect(revisions[2]).toBeGreaterThan(revisions[1] ?? Number.NaN);
       expect(await keysOf(session, "")).toEqual(["a", "b"]);
+    },
+  },
+  {
+    group: "records",
+    name: "a seen read holds the session's own answered commits, what an earlier read has shown, and nothing that was refused",
+    run: async ({ store }) => {
+      const [session, other] = [await openSession(store), await openSession(store)];
+      const seen = { ...live, seen: true };
+      await put(other, "a", "others'");
+      expect(await read(session, "a")).toBe("others'");
+      expect(text((await session.get("a", seen))?.value)).toBe("others'");
+      for (let count = 0; count < 20; count++) {
+        await put(session, "b", `${count}`);
+        const [got, listed] = await Promise.all([session.get("b", seen), session.list({ prefix: "b", limit: 1 }, seen)]);
+        expect([text(got?.value), text(listed.records[0]?.value)]).toEqual([`${count}`, `${count}`]);
+      }
+      const refused = session.commit({ guards: [{ key: "a", version: 7 }], writes: [{ put: "b", value: bytes("no") }] }, live);
+      expect(text((await session.get("b", seen))?.value)).toBe("19");
+      expect((await refused).ok).toBe(false);
+      expect(text((await session.get("b", seen))?.value)).toBe("19");
     },
   },
   {

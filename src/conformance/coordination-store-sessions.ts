@@ -172,6 +172,26 @@ export const SESSION_CHECKS: readonly StoreCheck[] = [
   },
   {
     group: "watches",
+    name: "a seen read holds what a watch has reported, for changes, deletions and ended sessions",
+    run: async ({ store }) => {
+      const [watcher, writer] = [await openSession(store), await openSession(store)];
+      const watch = watching(watcher, "w/");
+      const seenKeys = async () =>
+        (await watcher.list({ prefix: "w/", limit: 100 }, { ...live, seen: true })).records.map(({ key }) => key);
+      await put(writer, "w/1", "x");
+      await put(writer, "w/2", "x", { ephemeral: true });
+      await watch.until(() => ["w/1", "w/2"].every((key) => watch.keys().includes(key)));
+      expect(await seenKeys()).toEqual(["w/1", "w/2"]);
+      const before = watch.events.length;
+      await commitAll(writer, { delete: "w/1" });
+      await watch.until((events) => events.slice(before).some((event) => event.kind === "changed" && event.key === "w/1"));
+      expect(await seenKeys()).toEqual(["w/2"]);
+      await writer.close();
+      await watch.until(async () => (await seenKeys()).length === 0);
+    },
+  },
+  {
+    group: "watches",
     name: "whoever reads on every event ends up with the last state, however fast it changes",
     run: async ({ store }) => {
       const [watcher, writer] = [await openSession(store), await openSession(store)];

@@ -91,8 +91,9 @@ export class Candidacy {
     const place = await this.findPlace();
     let registered: StoredRecord | undefined;
     let refusals = 0;
+    let seen = false;
     for (;;) {
-      const scene = await this.look();
+      const scene = await this.look(seen);
       this.seenEpoch = scene.epoch?.record.epoch ?? 0;
       this.throwIfAnothersCluster(scene);
       if (scene.leaders.length > 0 && this.seenEpoch > this.suspectedEpoch) {
@@ -100,6 +101,7 @@ export class Candidacy {
         const owner = scene.epoch?.record.candidate;
         this.options.onWaiting?.({ owner, reason: `it leads with epoch ${this.seenEpoch}` });
         await this.bell.wait(this.options.signal);
+        seen = true;
         continue;
       }
       const outcome = await this.bump(scene, place, registered);
@@ -107,6 +109,7 @@ export class Candidacy {
       // Whoever was suspected has just been replaced by another.
       if (outcome === "epoch-moved") this.suspectedEpoch = 0;
       if (outcome === "candidate-gone") registered = undefined;
+      seen = false;
       refusals++;
       if (outcome === "again" || refusals > 1) await this.patience.pause(refusals);
     }
@@ -143,7 +146,7 @@ export class Candidacy {
   }
 
   private async findPlace(): Promise<Place> {
-    const others = await this.patience.keepTrying(() => this.list(CANDIDATES_PREFIX));
+    const others = await this.patience.keepTrying(() => this.list(CANDIDATES_PREFIX, false));
     const ordinal = Math.max(0, ...others.map((record) => ordinalOf(record.key))) + 1;
     return { key: candidateKey(ordinal, this.session.id), value: encodeCandidate(this.session.id, this.options.candidate) };
   }
@@ -159,14 +162,18 @@ export class Candidacy {
     });
   }
 
-  /** All at once, so that a store far away is asked only once. The epoch comes first: who was elected after it was read is among the leaders. */
-  private look(): Promise<Scene> {
+  /**
+   * All at once, so that a store far away is asked only once. The epoch comes first: who was elected after it was read is among the leaders.
+   * `seen`: whoever waited has been told of what changed, and need not ask again: a take-over then costs one commit, whose guards refuse it if there
+   * was more to see.
+   */
+  private look(seen: boolean): Promise<Scene> {
     return this.patience.keepTrying(async () => {
       const { signal } = this.options;
       const [epoch, cluster, leaders] = await Promise.all([
-        this.session.get(EPOCH_KEY, { signal }),
-        this.session.get(CLUSTER_KEY, { signal }),
-        this.list(LEADER_PREFIX),
+        this.session.get(EPOCH_KEY, { signal, seen }),
+        this.session.get(CLUSTER_KEY, { signal, seen }),
+        this.list(LEADER_PREFIX, seen),
       ]);
       return {
         epoch: epoch === undefined ? undefined : { record: decodeEpoch(epoch), version: epoch.version },
@@ -224,13 +231,13 @@ export class Candidacy {
       : undefined;
   }
 
-  private async list(prefix: string): Promise<StoredRecord[]> {
+  private async list(prefix: string, seen: boolean): Promise<StoredRecord[]> {
     const { signal } = this.options;
     const records: StoredRecord[] = [];
     let after: string | undefined;
     do {
       const request = { prefix, limit: this.limits.maxPageRecords, ...(after === undefined ? {} : { after }) };
-      const page = await this.session.list(request, { signal });
+      const page = await this.session.list(request, { signal, seen });
       records.push(...page.records);
       after = page.next;
     } while (after !== undefined);

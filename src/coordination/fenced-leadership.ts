@@ -42,6 +42,7 @@ export class FencedLeadership implements Leadership {
   readonly clusterId: string | undefined;
   readonly limits: CommitLimits;
   readonly ended: Promise<CodedError>;
+  readonly canBeTaken: boolean;
   private readonly options: FencedLeadershipOptions;
   private readonly session: CoordinationSession;
   private readonly stop = new AbortController();
@@ -61,6 +62,7 @@ export class FencedLeadership implements Leadership {
     this.epoch = options.epoch;
     this.clusterId = options.clusterId;
     this.limits = options.limits;
+    this.canBeTaken = options.session.deadline() !== Number.POSITIVE_INFINITY;
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
     });
@@ -68,7 +70,7 @@ export class FencedLeadership implements Leadership {
     this.watch = this.session.watch(EPOCH_KEY, () => void this.lookAtEpoch());
     void this.session.ended.then((reason) => this.finish(reason));
     this.watchDeadline();
-    // The watch stands only now; somebody may have taken the epoch since it was won.
+    // The watch stands only now; somebody may have been seen to take the epoch since it was won.
     void this.lookAtEpoch();
   }
 
@@ -76,6 +78,7 @@ export class FencedLeadership implements Leadership {
     return this.end === undefined && this.options.clock.now() < this.session.deadline();
   }
 
+  /** The session has committed the epoch, so it has seen every record that an earlier leader could put; nobody else puts any. */
   async *readRecords({
     prefix,
     signal,
@@ -88,7 +91,7 @@ export class FencedLeadership implements Leadership {
     let after: string | undefined;
     do {
       const request = { prefix: `${RECORDS_PREFIX}${prefix}`, limit, ...(after === undefined ? {} : { after }) };
-      const page = await this.patience.keepTrying(() => this.session.list(request, { signal: both }));
+      const page = await this.patience.keepTrying(() => this.session.list(request, { signal: both, seen: true }));
       if (page.records.length > 0) {
         yield page.records.map((record) => ({ key: record.key.slice(RECORDS_PREFIX.length), value: record.value }));
       }
@@ -187,7 +190,7 @@ export class FencedLeadership implements Leadership {
     do {
       this.look = "running";
       try {
-        const record = await this.patience.keepTrying(() => this.session.get(EPOCH_KEY, { signal: this.stop.signal }));
+        const record = await this.patience.keepTrying(() => this.session.get(EPOCH_KEY, { signal: this.stop.signal, seen: true }));
         if (record?.version !== this.options.epochVersion)
           this.finish(this.fencedOff(record === undefined ? undefined : decodeEpoch(record).epoch));
       } catch (thrown) {

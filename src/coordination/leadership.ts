@@ -43,6 +43,8 @@ export interface Leadership {
   readonly ended: Promise<CodedError>;
   /** False as soon as leadership has ended, or the session's local deadline has passed: then nothing may be sent or launched. */
   active(): boolean;
+  /** Whether another session may take the epoch while this one lives: not where the store is a lock that one process holds. */
+  readonly canBeTaken: boolean;
   /** Lets a commit that is under way finish (bounded), then gives leadership up at once, so that the next one need not wait for a deadline. */
   resign(): Promise<void>;
 }

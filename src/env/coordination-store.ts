@@ -10,7 +10,8 @@
  *      that the same session starts after the rejection shows which; the commit is never applied later than that. (A store that
  *      cannot promise this ends the session instead.)
  *   3. Commits of one session apply in the order they were called. A session reads its own committed writes. Of its reads, too, a later call never
- *      sees an older state than an earlier one, also when they are called together (and a store may then carry them out as one).
+ *      sees an older state than an earlier one, also when they are called together (and a store may then carry them out as one). A `seen` read
+ *      follows those that were answered before it was called.
  *   4. An ephemeral record disappears when the session that created it ends, and then only. Session end: `close`, or expiry judged
  *      by the store. A session never comes back under another identity silently: after `ended` every call rejects SESSION_ENDED
  *      (CLOSED when the session or store was closed by this side). A record stays ephemeral or persistent as it was created,
@@ -76,14 +77,22 @@ export interface CallOptions {
   readonly signal: AbortSignal;
 }
 
+export interface ReadOptions extends CallOptions {
+  /**
+   * What this session has seen is enough, and the store need not be asked: its own commits that have been answered, and every change that one of its
+   * watches has reported. Others may have committed more since. Default: everything acknowledged before the call, by whomever.
+   */
+  readonly seen?: boolean;
+}
+
 export interface CoordinationSession {
   readonly id: string;
   /** Resolves once, with SESSION_ENDED (expired), DISK_FAILED (a write failed) or CLOSED. */
   readonly ended: Promise<CodedError>;
   /** The local instant (env clock) until which this session is certainly alive; Infinity where the store is a lock of this machine. */
   deadline(): number;
-  get(key: string, options: CallOptions): Promise<StoredRecord | undefined>;
-  list(request: { readonly prefix: string; readonly after?: string; readonly limit: number }, options: CallOptions): Promise<Page>;
+  get(key: string, options: ReadOptions): Promise<StoredRecord | undefined>;
+  list(request: { readonly prefix: string; readonly after?: string; readonly limit: number }, options: ReadOptions): Promise<Page>;
   commit(transaction: Transaction, options: CallOptions): Promise<CommitResult>;
   watch(prefix: string, listener: (event: WatchEvent) => void): Watch;
   /** Ends the session and removes its ephemeral records. */

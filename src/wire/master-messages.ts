@@ -1,7 +1,8 @@
 /**
  * What a leader says to the masters that stand by, over the link that each of them has made to it.
  *
- * A request; it may be repeated. Lost with its link it changes nothing: a standby that was told to hold back does so for a bounded time.
+ * `master.handover` is a request; it may be repeated. Lost with its link it changes nothing: a standby that was told to hold back does so for a bounded
+ * time. `master.resigned` is a hint that saves a standby the way over the store; lost, it changes nothing but the time.
  */
 import { z } from "zod";
 import { idText } from "./ids.js";
@@ -13,6 +14,14 @@ export const leaderToStandby = {
   [HANDOVER]: z.object({ epoch: z.number().int().positive(), to: idText, address: z.string().max(256) }),
 } as const;
 export type HandoverNotice = z.infer<(typeof leaderToStandby)[typeof HANDOVER]>;
+
+export const RESIGNED = "master.resigned";
+
+export const leaderNotices = {
+  /** This leader has committed its last record of `epoch`, and obeys and tells nobody any more. */
+  [RESIGNED]: z.object({ epoch: z.number().int().positive() }),
+} as const;
+export type ResignedNotice = z.infer<(typeof leaderNotices)[typeof RESIGNED]>;
 
 /** `standsBy`: it is a candidate for the epoch at this moment. */
 export const handoverReply = z.object({ standsBy: z.boolean() });

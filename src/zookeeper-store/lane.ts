@@ -85,6 +85,7 @@ export class Lane {
   atRest<T>(run: (mirror: Mirror) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.end !== undefined) return reject(this.end);
+      if (this.rests.length >= MAX_WAITING_CALLS) return reject(tooMany());
       this.rests.push({ run: (mirror) => settleWith(() => run(mirror), resolve, reject), fail: reject });
       this.runRests();
     });
@@ -130,8 +131,7 @@ export class Lane {
 
   private push(call: Commit | Read): void {
     if (this.end !== undefined) call.fail(this.end);
-    else if (this.calls.length >= MAX_WAITING_CALLS)
-      call.fail(new CodedError("LIMIT_EXCEEDED", `${MAX_WAITING_CALLS} calls already wait for the store`));
+    else if (this.calls.length >= MAX_WAITING_CALLS) call.fail(tooMany());
     else {
       this.calls.push(call);
       this.bell.ring();
@@ -205,3 +205,5 @@ function unknownOutcome(reason: CodedError): CodedError {
     cause: reason,
   });
 }
+
+const tooMany = (): CodedError => new CodedError("LIMIT_EXCEEDED", `${MAX_WAITING_CALLS} calls already wait for the store`);

@@ -12,6 +12,7 @@ import type {
   CommitResult,
   CoordinationSession,
   Page,
+  ReadOptions,
   StoredRecord,
   StoreLimits,
   Transaction,
@@ -102,26 +103,20 @@ export class ZooKeeperSession implements CoordinationSession {
     return this.options.ensemble.deadline();
   }
 
-  async get(key: string, { signal }: CallOptions): Promise<StoredRecord | undefined> {
+  async get(key: string, { signal, seen }: ReadOptions): Promise<StoredRecord | undefined> {
     this.throwIfOver(signal);
     checkKey(key, this.options.limits);
-    return this.call(
-      this.lane.read(({ table }) => table.get(key)),
-      signal,
-    );
+    return this.read(({ table }) => table.get(key), signal, seen);
   }
 
   async list(
     request: { readonly prefix: string; readonly after?: string; readonly limit: number },
-    { signal }: CallOptions,
+    { signal, seen }: ReadOptions,
   ): Promise<Page> {
     this.throwIfOver(signal);
     const { prefix, after, limit } = request;
     checkPageLimit(limit, this.options.limits);
-    return this.call(
-      this.lane.read(({ table }) => table.list(prefix, after, limit)),
-      signal,
-    );
+    return this.read(({ table }) => table.list(prefix, after, limit), signal, seen);
   }
 
   async commit(transaction: Transaction, { signal }: CallOptions): Promise<CommitResult> {
@@ -138,6 +133,11 @@ export class ZooKeeperSession implements CoordinationSession {
     this.finish(new CodedError("CLOSED", "the session was closed"));
     await this.options.ensemble.close();
     await this.merging;
+  }
+
+  /** What was seen is read between two turns, when nothing in the mirror is only tried. */
+  private read<T>(run: (mirror: Mirror) => T, signal: AbortSignal, seen: boolean | undefined): Promise<T> {
+    return this.call(seen === true ? this.lane.atRest(run) : this.lane.read(run), signal);
   }
 
   private call<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

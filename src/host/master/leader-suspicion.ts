@@ -19,6 +19,8 @@ export interface LeaderSuspicion {
   forCampaign(): AbortSignal;
   /** False: raised before in this campaign. */
   raise(address: string): boolean;
+  /** The leader itself has said that its epoch is free: there is nothing to be careful about. */
+  resigned(address: string): void;
   /** The leader is seen again: what still waits for its pause is forgotten, and may be raised anew. */
   withdraw(): void;
 }
@@ -52,6 +54,9 @@ export function createLeaderSuspicion(options: LeaderSuspicionOptions): LeaderSu
       if (pauseMs === 0) present.abort(reason);
       else void later(present, pauseMs, reason);
       return true;
+    },
+    resigned(address) {
+      present.abort(new CodedError("CLOSED", `the leader at ${address} has resigned`));
     },
     withdraw() {
       waits?.withdrawn.abort(new CodedError("ABORTED", "the leader is seen again"));

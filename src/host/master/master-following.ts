@@ -8,7 +8,7 @@ import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
 import type { SeenMasters } from "../../env/master-registry.js";
 import { CLUSTER_SCOPE, type Facts, NO_SECRET } from "../../wire/handshake.js";
-import { leaderToStandby } from "../../wire/master-messages.js";
+import { leaderNotices, leaderToStandby } from "../../wire/master-messages.js";
 import type { Link, LinkMessage, LinkPeer, LinkSettings } from "../link/link.js";
 import { dialLink, dialPeer } from "../link/link-handshake.js";
 import { createKnownMasters, type MastersFound } from "./known-masters.js";
@@ -70,7 +70,12 @@ export function createFollowing(options: FollowingOptions): Following {
   const dial = async (target: string, within: AbortSignal): Promise<Link> => {
     const facts = { address, pid, state: "STANDBY", ...buildFact(options.master) };
     const identity = { role: "master", id: masterId, scope: CLUSTER_SCOPE, key, clusterId: options.clusterId() } as const;
-    const settings = { ...options.linkSettings(), incoming: {}, requests: leaderToStandby, connectTimeoutMs: DIAL_TIMEOUT_MS };
+    const settings = {
+      ...options.linkSettings(),
+      incoming: leaderNotices,
+      requests: leaderToStandby,
+      connectTimeoutMs: DIAL_TIMEOUT_MS,
+    };
     const link = await dialLink(target, { ...settings, ...identity, facts, signal: within });
     link.onMessage((message) => options.onLeaderSays(link, message));
     return link;

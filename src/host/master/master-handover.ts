@@ -1,12 +1,12 @@
 /**
- * A planned hand-over, up to the moment at which the leader resigns: choosing the successor, asking it, telling the others to let it go first; and
- * what a standby does about it.
+ * A planned hand-over, up to the moment at which the leader resigns: choosing the successor, asking it, telling the others to let it go first, and
+ * saying when the epoch is free; and what a standby does about it.
  *
  * Invariant: until a successor has said that it stands by, nothing has changed; without one the hand-over is refused.
  */
 import { CodedError } from "../../base/errors.js";
 import type { Leadership } from "../../coordination/leadership.js";
-import { HANDOVER, type HandoverNotice, handoverReply } from "../../wire/master-messages.js";
+import { HANDOVER, type HandoverNotice, handoverReply, RESIGNED, type ResignedNotice } from "../../wire/master-messages.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { Link, LinkMessage } from "../link/link.js";
 import type { HoldBack } from "./hold-back.js";
@@ -17,6 +17,9 @@ const ANSWER_TIMEOUT_MS = 1_000;
 export const HOLD_BACK_MS = 1_000;
 /** How long the old leader leaves the epoch to others, if it sees no new leader before. Longer, so that every other candidate comes first. */
 export const LEAVE_TO_OTHERS_MS = 3_000;
+
+/** How long a leader that has said so leaves its session as it is, for a successor to take the epoch in one step; then it closes it. */
+export const TAKEN_OVER_WITHIN_MS = 250;
 
 export interface Successor {
   readonly id: string;
@@ -62,6 +65,23 @@ export function hearHandover(options: {
     holdBack.begin(HOLD_BACK_MS);
     hint(address);
   }
+}
+
+/** Says that the epoch is free: to the successor, or, when there is none that was chosen, to all that stand by. False: to nobody. */
+export function tellResigned(links: Iterable<Link>, epoch: number, successor: Successor | null): boolean {
+  let told = false;
+  for (const link of links) {
+    if (link.peer.role !== "master" || (successor !== null && link.peer.id !== successor.id)) continue;
+    const notice: ResignedNotice = { epoch };
+    link.send(RESIGNED, notice);
+    told = true;
+  }
+  return told;
+}
+
+/** At a standby: whether the leader that it follows has just said that its epoch is free. */
+export function hearsResigned(link: Link, message: LinkMessage): boolean {
+  return message.kind === RESIGNED && (message.body as ResignedNotice).epoch === link.peer.epoch;
 }
 
 /** `to`: id or address of a master, or null for whichever answers first. Rejects with NO_STANDBY, NOT_FOUND. */

@@ -34,7 +34,15 @@ import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.
 import { createMasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { createFollowing, type Following } from "./master-following.js";
-import { hearHandover, LEAVE_TO_OTHERS_MS, prepareHandover, type Successor } from "./master-handover.js";
+import {
+  hearHandover,
+  hearsResigned,
+  LEAVE_TO_OTHERS_MS,
+  prepareHandover,
+  type Successor,
+  TAKEN_OVER_WITHIN_MS,
+  tellResigned,
+} from "./master-handover.js";
 import { type Leading, lead } from "./master-leading.js";
 import { buildFact, MASTER_ACCEPTS, messagesFrom, requestsFrom } from "./master-links.js";
 import { DEFAULT_SESSION_TTL_MS, type MasterHost, type MasterHostOptions, settingsOf } from "./master-options.js";
@@ -236,6 +244,7 @@ class Master implements MasterHost {
     const standsBy = this.#state === "STANDBY" && !this.#stop.signal.aborted;
     const { masterId } = this.#options;
     const hint = (address: string) => this.#following?.hint(address);
+    if (standsBy && hearsResigned(link, message)) this.#suspicion.resigned(String(link.peer.facts.address));
     hearHandover({ link, message, masterId, standsBy, holdBack: this.#holdBack, hint });
   }
 
@@ -385,6 +394,11 @@ class Master implements MasterHost {
       code: reason.code,
     });
     await leading.close();
+    if (planned && leadership.canBeTaken && tellResigned(this.#roster.links(), leadership.epoch, successor))
+      await this.#withinTime(
+        leadership.ended.then(() => undefined),
+        TAKEN_OVER_WITHIN_MS,
+      );
     // A planned end frees the epoch first, so that whoever notices the end of its link finds the next leader sooner.
     if (planned) await this.#resign(leadership);
     // Whoever waits for an answer of the discarded core learns by the end of its link that the outcome is unknown.

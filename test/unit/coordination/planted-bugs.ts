@@ -132,6 +132,7 @@ export const acknowledgesBeforeCommit: typeof campaign = async (store, options) 
     limits: real.limits,
     ended: real.ended,
     active: () => real.active(),
+    canBeTaken: real.canBeTaken,
     resign: () => real.resign(),
     readRecords: (read) => real.readRecords(read),
     async commit(writes, call) {
@@ -168,6 +169,7 @@ export async function fencesOnLeaderRecord(store: CoordinationStore, options: Ca
     limits: { maxWrites: 100, maxKeyBytes: 100, maxValueBytes: 1_000, maxCommitBytes: 100_000 },
     ended,
     active: () => end === undefined,
+    canBeTaken: false,
     resign: () => session.close(),
     async *readRecords() {},
     async commit(records, call) {
