@@ -46,8 +46,11 @@ export interface SessionOptions {
 /** After a merge that could not be done, it is tried again when this part of what makes one due has been added. */
 const MERGE_AGAIN_AFTER = 1 / 4;
 
-/** What a session hears so soon after a commit of its own is most likely that commit: it looks a little later, and not after each. */
-const QUIET_MS = 5;
+/**
+ * What a session hears during a commit of its own, or so soon after it, is most likely that commit: it looks a little later, and not after each, so that
+ * what it commits and reads next does not wait for the look.
+ */
+const QUIET_MS = 25;
 
 export class ZooKeeperSession implements CoordinationSession {
   readonly id: string;
@@ -59,6 +62,7 @@ export class ZooKeeperSession implements CoordinationSession {
   private mirror: Mirror;
   private merging: Promise<void> | undefined;
   private mergeFrom = 0;
+  private isCommitting = false;
   private committedAt = Number.NEGATIVE_INFINITY;
   private quiet: Timer | undefined;
   private end: CodedError | undefined;
@@ -90,7 +94,7 @@ export class ZooKeeperSession implements CoordinationSession {
   wake(): void {
     if (this.end !== undefined) return;
     const { clock } = this.options;
-    const at = this.committedAt + QUIET_MS;
+    const at = (this.isCommitting ? clock.now() : this.committedAt) + QUIET_MS;
     const look = () => {
       this.quiet = undefined;
       this.lane.wake();
@@ -191,12 +195,10 @@ export class ZooKeeperSession implements CoordinationSession {
       for (const commit of group) commit.settle(logFull());
       return;
     }
-    const { clock } = this.options;
-    await commitGroup(this.committer(), group, () => {
-      this.committedAt = clock.now();
-      sent();
-    });
-    this.committedAt = clock.now();
+    this.isCommitting = true;
+    await commitGroup(this.committer(), group, sent);
+    this.isCommitting = false;
+    this.committedAt = this.options.clock.now();
   }
 
   private mergeWhenDue(): void {
