@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { ACCEPT_SERVER, runAcceptServer } from "./accept-floor.js";
 import type { Benchmark, Context, Size } from "./benchmark.js";
 import { engine } from "./engine.js";
 import { failover, failoverZooKeeper } from "./failover.js";
@@ -126,4 +127,5 @@ const program = new Command("bench")
     process.exitCode = await bench(names, options);
   });
 if (process.argv[2] === LOAD_PROCESS) await runLoadProcess();
+else if (process.argv[2] === ACCEPT_SERVER) await runAcceptServer();
 else await program.parseAsync();

@@ -7,6 +7,7 @@ import { openClient } from "../src/cli/client/cluster-client.js";
 import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import { startZooKeeper, zooKeeperMissing } from "../test/support/zookeeper.js";
+import { type AcceptFloor, acceptFloor } from "./accept-floor.js";
 import type { Benchmark, Context } from "./benchmark.js";
 import { cpuMs, loopCpuMs } from "./cpu-time.js";
 import { freeAddress } from "./free-address.js";
@@ -28,7 +29,10 @@ export const reAttach: Benchmark = {
   name: "re-attach",
   summary: "a large cluster re-attaches over TCP after kill -9 of its master (ZooKeeper and file:, cold)",
   run: async (context) => {
-    for (const workers of sizes(context)) await onZooKeeper(context, workers);
+    for (const workers of sizes(context)) {
+      await showFloor(context, workers);
+      await onZooKeeper(context, workers);
+    }
     for (const workers of sizes(context).slice(-1)) await inCluster(context, workers, "file", {});
   },
 };
@@ -36,6 +40,15 @@ export const reAttach: Benchmark = {
 /** Several, so that a cost that grows faster than the cluster shows. */
 const sizes = (context: Context): readonly number[] =>
   context.size === "ci" ? [50] : context.size === "quick" ? [1_000, 3_000] : [1_000, 3_000, 10_000];
+
+/** What no master on this machine can go below, however little it does. */
+async function showFloor(context: Context, workers: number): Promise<void> {
+  const floors: AcceptFloor[] = [];
+  for (let run = 0; run < context.pick(3, 2, 1); run++) floors.push(await acceptFloor(workers));
+  const row = (what: string, of: (floor: AcceptFloor) => number) => context.row({ what, unit: "ms", samples: floors.map(of) });
+  row(`the limit: a bare server answers three messages of each of ${workers} new connections`, ({ wallMs }) => wallMs);
+  row("  processor time of that server", ({ serverMs }) => serverMs);
+}
 
 async function onZooKeeper(context: Context, workers: number): Promise<void> {
   const missing = zooKeeperMissing();

@@ -3,8 +3,9 @@
  * The server runs with Java's own settings (the tests' servers are made for a fast start), on the same cores.
  */
 import { connectZooKeeper, type ZooKeeper } from "../src/zookeeper/index.js";
-import { startZooKeeper, zooKeeperMissing } from "../test/support/zookeeper.js";
+import { startZooKeeper, type ZooKeeperServers, zooKeeperMissing } from "../test/support/zookeeper.js";
 import type { Benchmark, Context } from "./benchmark.js";
+import { rawFencedRate } from "./zookeeper-raw.js";
 
 const VALUE = Buffer.alloc(1_024, 7);
 const SERVER_JAVA = ["-Xms512m", "-Xmx1536m", "-XX:TieredStopAtLevel=4", "-Dzookeeper.preAllocSize=65536"];
@@ -31,6 +32,7 @@ export const zookeeper: Benchmark = {
     try {
       await warmUp(context, servers.connectString);
       for (const round of roundsOf(context)) await measure(context, servers.connectString, round);
+      await measureRaw(context, servers);
     } finally {
       await servers.close();
     }
@@ -110,6 +112,28 @@ async function measure(context: Context, servers: string, round: Round): Promise
     unit: "µs",
     samples: processorMicros,
     beside: "what is left of two cores is the server's",
+  });
+}
+
+/** In the same minutes as the rounds above, so that a slow machine is told from a slow client. */
+async function measureRaw(context: Context, { connectString, servers: [server] }: ZooKeeperServers): Promise<void> {
+  if (server === undefined) return;
+  const zk = await connected(connectString, 1);
+  const rates: number[] = [];
+  for (let run = 0; run < context.pick(5, 3, 1); run++) {
+    const root = `/raw-${run}`;
+    await zk.create(root, new Uint8Array());
+    const calls = context.pick(10_000, 4_000, 200);
+    rates.push(await rawFencedRate({ host: server.host, port: server.port, root, calls, inFlight: 256, value: VALUE }));
+    const stat = await zk.exists(root);
+    if (stat?.children !== calls) context.wrong(`${root} has ${stat?.children} children`);
+  }
+  await zk.close();
+  context.row({
+    what: "the limit: the same multis as bytes made before, over a bare socket, 256 in flight",
+    unit: "1/s",
+    samples: rates,
+    beside: "what this server gives on this machine, whatever the client",
   });
 }
 
