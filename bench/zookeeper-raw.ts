@@ -54,7 +54,7 @@ export async function rawFencedRate({ host, port, root, calls, inFlight, value }
 /** Resolves when so many frames have come; `onCount` hears how many after each chunk. */
 function countAnswers(socket: net.Socket, wanted: number, onCount: (count: number) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    let kept = Buffer.alloc(0);
+    let kept: Buffer = Buffer.alloc(0);
     let count = 0;
     const onData = (chunk: Buffer) => {
       kept = kept.length === 0 ? chunk : Buffer.concat([kept, chunk]);
