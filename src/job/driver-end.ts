@@ -110,6 +110,7 @@ export function finishUp(driver: DriverState, ending: Ending): void {
 export function forgetCheckpoints(driver: DriverState, ending: Ending): void {
   const { checkpoints } = driver.application;
   if (checkpoints === undefined || ending.restart || ending.reason?.code === "CHECKPOINT_UNREADABLE") return;
+  if (driver.config.application.spec.job?.checkpoint?.retain === true) return;
   driver.out.push({ kind: "forget-checkpoints", storage: checkpoints.storage });
 }
 

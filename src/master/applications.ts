@@ -15,6 +15,7 @@ import { applicationKey, encodeApplicationRecord } from "../wire/records.js";
 import { newDriverRun } from "./attempts.js";
 import { newCheckpoints } from "./checkpoints.js";
 import { emit, tell } from "./events.js";
+import { removeState, removeStateOfEnded } from "./kept-state.js";
 import { stopProcesses } from "./processes.js";
 import { enqueue } from "./scheduling.js";
 import {
@@ -157,17 +158,19 @@ export function finishApplication(state: MasterState, step: Step, app: Applicati
   app.released = new Set();
   const why = end.reason === null ? "" : `: ${end.reason.message}`;
   tell(state, step, `application.${end.state}`, app.id, `Application ${app.id} (${app.record.spec.name}) is ${end.state}${why}.`);
-  remember(state, app);
+  removeStateOfEnded(step, app);
+  remember(state, step, app);
 }
 
 /** Keeps the last `maxFinished` applications; the oldest are deleted, with their keys. */
-export function remember(state: MasterState, app: Application): void {
+export function remember(state: MasterState, step: Step, app: Application): void {
   state.finished.set(app.id, true);
   for (const id of state.finished.keys()) {
     if (state.finished.size <= state.settings.maxFinished) return;
     const oldest = state.applications.get(id);
     // With mode `none` a forgotten application would come back with the inventory of a worker that still runs something of it.
     if (oldest === undefined || oldest.processes.size > 0) continue;
+    removeState(step, oldest);
     forget(state, oldest);
   }
 }

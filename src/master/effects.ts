@@ -32,6 +32,8 @@ export type MasterEffect =
   | { readonly kind: "reply-error"; readonly linkId: number; readonly requestId: number; readonly error: ErrorShape }
   | { readonly kind: "close-link"; readonly linkId: number; readonly reason: string }
   | { readonly kind: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
+  /** What the application keeps in that storage, after its end. Lost with this process; a later leader asks again. */
+  | { readonly kind: "remove-state"; readonly applicationId: string; readonly storage: string }
   /** For what the host tells others of itself. */
   | { readonly kind: "phase"; readonly phase: Phase }
   /** A process has seen a higher epoch (recovery mode `none` after a restart): the host campaigns again for one above `seen`. */

@@ -6,6 +6,7 @@ import { finishApplication } from "./applications.js";
 import { settleCancel } from "./cancellation.js";
 import { whyMoved } from "./drain.js";
 import { endExecutor, endText } from "./executors.js";
+import { removeStateOfEnded } from "./kept-state.js";
 import type { ProcessEnd } from "./messages.js";
 import { release } from "./processes.js";
 import { enqueue } from "./scheduling.js";
@@ -32,6 +33,7 @@ export function processEnded(
     driverEnded(state, step, app, app.driver, end, launchFailed);
   }
   settleCancel(state, step, app);
+  removeStateOfEnded(step, app);
 }
 
 function driverEnded(

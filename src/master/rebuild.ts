@@ -28,7 +28,7 @@ export function adoptRecord(state: MasterState, step: Step, record: ApplicationR
   log(state, step, "info", `Application ${app.id} (${record.spec.name}) was rebuilt from what its processes told.`, {
     app: app.id,
   });
-  if (isFinal(record.state)) remember(state, app);
+  if (isFinal(record.state)) remember(state, step, app);
   else expectDriver(state, step, app);
 }
 

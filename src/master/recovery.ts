@@ -16,6 +16,7 @@ import { pulse } from "./away.js";
 import { settleCancel } from "./cancellation.js";
 import type { StoredEvents } from "./event-history.js";
 import { emit, tell } from "./events.js";
+import { removeStateOfAllEnded } from "./kept-state.js";
 import { debtOfElectionMs, waitsForLease } from "./lease-debts.js";
 import { sweepLost } from "./lost-workers.js";
 import { place } from "./processes.js";
@@ -103,7 +104,7 @@ export function elected(state: MasterState, step: Step): void {
   for (const id of state.finished.keys()) {
     if (state.finished.size <= state.settings.maxFinished) break;
     const app = state.applications.get(id);
-    if (app !== undefined) remember(state, app);
+    if (app !== undefined) remember(state, step, app);
   }
   state.deadlines.add(now.instant + state.settings.recoveryDeadlineMs, { kind: "recovery" });
 }
@@ -179,6 +180,7 @@ function complete(state: MasterState, step: Step): void {
     `Recovery complete (epoch ${state.self.epoch}): ${counts} in ${recovery.durationMs} ms${waits}.`,
   );
   step.turn.effects.push({ kind: "phase", phase: "ALIVE" });
+  removeStateOfAllEnded(state, step);
   for (const app of state.applications.values()) if (app.record.cancelRequested) settleCancel(state, step, app);
 }
 

@@ -205,8 +205,9 @@ export class ClientSlot {
       env: cluster.env(child),
       random: cluster.world.random.fork(`${child.id} run`),
       sinks: cluster.sinks,
+      counting: cluster.counting,
       heartbeats: cluster.options.heartbeats,
-      driverLink: cluster.mutant.driverLink,
+      mutant: cluster.mutant,
       exit: () => {
         this.children.delete(child);
         child.kill();

@@ -14,6 +14,7 @@ import { runWorkerHost, type WorkerHost, type WorkerHostOptions } from "../host/
 import { runnerStart } from "../wire/runner-start.js";
 import type { MasterState } from "../wire/views.js";
 import { simDigest } from "./digest.js";
+import { type CountingObserver, CountingWorld } from "./jobs/counting-world.js";
 import { outside } from "./marshal.js";
 import type { Mutant } from "./mutants/mutant.js";
 import { createNetwork, type Network } from "./network.js";
@@ -49,6 +50,8 @@ export interface WorkerSlot {
   isGone: boolean;
 }
 
+/** Where jobs keep their checkpoints; every machine reaches it. */
+const STORAGE = "/storage";
 const MEBIBYTE = 1024 * 1024;
 const GIBIBYTE = 1024 * MEBIBYTE;
 export const MASTER_PORT = 7077;
@@ -61,6 +64,7 @@ export class Cluster {
   readonly network: Network;
   readonly store: SimStore;
   readonly sinks: SinkWorld;
+  readonly counting: CountingWorld;
   readonly masters: readonly MasterSlot[];
   readonly workers: readonly WorkerSlot[];
   readonly masterUrl: string;
@@ -107,9 +111,22 @@ export class Cluster {
         for (const observer of this.observers) observer.sinkCleaned?.(applicationId, removed, process);
       },
     });
+    this.counting = new CountingWorld({ world, latency: options.network, mutant, observer: this.countingObserver() });
     this.masters = Array.from({ length: options.masters }, (_, index) => this.masterSlot(index));
     this.workers = Array.from({ length: options.workers }, (_, index) => this.workerSlot(index));
     this.masterUrl = `holdfast://${this.masters.map(({ address }) => address).join(",")}`;
+  }
+
+  private countingObserver(): CountingObserver {
+    return {
+      stateRemoved: (applicationId, sha256, process) =>
+        this.tell((observer) => observer.stateRemoved?.(applicationId, sha256, process)),
+      stateLost: (count) => this.tell((observer) => observer.stateLost?.(count)),
+      partsCommitted: (seen) => this.tell((observer) => observer.partsCommitted?.(seen)),
+      partRemoved: (applicationId, part, process) => this.tell((observer) => observer.partRemoved?.(applicationId, part, process)),
+      sliceStarted: (seen) => this.tell((observer) => observer.sliceStarted?.(seen)),
+      checkpointOrdered: (seen) => this.tell((observer) => observer.checkpointOrdered?.(seen)),
+    };
   }
 
   observe(observer: Observer): void {
@@ -204,8 +221,9 @@ export class Cluster {
       store,
       mode: options.mode === "none" ? "none" : "store",
       blobs: this.blobStore(process),
+      removeState: (_storage, applicationId) => this.counting.state.store(process, applicationId).removeAll(),
       secret: this.secret,
-      settings: options.settings,
+      settings: { storage: STORAGE, ...options.settings },
       sessionTtlMs: options.sessionTtlMs,
       silentFailoverMs: options.mode === "shared" ? options.sessionTtlMs : 0,
       onState: (state, epoch) => this.changeState(slot, process, state, epoch),
@@ -301,8 +319,9 @@ export class Cluster {
       env: this.env(process),
       random: this.world.random.fork(`${process.id} run`),
       sinks: this.sinks,
+      counting: this.counting,
       heartbeats: this.options.heartbeats,
-      driverLink: this.mutant.driverLink,
+      mutant: this.mutant,
       exit,
       readFile: this.readFile,
     };

@@ -8,6 +8,7 @@ import type { Transaction } from "../env/coordination-store.js";
 import { isFinal, onPartitionOf } from "../wire/application.js";
 import { type CheckContext, putOf } from "./checkers/context.js";
 import type { LaunchedSeen, LogSeen, Observer } from "./observe.js";
+import { ofCheckpoints } from "./rare-checkpoints.js";
 import { ofElections } from "./rare-elections.js";
 import type { SimProcess } from "./world.js";
 
@@ -71,10 +72,36 @@ export const STATES = [
   "workers frozen while the rest finishes",
   "lease confirmed beside a stopped leader",
   "leader notices that it was away",
+  "checkpoint completed",
+  "checkpoint given up: not in time",
+  "checkpoint given up: its storage is full",
+  "checkpoint given up: its pointer was refused",
+  "job tried again after too many checkpoints failed",
+  "sinks could not commit a checkpoint at once",
+  "checkpoint unreadable for a while",
+  "output of a checkpoint decided at the end",
+  "pointer durable after its driver's death",
+  "ids skipped by a new driver",
+  "checkpoint with a finished executor",
+  "checkpoint with a finished subtask",
+  "restored from a checkpoint",
+  "restored by another driver",
+  "restored with output that waits for the end",
+  "superseded driver begins a try",
+  "superseded driver takes a checkpoint",
+  "checkpoint begins while no master leads",
+  "output of a checkpoint committed at a restore",
+  "output of a checkpoint committed twice",
+  "state lost that was not synced",
 ] as const;
 export type RareState = (typeof STATES)[number];
-/** Seen in one seed of many: a program that says `continue`, cut off from a leader that lives for longer than its deadline. */
-const TOO_RARE: ReadonlySet<RareState> = new Set<RareState>(["program runs twice: beside a lost worker"]);
+/** Seen in one seed of many: what is cut off from a leader that lives for longer than its deadline; slices that end at different times. */
+const TOO_RARE: ReadonlySet<RareState> = new Set<RareState>([
+  "program runs twice: beside a lost worker",
+  "superseded driver begins a try",
+  "superseded driver takes a checkpoint",
+  "checkpoint with a finished executor",
+]);
 export const CI_STATES: readonly RareState[] = STATES.filter((state) => !TOO_RARE.has(state));
 
 export type Coverage = Map<RareState, number>;
@@ -87,6 +114,7 @@ export function createCoverage(context: CheckContext, coverage: Coverage): Obser
     ofRecords(context, reached),
     ofProcesses(context, reached),
     ofElections(context, reached),
+    ofCheckpoints(context, reached),
   ];
   const all =
     <K extends keyof Observer>(kind: K) =>
@@ -104,6 +132,10 @@ export function createCoverage(context: CheckContext, coverage: Coverage): Obser
     leaseConfirmed: all("leaseConfirmed"),
     client: all("client"),
     sinkCommitted: all("sinkCommitted"),
+    sliceStarted: all("sliceStarted"),
+    checkpointOrdered: all("checkpointOrdered"),
+    partsCommitted: all("partsCommitted"),
+    stateLost: all("stateLost"),
     calm: all("calm"),
     thawed: all("thawed"),
   };

@@ -10,6 +10,8 @@ import type { PlannedFault } from "./schedule.js";
 import type { SeededRandom } from "./seed.js";
 import type { SimProcess, World } from "./world.js";
 
+const HEALTHY_STORAGE = { slowness: 1, fullShare: 0, unreadableShare: 0 } as const;
+
 export interface FaultSeen {
   readonly at: number;
   readonly kind: FaultKind;
@@ -67,6 +69,7 @@ export class Faults {
     for (const process of this.paused) process.resume();
     this.paused.clear();
     for (const machine of [...cluster.downMachines]) cluster.powerOn(machine);
+    Object.assign(cluster.counting.state.weather, HEALTHY_STORAGE);
     Object.assign(cluster.store.weather, { slowness: 1, unknownShare: 0, failShare: 0, lostShare: 0 });
     for (const { process } of cluster.masters) if (process !== null) cluster.store.reconnect(process);
     for (const { disk } of cluster.workers) Object.assign(disk.weather, { slowness: 1, launchFailShare: 0, writeFailShare: 0 });
@@ -190,6 +193,11 @@ export class Faults {
         return process.id;
       case "usurp":
         return this.usurp();
+      case "storage-crash":
+      case "storage-full":
+      case "storage-slow":
+      case "storage-unreadable":
+        return this.spoilStorage(kind);
       case "store-blind":
         if (process === null) return null;
         store.loseWatches(process, random.between(500, 10_000));
@@ -314,6 +322,18 @@ export class Faults {
       Object.assign(weather, { slowness: 1, launchFailShare: 0, writeFailShare: 0 }),
     );
     return slot.name;
+  }
+
+  /** That of checkpoints. */
+  private spoilStorage(kind: "storage-crash" | "storage-full" | "storage-slow" | "storage-unreadable"): string {
+    const { state } = this.cluster.counting;
+    const { weather } = state;
+    if (kind === "storage-crash") state.powerLost();
+    else if (kind === "storage-full") weather.fullShare = this.random.pick([0.3, 1]) ?? 1;
+    else if (kind === "storage-slow") weather.slowness = this.random.pick([20, 300]) ?? 20;
+    else weather.unreadableShare = this.random.pick([0.3, 1]) ?? 0.3;
+    if (kind !== "storage-crash") this.until(this.random.between(500, 15_000), () => Object.assign(weather, HEALTHY_STORAGE));
+    return "storage";
   }
 
   /**

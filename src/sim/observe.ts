@@ -5,9 +5,12 @@
 import type { AppliedCommit } from "../coordination/local-store.js";
 import type { Transaction } from "../env/coordination-store.js";
 import type { LogFields } from "../env/log.js";
+import type { SliceOrder } from "../executor/core/executor-events.js";
+import type { CheckpointOrder } from "../host/job/executor-host.js";
 import type { ApplicationRecord, WorkerRecord } from "../wire/application.js";
 import type { OperationInput, OperationOutput } from "../wire/operations.js";
 import type { MasterState } from "../wire/views.js";
+import type { PartsCommitSeen } from "./jobs/parts-world.js";
 import type { SimProcess } from "./world.js";
 
 export type RecordSeen =
@@ -76,6 +79,24 @@ export interface SinkCommitSeen {
   readonly process: SimProcess;
 }
 
+/** An executor begins its part of a try. */
+export interface SliceStartSeen {
+  readonly applicationId: string;
+  /** `attempt.try` */
+  readonly attempt: string;
+  readonly order: SliceOrder;
+  readonly process: SimProcess;
+}
+
+/** An executor was told of a checkpoint. */
+export interface CheckpointOrderSeen {
+  readonly applicationId: string;
+  /** `attempt.try` */
+  readonly attempt: string;
+  readonly checkpoint: CheckpointOrder;
+  readonly process: SimProcess;
+}
+
 export type OperatorInput = OperationInput<"drain"> | OperationInput<"gone"> | OperationInput<"removals">;
 
 /** Everything optional: a checker names what it wants to see. Called in the middle of the event that made it. */
@@ -97,6 +118,14 @@ export interface Observer {
   client?(process: SimProcess, seen: ClientSeen): void;
   sinkCommitted?(commit: SinkCommitSeen): void;
   sinkCleaned?(applicationId: string, removedAttempts: readonly string[], process: SimProcess): void;
+  /** Of jobs that take checkpoints. */
+  stateRemoved?(applicationId: string, sha256: string, process: SimProcess): void;
+  /** The storage lost its power, and so many blobs that were not synced. */
+  stateLost?(count: number): void;
+  partsCommitted?(seen: PartsCommitSeen): void;
+  partRemoved?(applicationId: string, part: string, process: SimProcess): void;
+  sliceStarted?(seen: SliceStartSeen): void;
+  checkpointOrdered?(seen: CheckpointOrderSeen): void;
   /** What the leader says of its workers when all is over. */
   workersRead?(workers: OperationOutput<"workers">["workers"]): void;
   /** An operator's order was carried out. */

@@ -46,7 +46,9 @@ export const FAULTS = [
   "disk-fail",
   "unheard-leader",
 ] as const;
-export type FaultKind = (typeof FAULTS)[number];
+/** Of the storage that checkpoints are kept in. They are planned beside the others. */
+export const STORAGE_FAULTS = ["storage-crash", "storage-full", "storage-slow", "storage-unreadable"] as const;
+export type FaultKind = (typeof FAULTS)[number] | (typeof STORAGE_FAULTS)[number];
 
 /** Faults that never touch the leader, its store or the network: with these alone the leader never changes (I22). */
 export const FOLLOWER_FAULTS: readonly FaultKind[] = [
@@ -94,6 +96,10 @@ export interface SimOptions {
   readonly submissions: number;
   readonly meanSubmitGapMs: number;
   readonly jobShare: number;
+  /** Of jobs that take checkpoints. */
+  readonly countingShare: number;
+  /** What happens to the storage of checkpoints. */
+  readonly storageFaults: readonly FaultKind[];
   readonly superviseShare: number;
   readonly cancelShare: number;
   readonly clientModeShare: number;
@@ -130,6 +136,7 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
   const faults = override.faults ?? (isQuiet ? [] : isUnheard ? [...EXCLUSIVE_ONLY] : drawn);
   const workers = Math.max(1 + random.below(5), isUnheard ? 3 : 1);
   const removalLimit = { perMinute: random.pick([1, 2, 10]) ?? 10, share: random.pick([0.5, 0.5, 1]) ?? 0.5 };
+  const counting = drawCounting(random.fork("counting"), isQuiet || override.faults !== undefined);
   return {
     seed,
     mode,
@@ -161,6 +168,8 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     submissions: 2 + random.below(5),
     meanSubmitGapMs: random.pick([1_000, 5_000, 10_000]) ?? 5_000,
     jobShare: random.pick([0.2, 0.5, 0.8]) ?? 0.5,
+    countingShare: counting.share,
+    storageFaults: counting.faults,
     superviseShare: random.pick([0.2, 0.7]) ?? 0.5,
     cancelShare: random.pick([0, 0.15, 0.4]) ?? 0.15,
     clientModeShare: random.chance(0.3) ? 0.3 : 0,
@@ -171,6 +180,13 @@ export function drawOptions(seed: number, override: OptionsOverride = {}): SimOp
     // What that fault is about: otherwise few of those workers run any.
     serviceShare: faults.includes("unheard-leader") ? (random.pick([0.4, 0.8]) ?? 0.4) : 0,
   };
+}
+
+/** Draws of their own: they leave what else is drawn as it was. */
+function drawCounting(random: SeededRandom, isQuiet: boolean): { readonly share: number; readonly faults: readonly FaultKind[] } {
+  const share = random.pick([0, 0.4, 0.8]) ?? 0.4;
+  const faults = random.chance(0.5) ? STORAGE_FAULTS.filter(() => random.chance(0.5)) : [];
+  return { share, faults: isQuiet || share === 0 ? [] : faults };
 }
 
 function drawMode(random: SeededRandom): StoreMode {

@@ -9,16 +9,16 @@ import type { Env } from "../env/env.js";
 import type { LaunchCommand } from "../env/launcher.js";
 import type { SliceOrder } from "../executor/core/executor-events.js";
 import { followLeader } from "../host/finding/master-finder.js";
-import { startDriver } from "../host/job/driver-host.js";
+import { type DriverHostOptions, startDriver } from "../host/job/driver-host.js";
 import { type SliceCalls, type StartedSlice, startExecutor } from "../host/job/executor-host.js";
-import type { Link } from "../host/link/link.js";
 import { dialLink } from "../host/link/link-handshake.js";
 import { attemptName, type Ending } from "../job/driver-events.js";
 import { restartRules } from "../job/restart-strategy.js";
 import { applicationScope } from "../wire/handshake.js";
 import { parseProcessId } from "../wire/ids.js";
-import type { Progress } from "../wire/progress.js";
 import type { RunnerStart } from "../wire/runner-start.js";
+import { type CountingWorld, progressOf } from "./jobs/counting-world.js";
+import type { Mutant } from "./mutants/mutant.js";
 import type { Heartbeats } from "./options.js";
 import type { SeededRandom } from "./seed.js";
 import { type JobPlan, SINK, type SinkWorld, SOURCE } from "./sinks.js";
@@ -31,7 +31,8 @@ export interface RunnerWorld {
   readonly random: SeededRandom;
   readonly sinks: SinkWorld;
   readonly heartbeats: Heartbeats;
-  readonly driverLink: (link: Link) => Link;
+  readonly counting: CountingWorld;
+  readonly mutant: Mutant;
   exit(exitCode: number): void;
   readFile(path: string): Promise<string>;
 }
@@ -77,7 +78,8 @@ export function startJobProcess(world: RunnerWorld, start: RunnerStart): Running
 }
 
 export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode: "quit" | "cancel" = "quit"): Running {
-  const { env, process, sinks, heartbeats } = world;
+  const { process, heartbeats } = world;
+  const env = world.mutant.runner(world.env, "driver", process);
   const { application, processId } = start;
   const { job } = application.spec;
   const plan = job?.params as JobPlan;
@@ -97,7 +99,7 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
       graphHash: job?.graphHash ?? "",
       highestEpoch: start.epoch,
       restart: restartRules(null),
-      job: sinks.inputs(process, application.id, job?.parallelism ?? 1, plan),
+      ...inputsOf(world, application.id, job?.parallelism ?? 1, plan),
       limits: { heartbeatMs: heartbeats.heartbeatMs },
       followMaster: ({ epoch, incoming, onLink }) => {
         const closing = new AbortController();
@@ -120,7 +122,7 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
               connectTimeoutMs: CONNECT_TIMEOUT_MS,
               signal,
             }),
-          onLink: (link) => onLink(world.driverLink(link)),
+          onLink: (link) => onLink(world.mutant.driverLink(link, process)),
         });
         return { close: () => closing.abort(new CodedError("CLOSED", "the driver has ended")) };
       },
@@ -143,6 +145,18 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
   };
 }
 
+function inputsOf(
+  { process, sinks, counting }: RunnerWorld,
+  applicationId: string,
+  parallelism: number,
+  plan: JobPlan,
+): Pick<DriverHostOptions, "job" | "openState"> {
+  if (plan.counting === undefined) return { job: sinks.inputs(process, applicationId, parallelism, plan) };
+  const of = { process, role: "driver" as const, applicationId, plan: plan.counting };
+  const commits = { failShare: plan.commitFailShare, ms: plan.commitMs };
+  return { job: counting.inputs(of, parallelism, commits), openState: counting.openState(of) };
+}
+
 function exitCodeOf({ outcome }: Ending): number {
   if (outcome === "finished") return 0;
   return outcome === "quit" ? TERMINATED : 1;
@@ -151,7 +165,7 @@ function exitCodeOf({ outcome }: Ending): number {
 // -------------------------------------------------------------------------------------------------------------- executors
 
 function startJobExecutor(world: RunnerWorld, start: RunnerStart): Running {
-  const { env } = world;
+  const env = world.mutant.runner(world.env, "executor", world.process);
   const { application, processId, driverAddress } = start;
   let terminate: ((reason: string) => void) | null = null;
   let isToldToGo = false;
@@ -196,19 +210,13 @@ function startSlice(world: RunnerWorld, start: RunnerStart, order: SliceOrder, c
   const { application, processId } = start;
   const plan = application.spec.job?.params as JobPlan;
   const attempt = attemptName(parseProcessId(processId)?.attempt ?? application.attempt, order.try);
+  if (plan.counting !== undefined) {
+    const of = { process, role: "executor" as const, applicationId: application.id, plan: plan.counting };
+    return world.counting.startSlice(of, env, attempt, order, calls);
+  }
   const control = new AbortController();
   const read: string[] = [];
-  const progress = (): Progress => ({
-    recordsIn: read.length * 100,
-    recordsOut: read.length * 100,
-    badRecords: 0,
-    totalRecords: null,
-    operators: [],
-    firstBadRecords: [],
-    jobRestarts: 0,
-    lastRestartReason: null,
-    phase: "running",
-  });
+  const progress = () => progressOf({ recordsIn: read.length * 100, recordsOut: read.length * 100 });
   const work = async (): Promise<Record<string, JsonValue[]>> => {
     for (;;) {
       const next = await calls.nextSplit(SOURCE, control.signal);

@@ -4,7 +4,7 @@
  * Each fault draws what it hits from a stream of its own (`draw`), so that a schedule with less in it leaves the rest as it was.
  */
 import { CodedError } from "../base/errors.js";
-import { FAULTS, type FaultKind, type SimOptions } from "./options.js";
+import { FAULTS, type FaultKind, type SimOptions, STORAGE_FAULTS } from "./options.js";
 import type { SeededRandom } from "./seed.js";
 
 export interface PlannedFault {
@@ -23,13 +23,26 @@ export interface Schedule {
 
 /** All faults of a seed's safety phase. */
 export function planFaults(options: SimOptions, random: SeededRandom): readonly PlannedFault[] {
+  const plan = planOf(options.faults, options, random, 1);
+  return [...plan, ...planOf(options.storageFaults, options, random.fork("storage"), STORAGE_DRAWS)];
+}
+
+/** Draws of storage faults begin here, so that none is also that of another fault. */
+const STORAGE_DRAWS = 1_000_001;
+
+function planOf(
+  kinds: readonly FaultKind[],
+  { safetyMs, meanFaultGapMs }: SimOptions,
+  random: SeededRandom,
+  firstDraw: number,
+): readonly PlannedFault[] {
   const plan: PlannedFault[] = [];
-  if (options.faults.length === 0) return plan;
+  if (kinds.length === 0) return plan;
   let at = 0;
-  for (let draw = 1; ; draw += 1) {
-    at += -Math.log(1 - random.fraction()) * options.meanFaultGapMs;
-    const kind = random.pick(options.faults);
-    if (at >= options.safetyMs || kind === undefined) return plan;
+  for (let draw = firstDraw; ; draw += 1) {
+    at += -Math.log(1 - random.fraction()) * meanFaultGapMs;
+    const kind = random.pick(kinds);
+    if (at >= safetyMs || kind === undefined) return plan;
     plan.push({ at: Math.round(at * 1000) / 1000, kind, draw });
   }
 }
@@ -67,7 +80,7 @@ export function parseSchedule(text: string): Schedule {
 }
 
 function parseFault([at = "", name = "", draw = ""]: readonly string[], line: number): PlannedFault {
-  const kind = FAULTS.find((one) => one === name);
+  const kind = [...FAULTS, ...STORAGE_FAULTS].find((one) => one === name);
   if (kind === undefined) throw malformed(line, `there is no fault "${name}"`);
   if (!Number.isFinite(Number(at)) || !Number.isInteger(Number(draw))) throw malformed(line, "a fault is `fault AT KIND DRAW`");
   return { at: Number(at), kind, draw: Number(draw) };

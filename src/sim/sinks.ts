@@ -9,6 +9,7 @@ import type { JsonValue } from "../base/json.js";
 import type { SinkConnector, SourceConnector, Split } from "../dataflow/connector.js";
 import { sleep } from "../env/clock.js";
 import type { JobInputs } from "../host/job/driver-inputs.js";
+import type { CountingPlan } from "./jobs/counting-job.js";
 import { outside } from "./marshal.js";
 import type { SinkCommitSeen } from "./observe.js";
 import type { SeededRandom } from "./seed.js";
@@ -23,6 +24,8 @@ export interface JobPlan {
   /** Share of commits of the sink that fail (and may be repeated). */
   readonly commitFailShare: number;
   readonly commitMs: number;
+  /** It takes checkpoints, and this is what it does instead. */
+  readonly counting?: CountingPlan;
 }
 
 export const SOURCE = "input";

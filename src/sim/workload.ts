@@ -6,7 +6,9 @@ import { bytesToHex } from "../base/bytes.js";
 import { canonicalJson, type JsonValue } from "../base/json.js";
 import { utf8Encode } from "../base/utf8.js";
 import type { ApplicationSpec } from "../wire/application.js";
+import type { CheckpointSettings } from "../wire/checkpoint.js";
 import { simDigest } from "./digest.js";
+import type { CountingPlan } from "./jobs/counting-job.js";
 import type { SimOptions } from "./options.js";
 import { type ProgramPlan, programArguments } from "./runners.js";
 import type { SeededRandom } from "./seed.js";
@@ -62,7 +64,7 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
   const mayBeEndless = !isJob && !isImpossible && !isService && options.mode !== "none";
   const isEndless = mayBeEndless && kinds.chance(ENDLESS_SHARE);
   const program = isJob ? null : isService ? SERVICE : isEndless ? ENDLESS : drawProgram(random);
-  const job = isJob ? drawJob(random) : null;
+  const job = isJob ? withCounting(drawJob(random), options, kinds.fork("counting")) : null;
   const bundle = isJob ? utf8Encode(`the bundle of job ${key}`) : null;
   const saysPartition = random.chance(options.partitionShare);
   const isClientMode = isJob && !isImpossible && random.chance(options.clientModeShare);
@@ -86,7 +88,8 @@ function drawSubmission(options: SimOptions, random: SeededRandom, key: string, 
         : {
             artifact: simDigest.sha256Hex(bundle),
             graphHash: simDigest.sha256Hex(utf8Encode(`graph of ${key}`)),
-            params: job,
+            params: { ...job },
+            ...(job.counting === undefined ? {} : { checkpoint: drawCheckpoints(kinds.fork("checkpoints")) }),
             parallelism: 1 + random.below(maxParallelism(options)),
             executor: { cores: 1, memoryBytes: 512 * MEBIBYTE },
           },
@@ -134,6 +137,29 @@ function drawJob(random: SeededRandom): JobPlan {
     failingTries: random.chance(0.3) ? [1] : [],
     commitFailShare: random.chance(0.3) ? 0.3 : 0,
     commitMs: random.pick([2, 2, 1_000, 12_000]) ?? 2,
+  };
+}
+
+/** Some jobs take checkpoints: what they do is real, so that it can be seen what they come to. */
+function withCounting(job: JobPlan, { countingShare }: SimOptions, random: SeededRandom): JobPlan {
+  if (!random.chance(countingShare)) return job;
+  const counting: CountingPlan = {
+    records: random.pick([40, 100, 200]) ?? 100,
+    splits: 1 + random.below(8),
+    keys: 1 + random.below(7),
+    batch: random.pick([1, 5, 10]) ?? 5,
+    pauseMs: random.pick([200, 500, 1_000]) ?? 500,
+    appears: random.pick(["at-checkpoint", "at-end"] as const) ?? "at-end",
+  };
+  return { ...job, commitMs: random.pick([2, 2, 300, 2_000]) ?? 2, counting };
+}
+
+function drawCheckpoints(random: SeededRandom): CheckpointSettings {
+  return {
+    intervalMs: random.pick([500, 1_500, 4_000]) ?? 1_500,
+    minPauseMs: random.pick([0, 0, 500]) ?? 0,
+    timeoutMs: random.pick([200, 5_000, 600_000]) ?? 5_000,
+    toleratedFailures: random.pick([null, null, 0]) ?? null,
   };
 }
 

@@ -19,6 +19,8 @@ export const checkpointSettings = z.object({
   timeoutMs: z.number().int().positive().max(86_400_000),
   /** So many in a row may fail; one more fails the try. Null: any number. */
   toleratedFailures: z.number().int().nonnegative().max(1_000_000).nullable(),
+  /** The completed ones stay after the end of the application, until it is forgotten. Absent: they go with it. */
+  retain: z.boolean().optional(),
 });
 export type CheckpointSettings = z.infer<typeof checkpointSettings>;
 

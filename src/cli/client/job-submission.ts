@@ -24,6 +24,8 @@ export interface JobSettings {
   readonly onPartition?: ApplicationSpec["onPartition"];
   /** Absent: as the job says. */
   readonly checkpointInterval?: CheckpointInterval;
+  /** They stay after the job's end. Needs a job that takes some. */
+  readonly retainCheckpoints?: boolean;
   readonly driver: Resources;
   readonly executor: Resources;
 }
@@ -89,6 +91,10 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
     settings.checkpointInterval ?? null,
     plan.settings.checkpoint as PlannedJob["checkpoint"],
   );
+  if (checkpoint === null && settings.retainCheckpoints === true)
+    throw new CodedError("INVALID_ARGUMENT", `--retain-checkpoints: job '${plan.graph.jobId}' takes no checkpoints.`, {
+      hint: "Give --checkpoint-interval, or `checkpoint` in defineJob.",
+    });
   return {
     name: (settings.name ?? plan.graph.jobId).slice(0, 128),
     kind: "job",
@@ -109,7 +115,9 @@ function jobSpecOf(settings: JobSettings, bundle: JobBundle, plan: Plan): Applic
         cores: plan.settings.cores ?? settings.executor.cores,
         memoryBytes: plan.settings.memoryBytes ?? settings.executor.memoryBytes,
       },
-      ...(checkpoint === null ? {} : { checkpoint }),
+      ...(checkpoint === null
+        ? {}
+        : { checkpoint: { ...checkpoint, ...(settings.retainCheckpoints === true ? { retain: true } : {}) } }),
     },
     process: null,
   };

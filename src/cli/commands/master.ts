@@ -7,6 +7,7 @@ import { DEFAULT_MASTER_SETTINGS } from "../../master/settings.js";
 import { buildId } from "../../node/build-id.js";
 import { createNodeRandom } from "../../node/env.js";
 import { advertise, readAdvertised } from "../../node/files/advertise-file.js";
+import { removeState } from "../../node/files/state-store.js";
 import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs, parsePerMinute, parseShare } from "../parse.js";
@@ -125,6 +126,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       store: recovery.store,
       mode: recovery.mode,
       blobs: recovery.blobs,
+      removeState,
       secret,
       settings: { ...settings, storage: recovery.storage },
       ...(options.advertiseFile === undefined ? {} : { otherMasters: advertisedIn(options.advertiseFile) }),

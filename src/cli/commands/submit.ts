@@ -34,6 +34,7 @@ export interface SubmitOptions extends ClusterOptions {
   readonly cwd?: string;
   readonly onPartition?: string;
   readonly checkpointInterval?: string;
+  readonly retainCheckpoints?: boolean;
   readonly wait?: boolean;
 }
 
@@ -72,6 +73,7 @@ export function command(headStart: HeadStart | null): Command {
       "--checkpoint-interval <duration>",
       "a job restarts from its last checkpoint; none: from its input. Default: the job's own, or 10s if its input never ends",
     )
+    .option("--retain-checkpoints", "the completed checkpoints stay after the job's end, until its application is forgotten")
     .option("--wait", "follow it to its end and exit with its exit code")
     .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
       process.exitCode = await submit(job, options, headStart);
@@ -182,6 +184,7 @@ export function jobSettings(options: SubmitOptions, deployMode: "cluster" | "cli
     restart: restartPolicyOf(options),
     ...onPartitionOption(options),
     checkpointInterval: parseCheckpointInterval("--checkpoint-interval", options.checkpointInterval),
+    retainCheckpoints: options.retainCheckpoints ?? false,
     driver: {
       cores: options.cores === undefined ? 0 : parseCores("--cores", options.cores),
       memoryBytes: parseSizeBytes("--memory", options.memory ?? "256m"),
@@ -207,8 +210,8 @@ function programSpec(argv: readonly string[], options: SubmitOptions): Applicati
     throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", {
       hint: "Give a program its arguments after --, or use --env.",
     });
-  if (options.checkpointInterval !== undefined)
-    throw new CodedError("INVALID_ARGUMENT", "--checkpoint-interval is for jobs.", {
+  if (options.checkpointInterval !== undefined || options.retainCheckpoints === true)
+    throw new CodedError("INVALID_ARGUMENT", "--checkpoint-interval and --retain-checkpoints are for jobs.", {
       hint: "A program keeps its own state.",
     });
   return {

@@ -1,6 +1,6 @@
 /** Masters that die at every point of election and recovery, over all cores; or one such run, told line by line. */
 import { runCrashes } from "../../sim/crash/crash-run.js";
-import { SITUATIONS, type Situation, situationName } from "../../sim/crash/situation.js";
+import { SITUATIONS, type Situation, situationName } from "../../sim/crash/situations.js";
 import { type CrashOutcome, type CrashProblem, crashTasks, situationNamed } from "../../sim/crash/task.js";
 import { narrator } from "../../sim/report.js";
 import { runBatch } from "./sim-batch.js";

@@ -352,6 +352,7 @@ class Master implements MasterHost {
       settings: this.#settings,
       secret,
       link: (linkId) => this.#roster.get(linkId),
+      removeState: this.#options.removeState,
       onPhase: (phase) => this.#setState(phase),
       onEpochTooLow: (seen) => {
         this.#minimumEpoch = Math.max(this.#minimumEpoch, seen + 1);

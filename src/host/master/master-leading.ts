@@ -35,6 +35,7 @@ import type { Link } from "../link/link.js";
 import { applicationKeyHex } from "../link/link-keys.js";
 import { type From, Inbox } from "../turns/inbox.js";
 import { runTurns } from "../turns/turns.js";
+import type { MasterHostOptions } from "./master-options.js";
 
 /** Keys of applications are derived once each. */
 const MAX_KEYS = 10_000;
@@ -51,6 +52,8 @@ export interface LeadingOptions {
   readonly settings: MasterSettings;
   readonly secret: Uint8Array | null;
   link(linkId: number): Link | undefined;
+  /** Absent: what applications keep there is left to their drivers. */
+  readonly removeState: MasterHostOptions["removeState"];
   onPhase(phase: MasterState): void;
   onEpochTooLow(seen: number): void;
 }
@@ -212,6 +215,22 @@ async function commitInParts(leadership: Leadership, changes: readonly RecordCha
   if (part.length > 0) await leadership.commit(part, { signal });
 }
 
+/** One after the other; what can't be removed costs space, not correctness. */
+function createRemovals({ env, removeState }: LeadingOptions): (storage: string, applicationId: string) => void {
+  let turn: Promise<void> = Promise.resolve();
+  return (storage, app) => {
+    if (removeState === undefined) return;
+    turn = turn
+      .then(() => removeState(storage, app))
+      .catch((thrown: unknown) =>
+        env.log.warn("the state of an application that has ended could not be removed", {
+          app,
+          reason: CodedError.from(thrown).message,
+        }),
+      );
+  };
+}
+
 function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
   const { env } = options;
   const keys = new Map<string, string>();
@@ -224,6 +243,7 @@ function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
     }
     return key;
   };
+  const removals = createRemovals(options);
   return (effect) => {
     switch (effect.kind) {
       case "send":
@@ -240,6 +260,8 @@ function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
         return options.link(effect.linkId)?.close();
       case "log":
         return env.log[effect.level](effect.message, effect.fields);
+      case "remove-state":
+        return removals(effect.storage, effect.applicationId);
       case "phase":
         return options.onPhase(effect.phase);
       case "epoch-too-low":

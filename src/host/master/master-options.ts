@@ -26,6 +26,8 @@ export interface MasterHostOptions {
   /** none: the store forgets with this process, and what runs is rebuilt from reports. */
   readonly mode: "none" | "store";
   readonly blobs: BlobStore;
+  /** Removes what an application kept there; harmless when it is gone. Absent: only drivers remove it. */
+  readonly removeState?: (storage: string, applicationId: string) => Promise<void>;
   readonly secret: Uint8Array | null;
   readonly settings?: Partial<MasterSettings>;
   /** For a store that has no id yet. Default: a random one; with mode `none` a fixed one, so that workers know a restarted master again. */

@@ -33,12 +33,16 @@ export async function openStateStore({ storage, applicationId, bundle }: StateSt
     put: async (bytes) => ({ sha256: await blobs.put(bytes), sizeBytes: bytes.length }),
     get: (handle) => get(directory, () => blobs.get(handle.sha256), handle),
     remove: ({ sha256 }) => removeBlob(directory, sha256),
-    removeAll: async () => {
-      await rm(directory, { recursive: true, force: true });
-      // The last application takes the folder of all with it.
-      await rmdir(path.dirname(directory)).catch(() => undefined);
-    },
+    removeAll: () => removeState(storage, applicationId),
   };
+}
+
+/** Everything that the application keeps there; harmless when it is gone. */
+export async function removeState(storage: string, applicationId: string): Promise<void> {
+  const directory = path.join(storage, STATE, applicationId);
+  await rm(directory, { recursive: true, force: true });
+  // The last application takes the folder of all with it.
+  await rmdir(path.dirname(directory)).catch(() => undefined);
 }
 
 async function checkStorage(storage: string, bundle: string): Promise<void> {

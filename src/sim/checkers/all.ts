@@ -1,5 +1,6 @@
 /** Every checker, in the order in which they are told. */
 import { checkCancels } from "./cancels.js";
+import { checkCheckpoints } from "./checkpoints.js";
 import type { Checker } from "./context.js";
 import { checkEpochs } from "./epochs.js";
 import { checkLeadership } from "./leadership.js";
@@ -26,4 +27,5 @@ export const CHECKERS: readonly Checker[] = [
   checkCancels,
   checkStability,
   checkSpecs,
+  checkCheckpoints,
 ];

@@ -1,15 +1,16 @@
 /**
- * The points at which a master can die, counted, and a master that dies exactly at one of them.
+ * The points at which a process (a master, a driver, an executor) can die, counted, and a process that dies exactly at one of them.
  *
  * A point is every moment between two things that the world can tell apart:
- *   before `X`       the process is about to ask something of the outside (a call of the store or the blob store, a frame, a connection)
+ *   before `X`       the process is about to ask something of the outside (a call of a store, a sink, a frame, a connection)
  *   applied `X`      the store has carried the call out, and the process does not know it yet
  *   after `X`        an event of the process, and all the code that was waiting for it, has run
  * Code between two points has no effect that anybody could see, so that a death there is a death at the next point.
  *
  * Invariant: a process that died at a point does nothing any more: not even the synchronous code that runs on in the same event.
  */
-import type { BlobStore } from "../../env/blob-store.js";
+import type { SinkConnector } from "../../dataflow/connector.js";
+import type { BlobStore, StateStore } from "../../env/blob-store.js";
 import type { CoordinationSession, CoordinationStore } from "../../env/coordination-store.js";
 import type { Connection, Transport } from "../../env/transport.js";
 import type { MasterHostOptions } from "../../host/master/master-host.js";
@@ -30,6 +31,7 @@ export class CrashPoints {
   /** What is planned and has not come yet. */
   private planned: readonly Crash[];
   private isWatching: (process: SimProcess) => boolean = () => false;
+  private kill: (process: SimProcess) => void = (process) => process.kill();
   /** At which points processes died. */
   readonly died: { readonly process: string; readonly label: string }[] = [];
   /** How far each had come when the latest of them died. */
@@ -44,9 +46,10 @@ export class CrashPoints {
     };
   }
 
-  /** From now on the points of these processes are counted. */
-  watch(isWatched: (process: SimProcess) => boolean): void {
+  /** From now on the points of these processes are counted. `kill`: for those whose end somebody has to notice. */
+  watch(isWatched: (process: SimProcess) => boolean, kill?: (process: SimProcess) => void): void {
     this.isWatching = isWatched;
+    if (kill !== undefined) this.kill = kill;
   }
 
   /** False: the process is dead, now or before. */
@@ -62,16 +65,41 @@ export class CrashPoints {
     this.planned = this.planned.filter((one) => one !== crash);
     this.died.push({ process: process.id, label });
     this.passedAtDeath = new Map([...this.passed].map(([id, { length }]) => [id, length]));
-    process.kill();
+    this.kill(process);
     return false;
   }
 
-  /** Masters whose every effect passes here; `inner` is a planted bug below it, or none. */
+  /** Processes whose every effect passes here; `inner` is a planted bug below it, or none. */
   instrument(inner: Mutant): Mutant {
     return mutant(inner.name, inner.mistake, {
       ...inner,
       master: (options, process) => this.gated(inner.master(options, process), process),
+      runner: (env, role, process) => {
+        const real = inner.runner(env, role, process);
+        return { ...real, transport: this.transport(real.transport, process) };
+      },
+      state: (store, of) => this.state(inner.state(store, of), of.process),
+      sink: (connector, of) => this.sink(inner.sink(connector, of), of.process),
     });
+  }
+
+  private state(store: StateStore, process: SimProcess): StateStore {
+    return {
+      put: (bytes) => this.call(process, "put state", () => store.put(bytes)),
+      get: (handle) => this.call(process, "get state", () => store.get(handle)),
+      remove: (handle) => this.call(process, "remove state", () => store.remove(handle)),
+      removeAll: () => this.call(process, "remove all state", () => store.removeAll()),
+    };
+  }
+
+  private sink(connector: SinkConnector<unknown>, process: SimProcess): SinkConnector<unknown> {
+    return {
+      ...connector,
+      begin: (options) => this.call(process, "begin sink", async () => connector.begin?.(options)),
+      open: (options) => this.call(process, "open sink", () => connector.open(options)),
+      commit: (committables, options) => this.call(process, "commit sink", () => connector.commit(committables, options)),
+      cleanUp: (options) => this.call(process, "clean up sink", () => connector.cleanUp(options)),
+    };
   }
 
   private gated(options: MasterHostOptions, process: SimProcess): MasterHostOptions {

@@ -3,7 +3,7 @@ import type { SeededRandom } from "../seed.js";
 import type { Crash } from "./crash-points.js";
 import { type CrashRun, type CrashRunOptions, runCrashes } from "./crash-run.js";
 import { difference, MISSING } from "./run-state.js";
-import type { Situation } from "./situation.js";
+import type { Situation } from "./situations.js";
 
 export interface CrashCase {
   readonly crashes: readonly Crash[];

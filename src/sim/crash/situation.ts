@@ -24,7 +24,7 @@ export const LEADER_GOES_AT_MS = 14_000;
 /** From then until everything that recovery has to do is done. */
 export const RECOVERED_AFTER_MS = 30_000;
 
-export interface Situation {
+export interface MasterSituation {
   readonly mode: StoreMode;
   /**
    * crash      the leader is killed, a standby takes over
@@ -34,9 +34,7 @@ export interface Situation {
   readonly ending: "crash" | "hand-over" | "cold";
 }
 
-export const situationName = ({ mode, ending }: Situation): string => `${mode}/${ending}`;
-
-export const SITUATIONS: readonly Situation[] = [
+export const MASTER_SITUATIONS: readonly MasterSituation[] = [
   { mode: "shared", ending: "crash" },
   { mode: "shared", ending: "hand-over" },
   { mode: "shared", ending: "cold" },
@@ -51,7 +49,7 @@ export const SITUATIONS: readonly Situation[] = [
 
 const MASTERS: Readonly<Record<StoreMode, number>> = { shared: 3, zookeeper: 3, exclusive: 2, none: 1 };
 
-export function optionsOf({ mode }: Situation): SimOptions {
+export function optionsOf({ mode }: Pick<MasterSituation, "mode">): SimOptions {
   return {
     seed: 1,
     mode,
@@ -75,6 +73,8 @@ export function optionsOf({ mode }: Situation): SimOptions {
     submissions: 0,
     meanSubmitGapMs: 0,
     jobShare: 0,
+    countingShare: 0,
+    storageFaults: [],
     superviseShare: 0,
     cancelShare: 0,
     clientModeShare: 0,
@@ -170,7 +170,7 @@ function submissionOf(key: string, wish: Wish): Submission {
 }
 
 /** What else happens, at fixed instants. */
-export function script(cluster: Cluster, ending: Situation["ending"]): void {
+export function script(cluster: Cluster, ending: MasterSituation["ending"]): void {
   const { world } = cluster;
   const at = (instant: number, act: () => void) => void world.schedule(instant, "script", act);
   const workerOf = (key: string) =>

@@ -5,7 +5,7 @@ import { seededRandom } from "../seed.js";
 import type { Crash } from "./crash-points.js";
 import { type CrashRun, type CrashRunOptions, runCrashes } from "./crash-run.js";
 import { type CrashCase, judge, sample, secondCrashes, singleCrashes } from "./enumerate.js";
-import { SITUATIONS, type Situation, situationName } from "./situation.js";
+import { SITUATIONS, type Situation, situationName } from "./situations.js";
 
 export interface CrashTask {
   readonly situation: string;

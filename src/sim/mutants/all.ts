@@ -1,4 +1,5 @@
 /** All planted bugs, by the part of the product that they break. */
+import { CHECKPOINT_MUTANTS } from "./checkpoint-mutants.js";
 import { ELECTION_MUTANTS } from "./election-mutants.js";
 import { MASTER_MUTANTS } from "./master-mutants.js";
 import type { Mutant } from "./mutant.js";
@@ -13,5 +14,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...MASTER_MUTANTS,
   ...WORKER_MUTANTS,
   ...SUPERVISION_MUTANTS,
+  ...CHECKPOINT_MUTANTS,
 ];
 export const MUTANT_SEEDS = 200;

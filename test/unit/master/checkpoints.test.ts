@@ -108,3 +108,48 @@ describe("checkpoints at the master", () => {
     expect(master.status(id).checkpoint).toBeNull();
   });
 });
+
+describe("state of jobs that have ended", () => {
+  /** Its processes, those that are just being started among them. */
+  const endAll = (worker: TestWorker) => {
+    worker.launch();
+    for (const processId of [...worker.running.keys()]) worker.end(processId, null, "SIGKILL");
+  };
+  const removed = (master: TestMaster) => master.effects.flatMap((effect) => (effect.kind === "remove-state" ? [effect] : []));
+
+  test("is removed when nothing of the job runs any more, and again by the next leader", () => {
+    const { master, worker, id, driver } = running();
+    driver.finish("failed");
+    expect(removed(master)).toEqual([]);
+    endAll(worker);
+    expect(removed(master)).toEqual([{ kind: "remove-state", applicationId: id, storage: STORAGE }]);
+    const next = master.failover();
+    next.pass(60_000);
+    expect(removed(next)).toEqual([{ kind: "remove-state", applicationId: id, storage: STORAGE }]);
+  });
+
+  test("is removed also when the job ended without a driver", () => {
+    const { master, worker, id } = running();
+    master.ask("cancel", { application: id });
+    endAll(worker);
+    expect(master.state(id)).toBe("cancelled");
+    expect(removed(master).map(({ applicationId }) => applicationId)).toContain(id);
+  });
+
+  test("stays when it was asked for, until the application is forgotten", () => {
+    const master = new TestMaster({ settings: { storage: STORAGE, maxFinished: 1 } });
+    const worker = new TestWorker(master, "w1", { cores: 4 });
+    const spec = checkpointedSpec();
+    const end = (key: string, retain: boolean) => {
+      const id = master.submit(key, { ...spec, job: { ...spec.job, checkpoint: { ...SETTINGS, retain } } });
+      worker.launch();
+      new TestDriver(master, master.record(id), 1).finish("failed");
+      endAll(worker);
+      return id;
+    };
+    const kept = end("kept", true);
+    expect(removed(master)).toEqual([]);
+    end("other", false);
+    expect(removed(master).map(({ applicationId }) => applicationId)).toContain(kept);
+  });
+});

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { runCrashes } from "../../../src/sim/crash/crash-run.js";
 import { judge, secondCrashes, singleCrashes } from "../../../src/sim/crash/enumerate.js";
 import { difference } from "../../../src/sim/crash/run-state.js";
-import { SITUATIONS, situationName } from "../../../src/sim/crash/situation.js";
+import { SITUATIONS, situationName } from "../../../src/sim/crash/situations.js";
 import { MUTANTS } from "../../../src/sim/mutants/all.js";
 import { drain } from "./drain.js";
 
@@ -44,6 +44,32 @@ describe("a master that dies on its way", () => {
     const { violation } = await runCrashes(situation, [], { drain, mutant });
     expect(violation?.invariant).toBe("I12");
   });
+
+  test(
+    "a job's driver and executors pass points from a checkpoint to the next one, and the job comes to the same",
+    PATIENCE,
+    async () => {
+      const situation = SITUATIONS.find((one) => situationName(one) === "job-completion/at-checkpoint");
+      if (situation === undefined) throw new Error("the situation is gone");
+      const undisturbed = await runCrashes(situation, [], { drain });
+      expect(undisturbed.violation).toBeNull();
+      const cases = singleCrashes(undisturbed);
+      for (const part of [
+        "before put state",
+        "applied put state",
+        "committed",
+        "before commit sink",
+        "applied commit sink",
+        "before remove state",
+      ]) {
+        const one = cases.find(({ label }) => label.endsWith(part));
+        if (one === undefined) throw new Error(`no process passes "${part}"`);
+        const { run, problem } = await judge(situation, one, undisturbed, { drain });
+        expect(problem, one.label).toBeNull();
+        expect(run.died).toHaveLength(1);
+      }
+    },
+  );
 
   test("a planted bug is found by the comparison alone: a second recovery that forgets a cancel", {
     timeout: 120_000,

@@ -26,6 +26,12 @@ const QUICKLY_FOUND: Readonly<Record<string, readonly string[]>> = {
   "stops-politely-only": ["I9", "I21"],
   "does-not-notice-its-absence": ["I12"],
   "vouches-for-the-living": ["I12"],
+  "commits-before-the-manifest": ["I15"],
+  "pointer-before-sync": ["I13"],
+  "removes-before-the-pointer": ["I10"],
+  "barrier-overtakes": ["I14"],
+  "position-ahead": ["I14"],
+  "ids-begin-anew": ["I13"],
 };
 
 /** Where the first seeds do not reach the state that shows it. */
