@@ -6,20 +6,25 @@
  */
 import { CodedError } from "../../base/errors.js";
 import { InputGate } from "../../executor/run/input-gate.js";
-import { type BatchInput, type BatchOutput, type ChannelId, channelKey, type ExchangeNetwork } from "../../executor/run/network.js";
+import {
+  type BatchInput,
+  type BatchOutput,
+  type ChannelId,
+  type ChannelItem,
+  channelKey,
+  type ExchangeNetwork,
+} from "../../executor/run/network.js";
 import type { SeededRandom } from "../seed.js";
 import type { SimProcess, World } from "../world.js";
 
 const CREDITS = 4;
-/** A number stands for a barrier, null for the end. */
-type Item = unknown[] | number | null;
 
 interface Channel {
   sender: Side | null;
   receiver: Side | null;
-  push: ((item: Item) => void) | null;
+  push: ((item: ChannelItem) => void) | null;
   /** Arrived before the receiver opened its input. */
-  readonly early: Item[];
+  readonly early: ChannelItem[];
   lastAt: number;
   onWay: number;
   waiting: number;
@@ -70,7 +75,7 @@ export class ChannelWorld {
   }
 
   /** Arrives behind what was sent before it. */
-  deliver(channel: Channel, item: Item, arrived: () => void): void {
+  deliver(channel: Channel, item: ChannelItem, arrived: () => void): void {
     const delayMs = this.random.between(this.latency.minLatencyMs, this.latency.maxLatencyMs);
     channel.lastAt = Math.max(channel.lastAt, this.world.now() + delayMs);
     channel.onWay += 1;
@@ -116,7 +121,7 @@ class SimExchange implements ExchangeNetwork {
     const channel = this.channels.channel(this.tryName, id);
     channel.sender = this.side;
     this.outputs.push(channel);
-    const give = (item: Item): true | Promise<void> => {
+    const give = (item: ChannelItem): true | Promise<void> => {
       if (this.failure !== null) return Promise.reject(this.failure);
       channel.waiting += 1;
       this.channels.deliver(channel, item, () => this.arrived());
@@ -129,6 +134,7 @@ class SimExchange implements ExchangeNetwork {
     return {
       send: (records, start, count) => give(records.slice(start, start + count)),
       barrier: (checkpoint) => give(checkpoint),
+      watermark: (watermark) => give(watermark),
       end: () => void (this.failure === null && this.channels.deliver(channel, null, () => this.arrived())),
     };
   }

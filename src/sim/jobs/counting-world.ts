@@ -136,6 +136,8 @@ export class CountingWorld {
       text: createPortableTextCodec(),
       restored: await restoredPart(blobs, of.applicationId, order),
       onCheckpointed: (id, outcome) => calls.checkpointed(id, outcome),
+      // It collects nothing.
+      asJson: () => [],
     };
   }
 }

@@ -176,6 +176,10 @@ const BARRIERS: readonly Mutant[] = [
             held = records.slice(start, start + count);
             return before;
           },
+          watermark: (watermark) => {
+            void flush();
+            return output.watermark(watermark);
+          },
           barrier: (id) => {
             const sent = output.barrier(id);
             const flushed = flush();
