@@ -1,27 +1,15 @@
 /** Jobs with checkpoints that lose an executor, their driver and their master: they go on from the last complete one, and the output is exact. */
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import type { ApplicationView } from "../../../src/wire/views.js";
+import { type Checkpoint, checkpointAfter, expectExact, stateOf, visible } from "../../support/checkpointed-jobs.js";
 import { until } from "../../support/holdfast.js";
 import { expectBuckets, isRoot, killPid, type Stage, scenario } from "../../support/scenario.js";
 
 const COUNT = 60_000;
 const RATE = 3_000;
 const OFTEN = ["--checkpoint-interval", "300ms"];
-
-type Checkpoint = NonNullable<ApplicationView["checkpoint"]>;
-
-/** Waits for a checkpoint beyond this id that holds records. */
-async function checkpointAfter(stage: Stage, job: string, id: number): Promise<Checkpoint> {
-  let found: Checkpoint | null = null;
-  await until(`a checkpoint of ${job} after ${id}`, async () => {
-    const { checkpoint } = await stage.status(job);
-    found = checkpoint !== null && checkpoint.id > id && checkpoint.records.in > 0 ? checkpoint : null;
-    return found !== null;
-  });
-  return found ?? expect.fail("unreachable");
-}
 
 /** Waits until the try of that name runs. It goes on from that checkpoint or a later one, and its counters never show less than it held. */
 async function restored(stage: Stage, job: string, name: string, before: Checkpoint): Promise<ApplicationView> {
@@ -33,11 +21,6 @@ async function restored(stage: Stage, job: string, name: string, before: Checkpo
   expect(view.progress?.restored?.checkpoint).toBeGreaterThanOrEqual(before.id);
   expect(view.progress?.recordsIn).toBeGreaterThanOrEqual(before.records.in);
   return view;
-}
-
-function stateOf(stage: Stage, job: string): readonly string[] {
-  const found = readdirSync(stage.cluster.directory, { recursive: true, encoding: "utf8" });
-  return found.filter((name) => name.includes(path.join("state", job)));
 }
 
 scenario(
@@ -84,26 +67,6 @@ scenario(
   },
   { timeoutMs: 240_000 },
 );
-
-/** Records that are visible, in the order of their parts. */
-function visible(directory: string): { readonly n: number; readonly count: number }[] {
-  if (!existsSync(directory)) return [];
-  const parts = readdirSync(directory).filter((name) => name.startsWith("part-"));
-  return parts
-    .sort()
-    .flatMap((name) => readFileSync(path.join(directory, name), "utf8").trim().split("\n"))
-    .map((line) => JSON.parse(line) as { n: number; count: number });
-}
-
-/** Each key's records once each, from the first on, with the counts that an undisturbed run gives. */
-function expectExact(records: readonly { readonly n: number; readonly count: number }[]): void {
-  for (let key = 0; key < 10; key++) {
-    const own = records.filter(({ n }) => n % 10 === key);
-    const counts = own.map(({ count }) => count).sort((a, b) => a - b);
-    expect(counts, `counts of key ${key}`).toEqual(counts.map((_, index) => index + 1));
-    for (const { n, count } of own) expect(n).toBe(key + 10 * (count - 1));
-  }
-}
 
 scenario(
   "an endless job shows each record once, whatever dies, and its parts appear with its checkpoints",
