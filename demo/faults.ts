@@ -4,8 +4,9 @@
  */
 import { submitProbe } from "../bench/probe.js";
 import type { ClusterClient } from "../src/cli/client/cluster-client.js";
+import { formatCount } from "../src/cli/terminal.js";
 import type { ZooKeeperServers } from "../test/support/zookeeper.js";
-import { type Footprint, isWhole, type Observer } from "./observe.js";
+import { type Footprint, hasCheckpoint, isWhole, type Observer } from "./observe.js";
 
 const WHOLE_TIMEOUT_MS = 60_000;
 
@@ -14,6 +15,8 @@ export interface FaultReport {
   readonly killed: string;
   /** What the job noticed. */
   readonly noticed: string;
+  /** Records that were read before and had to be read again. */
+  readonly recordsBack: number;
   readonly millisecondsUntilWhole: number;
   readonly asPromised: boolean;
 }
@@ -36,8 +39,7 @@ const changes = (before: Footprint, after: Footprint): string => {
   const noticed: string[] = [];
   if (after.attempt !== before.attempt) noticed.push(`driver restarted (attempt ${after.attempt})`);
   else if (after.driverPid !== before.driverPid) noticed.push("another driver");
-  if (after.attempt === before.attempt && after.jobRestarts > before.jobRestarts)
-    noticed.push(`run again from its input (try ${after.jobRestarts + 1})`);
+  else if (after.jobRestarts > before.jobRestarts) noticed.push(`try ${after.jobRestarts + 1}`);
   const gone = before.executorPids.filter((pid) => !after.executorPids.includes(pid)).length;
   if (gone > 0) noticed.push(`${gone} of ${before.executorPids.length} executors replaced`);
   return noticed.length === 0 ? "nothing" : noticed.join(", ");
@@ -63,6 +65,7 @@ export async function killLeader(context: FaultContext, name: string): Promise<F
     fault: name,
     killed: `master ${leader.id} (pid ${leader.pid}), epoch ${before.epoch} → ${after.epoch}`,
     noticed,
+    recordsBack: 0,
     millisecondsUntilWhole,
     asPromised: noticed === "nothing" && after.epoch > before.epoch,
   };
@@ -84,6 +87,7 @@ export async function killZooKeeperServer(context: FaultContext, ensemble: ZooKe
     fault: "a ZooKeeper server",
     killed: `server ${server.id} (pid ${pid}), which led the ensemble; epoch ${before.epoch} → ${after.epoch}`,
     noticed,
+    recordsBack: 0,
     millisecondsUntilWhole,
     asPromised: noticed === "nothing",
   };
@@ -97,6 +101,7 @@ async function killAndWait(
   changed: (before: Footprint, now: Footprint) => boolean,
 ): Promise<FaultReport> {
   const { observer, parallelism } = context;
+  await observer.until("a checkpoint to go on from", WHOLE_TIMEOUT_MS, async () => hasCheckpoint(await observer.status()));
   const before = await observer.footprint();
   for (const pid of pids) kill(pid);
   const millisecondsUntilWhole = await observer.until(`the job to run again after ${fault}`, WHOLE_TIMEOUT_MS, async () => {
@@ -104,7 +109,10 @@ async function killAndWait(
     return isWhole(view, parallelism) && changed(before, await observer.footprint());
   });
   const after = await observer.footprint();
-  return { fault, killed, noticed: changes(before, after), millisecondsUntilWhole, asPromised: true };
+  const recordsBack = Math.max(0, before.recordsIn - (observer.recordsAt(after.restored) ?? 0));
+  const noticed = `${changes(before, after)}, restored checkpoint ${after.restored}, ${formatCount(recordsBack)} records back`;
+  // What was complete before may not be lost.
+  return { fault, killed, noticed, recordsBack, millisecondsUntilWhole, asPromised: after.restored > before.restored };
 }
 
 export async function killExecutor(context: FaultContext): Promise<FaultReport> {

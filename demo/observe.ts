@@ -12,9 +12,15 @@ export interface Footprint {
   readonly driverPid: number | null;
   /** Pids of running executors, ascending. */
   readonly executorPids: readonly number[];
+  /** Records that the sources have read, as far as the job has told. */
+  readonly recordsIn: number;
+  /** The checkpoint that the present try goes on from; 0: none. */
+  readonly restored: number;
 }
 
 export interface Observer {
+  /** Records that had been read at that checkpoint; null: it was never seen to be the newest. */
+  recordsAt(checkpoint: number): number | null;
   status(): Promise<ApplicationView>;
   cluster(): Promise<ClusterView>;
   footprint(): Promise<Footprint>;
@@ -23,9 +29,15 @@ export interface Observer {
 }
 
 export function observer(client: ClusterClient, application: string): Observer {
-  const status = async () => (await client.call("status", { application, after: null, waitMs: 0 })).application;
+  const recordsAt = new Map<number, number>();
+  const status = async () => {
+    const view = (await client.call("status", { application, after: null, waitMs: 0 })).application;
+    if (view.checkpoint !== null) recordsAt.set(view.checkpoint.id, view.checkpoint.records.in);
+    return view;
+  };
   const cluster = () => client.call("cluster", {});
   return {
+    recordsAt: (checkpoint) => recordsAt.get(checkpoint) ?? null,
     status,
     cluster,
     footprint: async () => {
@@ -38,6 +50,8 @@ export function observer(client: ClusterClient, application: string): Observer {
         executorPids: view.executors
           .flatMap((executor) => (executor.state === "running" && executor.pid !== null ? [executor.pid] : []))
           .sort((a, b) => a - b),
+        recordsIn: view.progress?.recordsIn ?? 0,
+        restored: view.progress?.restored?.checkpoint ?? 0,
       };
     },
     until: async (what, timeoutMs, holds) => {
@@ -49,6 +63,11 @@ export function observer(client: ClusterClient, application: string): Observer {
       }
     },
   };
+}
+
+/** A checkpoint was completed since the present try began, so that the next one has something to go on from. */
+export function hasCheckpoint({ checkpoint, progress }: ApplicationView): boolean {
+  return checkpoint !== null && checkpoint.id > (progress?.restored?.checkpoint ?? 0) && checkpoint.records.in > 0;
 }
 
 /** The job reads, with all its executors: nothing is missing. */
