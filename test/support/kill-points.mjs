@@ -49,14 +49,14 @@ function headOf(file) {
   }
 }
 
-const real = { rename: fs.rename, unlink: fs.unlink, rm: fs.rm };
+const real = { rename: fs.rename, link: fs.link, rm: fs.rm };
 fs.rename = async (from, to) => {
   pass("rename", () => `${to} ${headOf(from)}`);
   return real.rename(from, to);
 };
-fs.unlink = async (file) => {
-  pass("unlink", () => String(file));
-  return real.unlink(file);
+fs.link = async (from, to) => {
+  pass("link", () => String(to));
+  return real.link(from, to);
 };
 fs.rm = async (file, options) => {
   pass("rm", () => String(file));

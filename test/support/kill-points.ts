@@ -8,8 +8,8 @@ import { ROOT, until } from "./holdfast.js";
 
 /** The k-th step counts when this process has passed those before it. `matches` is a regular expression. */
 export interface KillStep {
-  /** write and read: bytes of a connection. rename: `TO HEAD-OF-THE-FILE`. */
-  readonly on: "rename" | "unlink" | "rm" | "write" | "read";
+  /** write and read: bytes of a connection. rename: `TO HEAD-OF-THE-FILE`; link: TO. */
+  readonly on: "rename" | "link" | "rm" | "write" | "read";
   readonly matches: string;
 }
 

@@ -170,8 +170,8 @@ scenario(
     const output = stage.cluster.file("out");
     const job = await endless(stage, output);
     await checkpointAfter(stage, job, 0);
-    const part = { on: "rename", matches: `^${output}/part-` } as const;
-    points.plan("commit", { on: "read", matches: "link\\.reply" }, part, part);
+    const part = { on: "link", matches: `^${output}/part-` } as const;
+    points.plan("commit", { on: "write", matches: POINTER }, part, part);
     await points.died("commit");
     await until("the next attempt", async () => (await stage.status(job)).progress?.restored?.try === "2.1");
     await goesOnExactly(stage, job, output);
@@ -185,7 +185,7 @@ scenario(
     const points = killable(stage);
     const output = stage.cluster.file("out");
     const job = await bounded(stage, output);
-    points.plan("drop", { on: "unlink", matches: `/state/${job}/` });
+    points.plan("drop", { on: "rm", matches: `/state/${job}/[0-9a-f]` });
     await points.died("drop");
     await endsExactly(stage, job, output, 2);
   },
