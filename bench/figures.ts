@@ -1,6 +1,6 @@
 /** What a benchmark reports: rows of samples, each beside its aim and beside the limit or peer of performance.md that it is held against. */
 
-export type Unit = "processes" | "µs" | "ms" | "s" | "MB" | "M records/s" | "1/s" | "records/s";
+export type Unit = "processes" | "µs" | "ms" | "s" | "MB" | "M records/s" | "1/s" | "records/s" | "%";
 
 export interface Aim {
   readonly of: "median" | "p99" | "max";
@@ -35,7 +35,7 @@ export function figuresOf(samples: readonly number[]): Figures {
 }
 
 const lowerIsBetter = (unit: Unit): boolean =>
-  unit === "processes" || unit === "µs" || unit === "ms" || unit === "s" || unit === "MB";
+  unit === "processes" || unit === "µs" || unit === "ms" || unit === "s" || unit === "MB" || unit === "%";
 
 /** A sentence: by how much the aim is met or missed. */
 export function gapOf(row: Row, aim: Aim): string {

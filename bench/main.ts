@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { ACCEPT_SERVER, runAcceptServer } from "./accept-floor.js";
 import type { Benchmark, Context, Size } from "./benchmark.js";
+import { checkpoints } from "./checkpoints.js";
 import { engine } from "./engine.js";
 import { failover, failoverZooKeeper } from "./failover.js";
 import { jobs } from "./jobs.js";
@@ -30,6 +31,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   recovery,
   reAttach,
   engine,
+  checkpoints,
   jobs,
   zookeeper,
   zookeeperStore,

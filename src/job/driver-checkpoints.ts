@@ -258,7 +258,7 @@ function completed(driver: DriverState, checkpoints: JobCheckpoints): void {
   driver.application = { ...driver.application, checkpoints: { ...record, completed: kept } };
   noteIds(driver, checkpoints.course.reservedUpTo);
   const dropped = all.slice(0, -RETAINED_CHECKPOINTS);
-  if (dropped.length > 0) driver.out.push({ kind: "drop-checkpoints", storage: checkpoints.storage, dropped });
+  if (dropped.length > 0) driver.out.push({ kind: "drop-checkpoints", storage: checkpoints.storage, dropped, kept });
   checkpoints.commitRepeats = 0;
   commit(driver, checkpoints);
 }

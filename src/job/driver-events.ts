@@ -178,7 +178,12 @@ export type DriverEffect =
       readonly again: boolean;
     }
   /** No record names them any more: remove their blobs. */
-  | { readonly kind: "drop-checkpoints"; readonly storage: string; readonly dropped: readonly CompletedCheckpoint[] }
+  | {
+      readonly kind: "drop-checkpoints";
+      readonly storage: string;
+      readonly dropped: readonly CompletedCheckpoint[];
+      readonly kept: readonly CompletedCheckpoint[];
+    }
   /** The application's end is recorded: remove its state, and everything that was staged. */
   | { readonly kind: "forget-checkpoints"; readonly storage: string }
   /** Remove what the tries of this driver attempt, and of earlier ones, left behind and was never committed; but of those that are kept. */

@@ -1,7 +1,7 @@
 /**
- * aggregate, reduce and combine: one accumulator a key, in one mutable Map (performance.md section 5, rule 6).
+ * aggregate, reduce and combine: one accumulator a key, in one mutable table (performance.md section 5, rule 6).
  *
- * The fast path is generated code over `state` and `add`; here are the first record of a key, promises, and what is emitted.
+ * The fast path is generated code over `table` and `add`; here are the first record of a key, promises, and what is emitted.
  *   aggregate, reduce   emit `{ key, value }`: all at the end, or after each record (`updates`)
  *   combine             emits `{ key, value: accumulator }` before the exchange, at the end or when COMBINE_MAX_KEYS keys are held
  *   aggregate after combine: its records are such accumulators, and `merge` adds them
@@ -10,10 +10,12 @@ import type { AggregateFunctions } from "../../api/built.js";
 import type { OperatorContext } from "../../api/context.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
-import { type KeyedState, type StateEntry, stateEntries } from "./keyed-state.js";
+import type { StateEntry } from "./keyed-state.js";
 import { KeyedUnit } from "./keyed-unit.js";
 import { BATCH_RECORDS } from "./network.js";
 import { KEY, KEYED_BY_RECORD, NONE } from "./stages.js";
+import { KeyedTable } from "./state/keyed-table.js";
+import type { OpenSnapshot, SnapshotState } from "./state/open-snapshot.js";
 import { isThenable } from "./thenable.js";
 
 /** Accumulators that a combine holds before it hands them on: bounds its memory, and keeps it useful where few records share a key. */
@@ -30,8 +32,8 @@ interface Partial {
 
 type Add = (accumulator: unknown, record: unknown, context: OperatorContext) => unknown;
 
-export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
-  readonly state = new Map<unknown, unknown>();
+export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
+  readonly table: KeyedTable;
   /** Generated code calls it for keys that are known. */
   readonly add: Add;
   readonly emitsUpdates: boolean;
@@ -44,6 +46,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
     const combined = config?.combined === true;
     super(chain, node, combined ? (record) => (record as Partial).key : functions.key);
     this.functions = functions;
+    this.table = new KeyedTable((drained) => chain.waitFor(drained));
     this.combines = node.spec.kind === "combine";
     this.combined = combined;
     this.emitsUpdates = config?.emit === "updates";
@@ -53,7 +56,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
 
   /** The accumulator after the first record of a key; a promise of it; or NONE when that waits for `init`. */
   first(record: unknown, _id: unknown, key: unknown): unknown {
-    if (this.combines && this.state.size >= COMBINE_MAX_KEYS) this.chain.defer(this, HAND_ON, undefined, undefined, undefined);
+    if (this.combines && this.size >= COMBINE_MAX_KEYS) this.chain.defer(this, HAND_ON, undefined, undefined, undefined);
     if (this.combined) return (record as Partial).value;
     if (this.functions.init === null) return record;
     const accumulator = this.functions.init(key);
@@ -87,15 +90,30 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
   }
 
   get size(): number {
-    return this.state.size;
+    return this.table.slots.size;
   }
 
-  entries(maxParallelism: number): Iterable<StateEntry> {
-    return stateEntries(this.state, (id) => this.keyOf(id), maxParallelism);
+  get needsFull(): boolean {
+    return this.table.needsFull;
+  }
+
+  track(): void {
+    this.table.track();
+  }
+
+  settle(isComplete: boolean): void {
+    this.table.settle(isComplete);
+  }
+
+  snapshot(isFull: boolean, maxParallelism: number): OpenSnapshot {
+    return this.table.snapshot(isFull, this.entriesOf(maxParallelism));
   }
 
   restore(entries: Iterable<StateEntry>): void {
-    for (const { key, value } of entries) this.state.set(this.rememberedId(key), value);
+    for (const { key, value, removed } of entries) {
+      if (removed === true) this.table.restoreRemoved(this.rememberedId(key));
+      else this.table.restore(this.rememberedId(key), value);
+    }
   }
 
   async end(): Promise<void> {
@@ -114,7 +132,9 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
   /** The slow way of the generated code, awaiting everything. `fresh`: what `init` gave, when that is already known. */
   private async take(record: unknown, key: unknown, fresh: unknown): Promise<void> {
     const { chain, node, functions } = this;
-    const known = fresh ?? this.state.get(this.rememberedId(key));
+    const slot = this.table.slots.get(this.rememberedId(key));
+    if (slot !== undefined) this.table.beforeChange(slot);
+    const known = fresh ?? slot?.value;
     if (known === undefined && (this.combined || functions.init === null)) {
       await this.store(key, this.combined ? (record as Partial).value : record);
       return;
@@ -126,8 +146,8 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
 
   private async store(key: unknown, accumulator: unknown): Promise<void> {
     const id = this.rememberedId(key);
-    if (this.combines && this.state.size >= COMBINE_MAX_KEYS && !this.state.has(id)) await this.emitAll();
-    this.state.set(id, accumulator);
+    if (this.combines && this.size >= COMBINE_MAX_KEYS && !this.table.slots.has(id)) await this.emitAll();
+    this.table.set(id, accumulator);
     if (!this.emitsUpdates) return;
     const { result } = this.functions;
     const value = result === null ? shallowCopy(accumulator) : await this.call(() => result(accumulator, key));
@@ -137,7 +157,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
   private async emitAll(): Promise<void> {
     const { chain, node } = this;
     const batch: unknown[] = [];
-    for (const [id, accumulator] of this.state) {
+    for (const { id, value: accumulator } of this.table.slots.values()) {
       const key = this.keyOf(id);
       const value = this.finalValue(accumulator, key);
       batch.push({ key, value: isThenable(value) ? await chain.result(node, value) : value });
@@ -146,7 +166,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, KeyedState {
       batch.length = 0;
     }
     await chain.emitBatch(node.main, batch, batch.length);
-    this.state.clear();
+    this.table.clear();
     this.forgetKeys();
   }
 

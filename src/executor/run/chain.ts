@@ -89,6 +89,11 @@ export class Chain implements ChainControl {
     this.stop = true;
   }
 
+  /** A snapshot holds as many copies of state as it may: the chain waits for it after the record that it is at. */
+  waitFor(drained: () => Promise<void>): void {
+    this.blocked({ unblocked: drained });
+  }
+
   /** The unit may have become full. */
   checkFull(): void {
     this.stop = true;

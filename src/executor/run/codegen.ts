@@ -188,8 +188,9 @@ function withKey(scope: Scope, node: ChainNode, record: string, use: (key: strin
 function aggregateCode(scope: Scope, chain: Chain, node: ChainNode, record: string): string {
   const unit = node.unit as AggregateUnit;
   const U = scope.value("U", unit);
-  const M = scope.value("M", unit.state);
-  const [a, b, out, done] = [scope.variable(), scope.variable(), scope.variable(), scope.variable()];
+  const T = scope.value("T", unit.table);
+  const M = scope.value("M", unit.table.slots);
+  const [s, a, b, out, done] = [scope.variable(), scope.variable(), scope.variable(), scope.variable(), scope.variable()];
   const c = scope.value("c", node.context);
   return withKey(scope, node, record, (k, id) => {
     const none = scope.value("NONE", NONE);
@@ -200,13 +201,20 @@ function aggregateCode(scope: Scope, chain: Chain, node: ChainNode, record: stri
           if (${out} !== ${none}) { ${scope.count(node.main.segment, "1")} ${feedOutlet(scope, chain, node.main, out, false)} }
         }`
       : "";
-    return `const ${a} = ${M}.get(${id});
-      const ${b} = ${a} === undefined ? ${U}.first(${record}, ${id}, ${k}) : ${scope.value("f", unit.add)}(${a}, ${record}, ${c});
+    return `const ${s} = ${M}.get(${id});
+      let ${a}, ${b};
+      if (${s} === undefined) ${b} = ${U}.first(${record}, ${id}, ${k});
+      else {
+        if (${s}.stamp !== ${T}.epoch) ${T}.touch(${s});
+        ${a} = ${s}.value;
+        ${b} = ${scope.value("f", unit.add)}(${a}, ${record}, ${c});
+      }
       let ${done} = true;
       if (${b} !== ${a}) {
         if (${b} === ${none}) ${done} = false;
         else if (${isPromise(b)}) { ${done} = false; ${defer(scope, chain, node, String(KEYED_BY_RECORD), record, b, k)} }
-        else ${M}.set(${id}, ${b});
+        else if (${s} === undefined) ${T}.insert(${id}, ${b});
+        else ${s}.value = ${b};
       }
       ${emission}`;
   });
@@ -250,7 +258,7 @@ function distinctCode(scope: Scope, chain: Chain, node: ChainNode, record: strin
     node,
     record,
     (_key, id) =>
-      `if (!${seen}.has(${id})) { ${seen}.add(${id}); ${scope.count(node.main.segment, "1")} ${feedOutlet(scope, chain, node.main, record, false)} }`,
+      `if (!${seen}.has(${id})) { ${scope.value("U", unit)}.add(${id}); ${scope.count(node.main.segment, "1")} ${feedOutlet(scope, chain, node.main, record, false)} }`,
   );
 }
 

@@ -18,6 +18,8 @@ export interface StateEntry {
   readonly key: unknown;
   /** The accumulator, or the row of declared states; for distinct true; what joins and sorts hold. */
   readonly value: unknown;
+  /** The key is gone since the checkpoint before. */
+  readonly removed?: true;
 }
 
 /** What units with state offer. Only between batches, when nothing is deferred. */

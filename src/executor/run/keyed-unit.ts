@@ -1,10 +1,12 @@
 /** What operators with keys share: how a record's key becomes the id by which state is found, also when the key is an object or a promise. */
 import type { KeyFunction } from "../../api/built.js";
 import type { OperatorContext } from "../../api/context.js";
-import { keyIdentity } from "../../dataflow/hash.js";
+import { hashKey, keyIdentity } from "../../dataflow/hash.js";
+import { keyGroupOf } from "../../dataflow/key-groups.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode } from "./chain-nodes.js";
 import { KEY, NONE } from "./stages.js";
+import type { EntryOf } from "./state/keyed-table.js";
 import { isThenable } from "./thenable.js";
 
 /** Generated code reads `key` and `keyContext`, and calls `idOf` for keys that are objects. */
@@ -42,6 +44,11 @@ export abstract class KeyedUnit {
 
   protected keyOf(id: unknown): unknown {
     return typeof id === "string" && id.charCodeAt(0) === 0 ? (this.objectKeys.get(id) ?? id) : id;
+  }
+
+  /** Entries of a checkpoint: the id is what records are routed by, so a key's group here is that of its records. */
+  protected entriesOf(maxParallelism: number): EntryOf {
+    return (id, value) => ({ keyGroup: keyGroupOf(hashKey(id), maxParallelism), key: this.keyOf(id), value });
   }
 
   protected forgetKeys(): void {

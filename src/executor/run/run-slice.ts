@@ -180,6 +180,7 @@ class Slice {
     return async () => {
       // A source that had finished takes no splits: its operators have ended.
       if (!again || head.functions.kind !== "source") await feed();
+      if (member !== null) await this.checkpoints?.ending(member);
       await chain.end(again);
       if (member !== null) this.checkpoints?.ended(member);
     };

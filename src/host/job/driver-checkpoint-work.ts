@@ -89,25 +89,36 @@ export function remainingSources({ sources }: CheckpointManifest): EnumeratedSou
   }));
 }
 
-/** Removes the blobs of checkpoints that no record names any more. What can't be removed is logged: it costs space, not correctness. */
+/**
+ * Removes the blobs of checkpoints that no record names any more, but for those that a kept one refers to as well: unchanged state is shared. When a kept one
+ * can't be read nothing is removed. What can't be removed is logged: it costs space, not correctness.
+ */
 export async function dropCheckpoints(
   options: InputsOptions,
   state: StateStore,
-  dropped: readonly CompletedCheckpoint[],
+  { dropped, kept }: { readonly dropped: readonly CompletedCheckpoint[]; readonly kept: readonly CompletedCheckpoint[] },
 ): Promise<void> {
-  for (const pointer of dropped) {
-    try {
-      const manifest = await readManifest(state, pointer, options.applicationId);
-      const handles = manifest.slices.flatMap(({ states }) => Object.values(states).flat());
-      for (const handle of handles) await state.remove(handle);
+  const { applicationId, log } = options;
+  let at: number | null = null;
+  try {
+    const live = new Set<string>();
+    for (const pointer of kept) {
+      at = pointer.id;
+      for (const { sha256 } of handlesOf(await readManifest(state, pointer, applicationId))) live.add(sha256);
+    }
+    for (const pointer of dropped) {
+      at = pointer.id;
+      const handles = handlesOf(await readManifest(state, pointer, applicationId));
+      for (const handle of handles) if (!live.has(handle.sha256)) await state.remove(handle);
       // Last, so that what is left after a crash can still be found.
       await state.remove(pointer.manifest);
-    } catch (thrown) {
-      options.log.warn("an old checkpoint could not be removed", {
-        app: options.applicationId,
-        checkpoint: pointer.id,
-        reason: CodedError.from(thrown).message,
-      });
     }
+  } catch (thrown) {
+    const reason = CodedError.from(thrown).message;
+    log.warn("an old checkpoint could not be removed", { app: applicationId, checkpoint: at, reason });
   }
+}
+
+function handlesOf({ slices }: CheckpointManifest): StateHandle[] {
+  return slices.flatMap(({ states }) => Object.values(states).flat());
 }

@@ -82,8 +82,8 @@ export class DriverCheckpoints {
     return { ...manifest, sinks: { ...manifest.sinks, ...Object.fromEntries(sinks) } };
   }
 
-  async drop({ storage, dropped }: EffectOf<"drop-checkpoints">): Promise<void> {
-    await this.inTurn(async () => dropCheckpoints(this.options.inputs, await this.open(storage), dropped)).catch(
+  async drop({ storage, dropped, kept }: EffectOf<"drop-checkpoints">): Promise<void> {
+    await this.inTurn(async () => dropCheckpoints(this.options.inputs, await this.open(storage), { dropped, kept })).catch(
       (thrown: unknown) => this.warn("old checkpoints could not be removed", thrown),
     );
   }

@@ -78,6 +78,10 @@ export interface CrashPlan {
   readonly checkpointsAt: readonly number[];
   /** The crash comes when so many further records have passed. */
   readonly crashAfter?: number;
+  /** Further checkpoints in each try, each so many records after the last one was over; the crash comes after the last. */
+  readonly more?: readonly number[];
+  /** Of the checkpoints of a try, in order, from 0: this one is given up when all have answered. */
+  readonly givesUp?: (index: number) => boolean;
   readonly creditsPerChannel?: number;
   readonly network?: (network: ExchangeNetwork) => ExchangeNetwork;
   readonly blobs?: MemoryBlobs;
@@ -92,6 +96,8 @@ export interface CrashRun {
   /** Records that the last try read. */
   readonly lastRecordsIn: number;
   readonly recordsAtLastCheckpoint: number;
+  /** Blobs of the state of the executor that has most of them. */
+  readonly handlesAtLastCheckpoint: number;
 }
 
 /** `build` calls `tick` for each record that it takes for the trigger. */
@@ -103,25 +109,32 @@ export async function runThroughCrashes(build: (job: JobBuilder, tick: () => voi
     const at = plan.checkpointsAt[number - 1];
     const outcome = await oneTry(build, { ...plan, number, at: at ?? null, stored, blobs });
     if (outcome.kind === "crashed") {
-      if (outcome.stored !== null) {
-        stored = outcome.stored;
-        completed++;
-      }
+      stored = outcome.stored ?? stored;
+      completed += outcome.completed;
       continue;
     }
-    const parts = [...(stored?.committables ?? []), ...outcome.committables] as { part: string; records: unknown[] }[];
+    completed += outcome.completed;
+    const held = (outcome.stored ?? stored)?.committables ?? [];
+    const parts = eachOnce([...held, ...outcome.committables]) as { part: string; records: unknown[] }[];
     return {
       records: parts.flatMap(({ records }) => records),
       completed,
       lastRecordsIn: outcome.recordsIn,
       recordsAtLastCheckpoint: stored?.recordsIn ?? 0,
+      handlesAtLastCheckpoint: Math.max(0, ...(stored?.slices ?? []).map(({ states }) => Object.values(states).flat().length)),
     };
   }
 }
 
 type TryOutcome =
-  | { readonly kind: "crashed"; readonly stored: Stored | null }
-  | { readonly kind: "done"; readonly committables: readonly JsonValue[]; readonly recordsIn: number };
+  | { readonly kind: "crashed"; readonly stored: Stored | null; readonly completed: number }
+  | {
+      readonly kind: "done";
+      readonly stored: Stored | null;
+      readonly completed: number;
+      readonly committables: readonly JsonValue[];
+      readonly recordsIn: number;
+    };
 
 interface TryPlan extends CrashPlan {
   readonly number: number;
@@ -133,10 +146,15 @@ interface TryPlan extends CrashPlan {
 async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: TryPlan): Promise<TryOutcome> {
   let ticks = 0;
   let crashAt: number | null = null;
+  let nextAt = plan.at;
+  /** Of the try, from 0. */
+  let index = 0;
+  let completedId = 0;
+  const idOf = (one: number) => plan.number * 100 + one;
   let act: () => void = () => undefined;
   const tick = () => {
     ticks++;
-    if (ticks === plan.at || (crashAt !== null && ticks >= crashAt)) act();
+    if ((nextAt !== null && ticks >= nextAt) || (crashAt !== null && ticks >= crashAt)) act();
   };
   const { built } = await planJob(
     jobOf((job) => build(job, tick)),
@@ -150,17 +168,36 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
   const crash = new CodedError("EXECUTOR_LOST", "the crash of the test");
   const slices: RunningSlice[] = [];
   let stored: Stored | null = null;
+  let completed = 0;
   const stop = () => {
     for (const slice of slices) void slice.cancel(crash);
   };
   const refused = (error: CodedError) => {
     if (plan.onRefused === undefined) return stop();
     plan.onRefused(error);
-    for (const slice of slices) slice.checkpoint({ id: plan.number, order: "abort", completed: plan.number - 1 });
+    for (const slice of slices) slice.checkpoint({ id: idOf(index), order: "abort", completed: completedId });
   };
   act = () => {
-    if (crashAt !== null) stop();
-    else for (const slice of slices) slice.checkpoint({ id: plan.number, order: "begin", completed: plan.number - 1 });
+    if (crashAt !== null) return stop();
+    nextAt = null;
+    answers.clear();
+    for (const slice of slices) slice.checkpoint({ id: idOf(index), order: "begin", completed: completedId });
+  };
+  /** All have answered. */
+  const over = () => {
+    if (plan.givesUp?.(index) === true) {
+      for (const slice of slices) slice.checkpoint({ id: idOf(index), order: "abort", completed: completedId });
+    } else {
+      stored = storedOf(plan, answers, splits, stored ?? plan.stored);
+      completedId = idOf(index);
+      completed++;
+    }
+    const wait = plan.more?.[index++];
+    if (wait !== undefined) nextAt = ticks + wait;
+    else {
+      crashAt = ticks + (plan.crashAfter ?? 0);
+      if (plan.crashAfter === undefined) stop();
+    }
   };
   for (let subtask = 0; subtask < plan.parallelism; subtask++) {
     let ask = 0;
@@ -192,10 +229,7 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
           onCheckpointed: (_id, snapshot) => {
             if (snapshot instanceof CodedError) return refused(snapshot);
             answers.set(subtask, JSON.parse(JSON.stringify(snapshot)) as SliceSnapshot);
-            if (answers.size < plan.parallelism) return;
-            stored = storedOf(plan, answers, splits);
-            crashAt = ticks + (plan.crashAfter ?? 0);
-            if (plan.crashAfter === undefined) stop();
+            if (answers.size === plan.parallelism) over();
           },
         },
       }),
@@ -206,11 +240,13 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
   if (failed !== undefined) {
     await Promise.allSettled(slices.map((slice) => slice.cancel(crash)));
     if (plan.at === null || (failed.reason as CodedError).message !== crash.message) throw failed.reason;
-    return { kind: "crashed", stored };
+    return { kind: "crashed", stored, completed };
   }
   const results = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
   return {
     kind: "done",
+    stored,
+    completed,
     committables: results.flatMap(({ committables }) => committables.out ?? []),
     recordsIn: results.reduce((sum, { progress }) => sum + progress.recordsIn, 0),
   };
@@ -236,7 +272,13 @@ async function splitsOf(built: Awaited<ReturnType<typeof planJob>>["built"], pla
   );
 }
 
-function storedOf(plan: TryPlan, answers: ReadonlyMap<number, SliceSnapshot>, splits: SplitAssignment): Stored {
+/** What a driver puts into the manifest; committables are told again until a checkpoint that held them is known to be complete, and count once. */
+function storedOf(
+  plan: TryPlan,
+  answers: ReadonlyMap<number, SliceSnapshot>,
+  splits: SplitAssignment,
+  before: Stored | null,
+): Stored {
   const parts = Array.from({ length: plan.parallelism }, (_, subtask) => answers.get(subtask));
   const watermarks = leastWatermarks(parts.flatMap((part) => part ?? []));
   return {
@@ -246,7 +288,14 @@ function storedOf(plan: TryPlan, answers: ReadonlyMap<number, SliceSnapshot>, sp
       const position = (mark?.reading?.position ?? null) as JsonValue;
       return mark === undefined ? undefined : { taken: mark.taken, reading: mark.reading === null ? null : { position } };
     }),
-    committables: [...(plan.stored?.committables ?? []), ...parts.flatMap((part) => (part?.committables.out ?? []) as JsonValue[])],
+    committables: eachOnce([
+      ...(before?.committables ?? []),
+      ...parts.flatMap((part) => (part?.committables.out ?? []) as JsonValue[]),
+    ]),
     recordsIn: (plan.stored?.recordsIn ?? 0) + parts.reduce((sum, part) => sum + (part?.counts.recordsIn ?? 0), 0),
   };
+}
+
+function eachOnce(committables: readonly JsonValue[]): JsonValue[] {
+  return [...new Map(committables.map((one) => [JSON.stringify(one), one])).values()];
 }

@@ -170,6 +170,66 @@ describe.each([...jobs, ...holding])("%s", (_name, build) => {
   );
 });
 
+/** Gives way now and then, so that snapshots are written while records come. */
+const slowly = (tick: () => void) => (n: number) => {
+  tick();
+  return n % 10 === 0 ? new Promise<number>((resolve) => setImmediate(() => resolve(n))) : n;
+};
+
+/** Keys whose values change in place, in a state of which a checkpoint's changes are a small part. */
+const changing: readonly (readonly [string, Build])[] = [
+  [
+    "accumulators that are changed in place",
+    (job, tick) =>
+      job
+        .from("n", numbers(), { parallelism: 1 })
+        .map(slowly(tick))
+        .keyBy((n) => ({ key: n < 4_000 ? n : n % 350 }))
+        .aggregate("sums", {
+          init: () => ({ count: 0, last: [] as number[] }),
+          add: (sum, n) => {
+            sum.count++;
+            sum.last.push(n % 100);
+            if (sum.last.length > 3) sum.last.shift();
+            return sum;
+          },
+        })
+        .to("out", sinks.ndjson("out")),
+  ],
+  [
+    "keys that were seen",
+    (job, tick) =>
+      job
+        .from("n", numbers(), { parallelism: 1 })
+        .map(slowly(tick))
+        .distinct("once", (n) => (n % 3 === 0 ? n : n % 5_000))
+        .to("out", sinks.ndjson("out")),
+  ],
+];
+
+describe.each(changing)("%s: changes since the last complete checkpoint are enough", (_name, build) => {
+  test.each([1, 2])("with parallelism %i", { timeout: 60_000 }, async (parallelism) => {
+    const expected = sorted((await runThroughCrashes(build, { parallelism, checkpointsAt: [] })).records);
+    // Every third is given up after all have answered: what it held is in the next one.
+    for (const givesUp of [() => false, (index: number) => index % 3 === 1]) {
+      const blobs = new MemoryBlobs();
+      const run = await runThroughCrashes(build, {
+        parallelism,
+        checkpointsAt: [4_500, 300, 300],
+        more: [20, 20, 20, 20],
+        crashAfter: 50,
+        creditsPerChannel: 1,
+        givesUp,
+        blobs,
+      });
+      expect(run.completed).toBeGreaterThanOrEqual(6);
+      expect(sorted(run.records)).toEqual(expected);
+      // The last try went on from a base and changes.
+      expect(run.handlesAtLastCheckpoint).toBeGreaterThan(2);
+    }
+  });
+});
+
 describe("a restored try", () => {
   const [, sums] = jobs;
   if (sums === undefined) throw new Error("no job");

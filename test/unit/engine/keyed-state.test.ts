@@ -8,6 +8,7 @@ import { buildChain } from "../../../src/executor/run/chain-builder.js";
 import type { KeyedState, StateEntry } from "../../../src/executor/run/keyed-state.js";
 import { createLocalNetwork } from "../../../src/executor/run/local-network.js";
 import { Pacer } from "../../../src/executor/run/pacer.js";
+import type { SnapshotState } from "../../../src/executor/run/state/open-snapshot.js";
 import { createLogicalClock } from "../../../src/testing/logical-clock.js";
 import { jobOf } from "./support.js";
 
@@ -46,8 +47,15 @@ async function chainOf(build: (job: JobBuilder) => void) {
     writers: new Map([["out", writer]]),
   });
   const code = chain.compile(chain.nodes[0]?.main.targets ?? []);
-  const unit = chain.nodes.find((node) => node.unit !== null && "entries" in node.unit)?.unit as unknown as KeyedState;
+  const unit = chain.nodes.find((node) => node.unit !== null && "restore" in node.unit)?.unit as unknown as
+    | KeyedState
+    | SnapshotState;
   return { chain, unit, out, feed: (records: readonly unknown[]) => chain.run(code, records, records.length) };
+}
+
+/** All of it, as it is now. */
+function entriesOf(unit: KeyedState | SnapshotState): StateEntry[] {
+  return "entries" in unit ? [...unit.entries(128)] : [...unit.snapshot(true, 128).take(Number.MAX_SAFE_INTEGER)];
 }
 
 const jobs: [string, (job: JobBuilder) => void][] = [
@@ -97,7 +105,7 @@ test.each(jobs)(
     const first = await chainOf(build);
     await first.feed(records.slice(0, 40));
     first.chain.flush(true);
-    const entries: StateEntry[] = [...first.unit.entries(128)];
+    const entries: StateEntry[] = entriesOf(first.unit);
     expect(first.unit.size).toBe(7);
     const second = await chainOf(build);
     second.unit.restore(entries);
@@ -110,7 +118,7 @@ test.each(jobs)(
 test("the key group of an entry belongs to the subtask that the records of its key go to", async () => {
   const { unit, feed } = await chainOf(jobs[1]?.[1] as (job: JobBuilder) => void);
   await feed(Array.from({ length: 50 }, (_, n) => n));
-  for (const { key, keyGroup } of unit.entries(128)) {
+  for (const { key, keyGroup } of entriesOf(unit)) {
     const subtask = subtaskOfKey(key, 128, 3);
     const { first, last } = keyGroupsOfSubtask(subtask, 128, 3);
     expect(keyGroup).toBeGreaterThanOrEqual(first);

@@ -5,7 +5,7 @@
  * to be staged. A barrier may come before the driver's order does (another executor was faster): the chain answers at once, sources wait for the order.
  *
  * Invariants:
- *   1. A chain answers a checkpoint once. Its answer holds exactly what it was given before the barrier: nothing is in work while it is made.
+ *   1. A chain answers a checkpoint once. Its answer holds exactly what it was given before the barrier: nothing is in work while it is begun.
  *   2. What fails while state is written fails the checkpoint, never the slice. What fails while the barrier passes is the chain's own failure.
  *   3. One checkpoint at a time: a later one makes the slice forget the one before it.
  */
@@ -13,16 +13,16 @@ import { CodedError } from "../../../base/errors.js";
 import type { JsonValue } from "../../../base/json.js";
 import { BarrierAlignment } from "../../../dataflow/alignment.js";
 import { BEGINNING, END_OF_TIME } from "../../../dataflow/time/watermarks.js";
-import type { CheckpointCounts, SliceSnapshot, StateHandle } from "../../../wire/checkpoint.js";
+import type { CheckpointCounts, SliceSnapshot } from "../../../wire/checkpoint.js";
 import type { Chain } from "../chain.js";
-import { keyedStateOf } from "../keyed-state.js";
 import type { BatchInput, ChannelId } from "../network.js";
 import type { Pacer } from "../pacer.js";
 import { chainCounts } from "../progress.js";
 import type { CheckpointOrder, SliceCheckpointing } from "../slice.js";
 import type { SourceTask } from "../source-task.js";
 import type { BarrierConsumer, GateInput } from "../subtask.js";
-import { readState, type StateAccess, writeState } from "./state-blobs.js";
+import { ChainStates, type StatesByOperator } from "./chain-states.js";
+import type { StateAccess } from "./state-blobs.js";
 
 export interface SliceCheckpointsOptions extends SliceCheckpointing {
   readonly applicationId: string;
@@ -36,6 +36,7 @@ export interface SliceCheckpointsOptions extends SliceCheckpointing {
 export interface CheckpointMember {
   readonly vertex: string;
   readonly chain: Chain;
+  readonly states: ChainStates;
   source: SourceTask | null;
   alignment: { readonly barriers: BarrierAlignment<ChannelId>; readonly gates: readonly BatchInput[] } | null;
   /** The newest checkpoint that it has answered. */
@@ -47,7 +48,7 @@ export interface CheckpointMember {
 interface Answer {
   readonly vertex: string;
   readonly finished: boolean;
-  readonly states: Readonly<Record<string, readonly StateHandle[]>>;
+  readonly states: StatesByOperator;
   readonly writers: Readonly<Record<string, JsonValue>>;
   readonly committables: Readonly<Record<string, readonly JsonValue[]>>;
   readonly source: {
@@ -87,7 +88,9 @@ export class SliceCheckpoints {
   }
 
   join(vertex: string, chain: Chain): CheckpointMember {
-    const member: CheckpointMember = { vertex, chain, source: null, alignment: null, answered: 0, ended: false };
+    const { access } = this;
+    const states = new ChainStates({ chain, access, maxParallelism: this.options.maxParallelism });
+    const member: CheckpointMember = { vertex, chain, states, source: null, alignment: null, answered: 0, ended: false };
     this.members.push(member);
     return member;
   }
@@ -101,18 +104,12 @@ export class SliceCheckpoints {
     return this.options.restored?.writers[sink] as JsonValue | undefined;
   }
 
-  /** Gives the units of all chains their state and their time back. Rejects with CHECKPOINT_UNREADABLE. */
+  /** Gives the units of all chains their state and their time back, and has changes noted from here on. Rejects with CHECKPOINT_UNREADABLE. */
   async restore(): Promise<void> {
     const { restored, applicationId } = this.options;
-    if (restored === null) return;
-    for (const { vertex, chain } of this.members) {
-      for (const { spec, unit } of chain.nodes) {
-        const state = keyedStateOf(unit);
-        const handles = restored.states[spec.uid];
-        if (state !== null && handles !== undefined)
-          await readState(state, handles, { applicationId, operator: spec.uid }, this.access);
-      }
-      const watermarkMs = restored.watermarks?.[vertex];
+    for (const { vertex, chain, states } of this.members) {
+      await states.restore(restored, applicationId);
+      const watermarkMs = restored?.watermarks?.[vertex];
       if (watermarkMs !== undefined && watermarkMs !== null) chain.time.restore(watermarkMs);
     }
   }
@@ -157,6 +154,11 @@ export class SliceCheckpoints {
       isAligning: () => barriers.isWaiting,
       refuse: (reason) => this.refuse(barriers.current, reason),
     };
+  }
+
+  /** The chain's input has ended: what it does with its state now is in no snapshot that is still being written. */
+  async ending(member: CheckpointMember): Promise<void> {
+    await member.states.idle();
   }
 
   /** The chain has emitted its end. */
@@ -235,24 +237,11 @@ export class SliceCheckpoints {
     member: CheckpointMember,
     id: number,
   ): { readonly encoded: Promise<void>; readonly parts: Promise<Pick<Answer, "states" | "writers" | "committables">> } {
-    const { applicationId, attempt, subtask, maxParallelism } = this.options;
-    const staging = this.stage(member, id);
-    const states: Record<string, Promise<readonly StateHandle[]>> = {};
-    const encoding = (async () => {
-      for (const { spec, unit } of member.chain.nodes) {
-        const state = keyedStateOf(unit);
-        if (state === null || state.size === 0) continue;
-        const header = { applicationId, checkpoint: id, attempt, operator: spec.uid, subtask };
-        const { handles } = await writeState(state, header, maxParallelism, this.access);
-        states[spec.uid] = handles;
-      }
-    })();
-    const parts = (async () => {
-      const [{ writers, committables }] = await Promise.all([staging, encoding]);
-      const handles = await Promise.all(Object.entries(states).map(async ([uid, each]) => [uid, await each] as const));
-      return { states: Object.fromEntries(handles), writers, committables };
-    })();
-    return { encoded: encoding.catch(() => undefined), parts };
+    const { applicationId, attempt, subtask } = this.options;
+    const header = { applicationId, checkpoint: id, attempt, subtask };
+    const { encoded, states } = member.states.snapshot(header, this.confirmed, () => !this.closed && this.taking?.id === id);
+    const parts = Promise.all([this.stage(member, id), states]).then(([staged, written]) => ({ ...staged, states: written }));
+    return { encoded, parts };
   }
 
   /** What the chain's sinks were given is made durable. */

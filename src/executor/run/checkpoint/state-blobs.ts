@@ -3,7 +3,8 @@
  *
  *   "HFS1" | u32 bytes of the header | header (JSON, padded to 8) | batch | batch ...       a batch: u32 bytes, u32 0, payload padded to 8
  *
- * A payload holds entries `{ g, k, v }` (key group, key, value) in the batch codec of the exchanges: what may be in a record may be in state. Each blob is
+ * A payload holds entries `{ g, k, v }` (key group, key, value; without `v`: the key is gone) in the batch codec of the exchanges: what may be in a record may be in
+ * state. The handles of an operator are read in order, later entries count: first everything, then what has changed since. Each blob is
  * readable by itself, and its header names application, checkpoint and try, so that no two checkpoints share a blob by chance.
  *
  * Invariants: the event loop is never held for much longer than a loop of the engine (`Pacer`); at most MAX_WRITES blobs wait for the store.
@@ -15,6 +16,7 @@ import { BatchDecoder, BatchEncoder, type TextCodec } from "../codec/index.js";
 import type { KeyedState, StateEntry } from "../keyed-state.js";
 import type { Pacer } from "../pacer.js";
 import type { StateBlobs } from "../slice.js";
+import type { OpenSnapshot } from "../state/open-snapshot.js";
 
 /** Hashing that many bytes takes a few milliseconds. */
 export const STATE_BLOB_BYTES = 4 * 1024 * 1024;
@@ -86,6 +88,59 @@ class BlobWriter {
   }
 }
 
+/** Entries that are encoded without a pause: so many that it takes about STEP_BUDGET_MS. */
+class Steps {
+  size = FIRST_STEP_ENTRIES;
+
+  took(ms: number): void {
+    if (ms > STEP_BUDGET_MS) this.size = Math.max(1, this.size >> 1);
+    else this.size = Math.min(MAX_STEP_ENTRIES, this.size * 2);
+  }
+}
+
+/** Encodes entries into blobs, which are written while more are encoded. */
+class StateWriter {
+  private readonly header: StateHeader;
+  private readonly access: StateAccess;
+  private readonly writes: Promise<StateHandle>[] = [];
+  private readonly underWay = new Set<Promise<unknown>>();
+  private blob: BlobWriter | null = null;
+
+  constructor(header: StateHeader, access: StateAccess) {
+    this.header = header;
+    this.access = access;
+  }
+
+  /** Done with the entries when it returns; a promise when a blob has to wait for the store. */
+  add(entries: readonly StateEntry[]): Promise<void> | undefined {
+    this.blob ??= new BlobWriter(this.access.text, { ...this.header, part: this.writes.length });
+    this.blob.add(entries.map(({ keyGroup: g, key: k, value: v, removed }) => (removed === true ? { g, k } : { g, k, v })));
+    return this.blob.isFull ? this.put() : undefined;
+  }
+
+  /** The handles, once all is durable. */
+  async finish(): Promise<{ readonly handles: Promise<readonly StateHandle[]> }> {
+    if (this.blob !== null) await this.put();
+    const handles = Promise.all(this.writes);
+    handles.catch(() => undefined);
+    return { handles };
+  }
+
+  private async put(): Promise<void> {
+    const blob = this.blob?.finish() ?? new Uint8Array();
+    this.blob = null;
+    while (this.underWay.size >= MAX_WRITES) await Promise.race(this.underWay);
+    const write = this.access.blobs.put(blob);
+    this.writes.push(write);
+    const settled: Promise<void> = write.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.underWay.add(settled);
+    void settled.then(() => this.underWay.delete(settled));
+  }
+}
+
 /**
  * Encodes the state; nothing may change it meanwhile. Resolves when that is done, with a promise for the handles: the blobs are written while the chain goes
  * on. Rejects with BAD_RECORD (a value that no record could hold) or LIMIT_EXCEEDED.
@@ -94,54 +149,59 @@ export async function writeState(
   state: KeyedState,
   header: StateHeader,
   maxParallelism: number,
-  { blobs, text, pacer }: StateAccess,
+  access: StateAccess,
 ): Promise<{ readonly handles: Promise<readonly StateHandle[]> }> {
-  const writes: Promise<StateHandle>[] = [];
-  const underWay = new Set<Promise<unknown>>();
-  const put = async (blob: Uint8Array): Promise<void> => {
-    while (underWay.size >= MAX_WRITES) await Promise.race(underWay);
-    const write = blobs.put(blob);
-    writes.push(write);
-    const settled: Promise<void> = write.then(
-      () => undefined,
-      () => undefined,
-    );
-    underWay.add(settled);
-    void settled.then(() => underWay.delete(settled));
-  };
-  let blob: BlobWriter | null = null;
-  let step = FIRST_STEP_ENTRIES;
-  let batch: unknown[] = [];
+  const { pacer } = access;
+  const writer = new StateWriter(header, access);
+  const steps = new Steps();
+  let batch: StateEntry[] = [];
   const encode = async (): Promise<void> => {
     if (batch.length === 0) return;
-    blob ??= new BlobWriter(text, { ...header, part: writes.length });
     const startedAt = pacer.now();
-    blob.add(batch);
+    const waiting = writer.add(batch);
     const now = pacer.now();
-    if (now - startedAt > STEP_BUDGET_MS) step = Math.max(1, step >> 1);
-    else step = Math.min(MAX_STEP_ENTRIES, step * 2);
+    steps.took(now - startedAt);
     batch = [];
-    if (blob.isFull) {
-      await put(blob.finish());
-      blob = null;
-    }
+    if (waiting !== undefined) await waiting;
     if (pacer.isDue(now)) await pacer.pause();
   };
-  for (const { keyGroup, key, value } of state.entries(maxParallelism)) {
-    batch.push({ g: keyGroup, k: key, v: value });
-    if (batch.length >= step) await encode();
+  for (const entry of state.entries(maxParallelism)) {
+    batch.push(entry);
+    if (batch.length >= steps.size) await encode();
   }
   await encode();
-  const last = blob as BlobWriter | null;
-  if (last !== null) await put(last.finish());
-  const handles = Promise.all(writes);
-  handles.catch(() => undefined);
-  return { handles };
+  return writer.finish();
+}
+
+/** The same for state that goes on changing: after each step everything else has its turn. Rejects with ABORTED when `isWanted` says no. */
+export async function writeSnapshot(
+  snapshot: OpenSnapshot,
+  header: StateHeader,
+  access: StateAccess,
+  isWanted: () => boolean,
+): Promise<{ readonly handles: Promise<readonly StateHandle[]> }> {
+  const { pacer } = access;
+  const writer = new StateWriter(header, access);
+  const steps = new Steps();
+  try {
+    for (;;) {
+      if (!isWanted()) throw new CodedError("ABORTED", `Checkpoint ${header.checkpoint} is over.`);
+      const startedAt = pacer.now();
+      const entries = snapshot.take(steps.size);
+      if (entries.length === 0) return await writer.finish();
+      const waiting = writer.add(entries);
+      steps.took(pacer.now() - startedAt);
+      if (waiting !== undefined) await waiting;
+      await pacer.pause();
+    }
+  } finally {
+    snapshot.close();
+  }
 }
 
 /** Restores state from its blobs. Rejects with CHECKPOINT_UNREADABLE. */
 export async function readState(
-  state: KeyedState,
+  state: Pick<KeyedState, "restore">,
   handles: readonly StateHandle[],
   expected: { readonly applicationId: string; readonly operator: string },
   { blobs, text, pacer }: StateAccess,
@@ -165,8 +225,8 @@ export async function readState(
 
 function* entriesOf(records: readonly unknown[]): Iterable<StateEntry> {
   for (const record of records) {
-    const { g, k, v } = record as { readonly g: number; readonly k: unknown; readonly v: unknown };
-    yield { keyGroup: g, key: k, value: v };
+    const { g, k, v } = record as { readonly g: number; readonly k: unknown; readonly v?: unknown };
+    yield "v" in (record as object) ? { keyGroup: g, key: k, value: v } : { keyGroup: g, key: k, value: v, removed: true };
   }
 }
 
