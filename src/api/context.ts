@@ -27,10 +27,15 @@ export interface OperatorContext {
   /** Which of the operator's subtasks this is, from 0, and how many there are. */
   readonly subtask: number;
   readonly parallelism: number;
+  /** Id of the application: the same over restarts and failovers, another one for every submission. */
+  readonly application: string;
   /** Names this try of the application; it differs after every restart. */
   readonly attempt: string;
-  /** A token for other systems: let them refuse a write whose token is older than one they have seen. */
-  readonly fence: string;
+  /**
+   * A token for other systems: it only grows within an application, over restarts, failovers of masters and lost drivers. Let them refuse a write whose
+   * token is smaller than the largest they have seen: it comes from a try that is over and doesn't know it. A safe integer.
+   */
+  readonly fence: number;
 }
 
 /** The context of `process` handlers: also the key, the state of that key and its timers. */

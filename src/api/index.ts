@@ -4,15 +4,18 @@ export type { JsonValue } from "../base/json.js";
 export type {
   BadRecord,
   CancelSignal,
+  CleanUpOptions,
   CommitSinkOptions,
   Enumeration,
   OpenSinkOptions,
   OpenSourceOptions,
   SinkConnector,
+  SinkGuarantee,
   SinkWriter,
   SourceConnector,
   SourceReader,
   Split,
+  WriterCheckpoint,
 } from "../dataflow/connector.js";
 export type { JobGraph } from "../dataflow/graph.js";
 export type { TimeWindow } from "../dataflow/time/windows.js";
@@ -56,6 +59,16 @@ export {
   type Type,
   type,
 } from "./operators.js";
+export type {
+  AtLeastOnceSink,
+  AtLeastOnceWriter,
+  CommitPart,
+  IdempotentSink,
+  IdempotentWriter,
+  SinkSubtask,
+  TwoPhaseSink,
+  TwoPhaseWriter,
+} from "./own-sinks.js";
 export { type PlannedJob, type PlanOptions, planJob } from "./plan.js";
 export type { StandardSchemaV1 } from "./schema.js";
 export type { JobSettings, RestartSettings } from "./settings.js";

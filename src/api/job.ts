@@ -35,6 +35,11 @@ export interface CheckpointOptions {
   readonly toleratedFailures?: number;
   /** Both give exactly-once in this release. */
   readonly mode?: "exactly-once" | "at-least-once";
+  /**
+   * Refuses to submit the job when the way from one of its sources to one of its sinks promises less (GUARANTEE_UNSUPPORTED names the end that does);
+   * `holdfast plan` shows what each promises. Default: none is asked for.
+   */
+  readonly guarantee?: "exactly-once" | "effectively-once";
 }
 
 /** Params of a job that declares no schema: as they were given (text, from a command line). */
@@ -123,7 +128,7 @@ export class JobBuilder {
     const { descriptor, onError, rate, bounded } = source;
     const { eventTime } = options;
     const config = {
-      ...(descriptor === null ? { custom: true } : { descriptor }),
+      ...(descriptor === null ? { custom: true, replayable: source.custom?.replayable ?? true } : { descriptor }),
       onError,
       rate,
       bounded,

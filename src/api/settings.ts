@@ -16,6 +16,8 @@ export interface CheckpointJobSettings {
   readonly minPauseMs: number | null;
   readonly toleratedFailures: number | null;
   readonly mode: "exactly-once" | "at-least-once";
+  /** What every path from a source to a sink has to promise. */
+  readonly guarantee: "exactly-once" | "effectively-once" | null;
 }
 
 export interface JobSettings {
@@ -47,18 +49,21 @@ const MIN_CHECKPOINT_MS = 10;
 
 function checkpointSettings(
   job: Job,
-  { every, timeout, minPause, toleratedFailures, mode }: CheckpointOptions,
+  { every, timeout, minPause, toleratedFailures, mode, guarantee }: CheckpointOptions,
 ): CheckpointJobSettings {
   const everyMs = durationMs(every, `checkpoint.every of job '${job.id}'`);
   if (everyMs < MIN_CHECKPOINT_MS) throw invalid(job, "checkpoint.every", every);
   if (toleratedFailures !== undefined && !(Number.isInteger(toleratedFailures) && toleratedFailures >= 0))
     throw invalid(job, "checkpoint.toleratedFailures", toleratedFailures);
+  if (guarantee !== undefined && guarantee !== "exactly-once" && guarantee !== "effectively-once")
+    throw invalid(job, "checkpoint.guarantee", guarantee);
   return {
     everyMs,
     timeoutMs: timeout === undefined ? null : durationMs(timeout, `checkpoint.timeout of job '${job.id}'`),
     minPauseMs: minPause === undefined ? null : durationMs(minPause, `checkpoint.minPause of job '${job.id}'`),
     toleratedFailures: toleratedFailures ?? null,
     mode: mode ?? "exactly-once",
+    guarantee: guarantee ?? null,
   };
 }
 

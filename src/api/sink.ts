@@ -1,4 +1,5 @@
 /** Where a job's records go. Each maker gives a plain description; nothing is opened before the job runs. */
+import type { JsonValue } from "../base/json.js";
 import type {
   ConsoleSinkDescriptor,
   CsvSinkDescriptor,
@@ -8,6 +9,14 @@ import type {
   SinkDescriptor,
   TextSinkDescriptor,
 } from "../dataflow/connector.js";
+import {
+  type AtLeastOnceSink,
+  atLeastOnceSink,
+  type IdempotentSink,
+  idempotentSink,
+  type TwoPhaseSink,
+  twoPhaseSink,
+} from "./own-sinks.js";
 
 /** A described sink that takes records of type T. */
 export interface Sink<in T> {
@@ -60,9 +69,35 @@ function collect(options: { readonly maxRecords?: number } = {}): Sink<unknown> 
   return { holdfast: "sink", descriptor: null, custom: null, collectLimit: options.maxRecords ?? DEFAULT_COLLECT_LIMIT };
 }
 
-/** A sink of your own: see SinkConnector. */
+/** A sink of your own: see SinkConnector. The shorter forms below do for most. */
 function custom<T>(connector: SinkConnector<T>): Sink<T> {
   return { holdfast: "sink", descriptor: null, custom: connector as SinkConnector<unknown>, collectLimit: null };
 }
 
-export const sinks = { ndjson, csv, text, parquet, console: toConsole, collect, custom } as const;
+/** Exactly once into a system of your own: prepared with each checkpoint, and committed when that is durable. */
+function twoPhase<T, C extends JsonValue = JsonValue>(sink: TwoPhaseSink<T, C>): Sink<T> {
+  return custom(twoPhaseSink(sink));
+}
+
+/** Effectively once into a system of your own: each record under an id, by which writing it again changes nothing. */
+function idempotent<T>(sink: IdempotentSink<T>): Sink<T> {
+  return custom(idempotentSink(sink));
+}
+
+/** At least once into a system of your own: a restart writes some records again. */
+function atLeastOnce<T>(sink: AtLeastOnceSink<T>): Sink<T> {
+  return custom(atLeastOnceSink(sink));
+}
+
+export const sinks = {
+  ndjson,
+  csv,
+  text,
+  parquet,
+  console: toConsole,
+  collect,
+  custom,
+  twoPhase,
+  idempotent,
+  atLeastOnce,
+} as const;

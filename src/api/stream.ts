@@ -221,7 +221,7 @@ export class Stream<T, Sides = NoSides> {
       sink.descriptor !== null
         ? { descriptor: sink.descriptor }
         : sink.custom !== null
-          ? { custom: true }
+          ? { custom: true, appears: sink.custom.appears ?? null, guarantee: sink.custom.guarantee ?? null }
           : { collect: true, maxRecords: sink.collectLimit };
     this.builder.add({
       uid,

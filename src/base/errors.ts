@@ -71,6 +71,7 @@ export const ERROR_CODES = {
   EXECUTOR_CRASHED: facts("no", 1),
   EXECUTOR_LOST: facts("no", 1),
   CHECKPOINT_UNSUPPORTED: facts("no", 2),
+  GUARANTEE_UNSUPPORTED: facts("no", 2),
   CHECKPOINT_STORAGE: facts("no", 1),
   CHECKPOINT_UNREADABLE: facts("no", 1),
   CHECKPOINT_FAILED: facts("no", 1),

@@ -3,6 +3,7 @@ import type { JobSettings } from "../api/settings.js";
 import { CodedError } from "../base/errors.js";
 import { type CheckpointObstacle, checkpointObstacle } from "../dataflow/checkpoint-support.js";
 import type { JobGraph } from "../dataflow/graph.js";
+import { invisibleSink, pathGuarantees, weakerPath } from "../dataflow/guarantees.js";
 import type { CheckpointSettings } from "../wire/checkpoint.js";
 import { parseDurationMs } from "./parse.js";
 
@@ -45,6 +46,30 @@ function withDefaults(intervalMs: number, job: Exclude<JobSettings["checkpoint"]
     timeoutMs: job?.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     toleratedFailures: job?.toleratedFailures ?? null,
   };
+}
+
+/** Throws GUARANTEE_UNSUPPORTED, naming the end of a path that promises less than the job asks for, or a sink that would never show anything. */
+export function checkGuarantee(graph: JobGraph, takesCheckpoints: boolean, job: JobSettings["checkpoint"] | undefined): void {
+  const hidden = invisibleSink(graph, takesCheckpoints);
+  if (hidden !== null) {
+    throw new CodedError(
+      "GUARANTEE_UNSUPPORTED",
+      `Sink '${hidden}' of job '${graph.jobId}' shows its output with checkpoints, but the job never ends and takes none.`,
+      { hint: 'Let it take checkpoints: checkpoint: { every: "10s" } in defineJob.', details: { operator: hidden } },
+    );
+  }
+  const asked = job === null || job === undefined || job === "none" ? null : (job.guarantee ?? null);
+  const weaker = asked === null ? null : weakerPath(pathGuarantees(graph, takesCheckpoints), asked);
+  if (asked === null || weaker === null) return;
+  const { source, sink, guarantee, limit } = weaker;
+  throw new CodedError(
+    "GUARANTEE_UNSUPPORTED",
+    `Job '${graph.jobId}' asks for ${asked}, but from '${source}' to '${sink}' only ${guarantee} can be given: '${limit?.operator}', ${limit?.reason}.`,
+    {
+      hint: "Use another source or sink there, or ask for less; `holdfast plan` shows what every path promises.",
+      details: { operator: limit?.operator ?? sink, source, sink, guarantee },
+    },
+  );
 }
 
 export function checkpointUnsupported(jobId: string, { operator, reason }: CheckpointObstacle): CodedError {

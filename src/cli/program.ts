@@ -16,6 +16,7 @@ type CommandModule = { readonly command: (headStart: HeadStart | null) => Comman
 const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CommandModule> }>> = {
   run: { summary: "run a job on an embedded cluster of this machine", load: () => import("./commands/run.js") },
   submit: { summary: "submit a job or any program to a cluster", load: () => import("./commands/submit.js") },
+  plan: { summary: "show what a job would run as, and what it guarantees", load: () => import("./commands/plan.js") },
   list: { summary: "list applications", load: () => import("./commands/list.js") },
   status: { summary: "show one application", load: () => import("./commands/status.js") },
   logs: { summary: "print an application's logs", load: () => import("./commands/logs.js") },

@@ -20,6 +20,11 @@ export function checkpointObstacle({ operators }: Pick<JobGraph, "operators">): 
 }
 
 function sinkObstacle({ config }: OperatorSpec): string | undefined {
-  const { custom } = (config ?? {}) as { readonly custom?: boolean };
-  return custom === true ? "sinks of one's own have no parts" : undefined;
+  const { custom, appears, guarantee } = (config ?? {}) as {
+    readonly custom?: boolean;
+    readonly appears?: string | null;
+    readonly guarantee?: string | null;
+  };
+  const saysHow = (appears ?? null) !== null || (guarantee ?? null) !== null;
+  return custom === true && !saysHow ? "its connector says neither when its output appears nor what it guarantees" : undefined;
 }

@@ -85,6 +85,8 @@ export interface OpenSourceOptions {
 export interface SourceConnector<T> {
   /** False: the input never ends. */
   readonly bounded: boolean;
+  /** False: `open` can't go back to a position, and a restart loses what was read and not yet written. The plan shows it. Default true. */
+  readonly replayable?: boolean;
   /** Runs once per attempt, in the driver. Rejects with SOURCE_FAILED, naming the path and the cause. */
   enumerate(options: EnumerateOptions): Promise<Enumeration>;
   /** Runs in the executor that reads the split. `position` null: from the start of the split. */
@@ -129,7 +131,8 @@ export interface SinkWriter<T> {
   prepare(): Promise<JsonValue>;
   /**
    * A checkpoint's barrier: everything written so far is made durable, not visible, and writing goes on. Calls of `write` may follow before it
-   * has settled, and what they write is not in it. Needed when the connector names `appears`. Rejects with SINK_FAILED.
+   * has settled, and what they write is not in it. Needed when the connector names `appears` or `guarantee`. Each committable is one that no other
+   * checkpoint tells, and has at most MAX_COMMITTABLE_CHARS as JSON. Rejects with SINK_FAILED.
    */
   checkpoint?(): Promise<WriterCheckpoint>;
   /** Gives up and removes what this writer has staged. Never rejects. */
@@ -152,12 +155,17 @@ export interface CommitSinkOptions extends AttemptIdentity {
   readonly again?: boolean;
 }
 
+/** How often a record stands in the output, whatever died: once; once, because writing it again changes nothing; or at least once. */
+export type SinkGuarantee = "exactly-once" | "effectively-once" | "at-least-once";
+
 export interface SinkConnector<T> {
   /**
-   * When output of a job with checkpoints becomes visible: with the checkpoint that holds it, or all together with the end of the job. Absent: the sink
-   * can't take part in checkpoints.
+   * When output of a job with checkpoints becomes visible: with the checkpoint that holds it, or all together with the end of the job. Absent: as it is
+   * written; such a sink takes part in checkpoints when it says its `guarantee`.
    */
   readonly appears?: "at-checkpoint" | "at-end";
+  /** Default with `appears`: exactly-once. The plan of a job shows it. */
+  readonly guarantee?: SinkGuarantee;
   /**
    * Runs in the driver before an attempt starts: refuses early what can't end well (an unwritable directory, output that exists with
    * `ifExists: "fail"`). Rejects with SINK_FAILED. Optional.
@@ -180,6 +188,8 @@ export interface SinkConnector<T> {
 export interface CleanUpOptions {
   readonly applicationId: string;
   readonly keepAttempt: string | null;
+  /** Tries whose staged output a checkpoint still needs; `isOver` says no of them. */
+  readonly needed?: readonly string[];
   /**
    * Whether this attempt is over for certain; only those are removed. A driver that was superseded without knowing it must not remove what its
    * successor stages. Absent: all but `keepAttempt` are.

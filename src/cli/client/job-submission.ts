@@ -10,7 +10,7 @@ import type { JobGraph } from "../../dataflow/graph.js";
 import { bundleJob, type JobBundle } from "../../node/planning/bundle.js";
 import { openPlanner, type Plan } from "../../node/planning/plan-in-child.js";
 import type { ApplicationSpec, Resources, RestartPolicy } from "../../wire/application.js";
-import { type CheckpointInterval, checkpointsOf } from "../checkpoint-option.js";
+import { type CheckpointInterval, checkGuarantee, checkpointsOf } from "../checkpoint-option.js";
 import type { HeadStart } from "./head-start.js";
 
 export interface JobSettings {
@@ -43,9 +43,11 @@ export interface PrepareOptions {
   readonly headStart?: HeadStart | null;
   /** What can be done with the bundle while it is planned. */
   readonly onBundle?: (bundle: JobBundle) => Promise<void>;
+  /** For looking at a job only: also one that promises less than it asks for. */
+  readonly evenWithLessGuarantee?: boolean;
 }
 
-/** Rejects with NOT_FOUND, BUNDLE_FAILED, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED or the signal's reason. */
+/** Rejects with NOT_FOUND, BUNDLE_FAILED, INVALID_JOB, INVALID_PARAMS, PLAN_FAILED, GUARANTEE_UNSUPPORTED or the signal's reason. */
 export async function prepareJob(
   file: string,
   settings: JobSettings,
@@ -60,7 +62,10 @@ export async function prepareJob(
     handedOn?.catch(() => {});
     const plan = await planner.plan({ bundle: bundle.bytes, fileName: path.basename(file), params: settings.params, signal });
     await handedOn;
-    return { bundle, plan, spec: jobSpecOf(settings, bundle, plan) };
+    const spec = jobSpecOf(settings, bundle, plan);
+    if (options.evenWithLessGuarantee !== true)
+      checkGuarantee(plan.graph, spec.job?.checkpoint !== undefined, plan.settings.checkpoint as PlannedJob["checkpoint"]);
+    return { bundle, plan, spec };
   } finally {
     planner.close();
   }

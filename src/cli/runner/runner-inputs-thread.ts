@@ -35,7 +35,8 @@ const MARK = "holdfast-inputs";
 
 export interface InputsThread {
   source(uid: string, bounded: boolean): SourceConnector<unknown>;
-  sink(uid: string): SinkConnector<unknown>;
+  /** `connector`: what the job's own says of itself. */
+  sink(uid: string, connector: Pick<SinkConnector<unknown>, "appears" | "guarantee">): SinkConnector<unknown>;
 }
 
 /** In the driver. Nothing is started before the first call. `file`: this program. */
@@ -92,12 +93,14 @@ export function createInputsThread(file: URL, start: RunnerStart, attempt: numbe
       enumerate: async ({ signal, ...options }) => (await call("enumerate", uid, options, "SOURCE_FAILED", signal)) as Enumeration,
       open: () => Promise.reject(new CodedError("INTERNAL", "invariant broken: a driver reads no records")),
     }),
-    sink: (uid) => ({
+    sink: (uid, { appears, guarantee }) => ({
+      ...(appears === undefined ? {} : { appears }),
+      ...(guarantee === undefined ? {} : { guarantee }),
       begin: async ({ signal, ...options }) => void (await call("begin", uid, options, "SINK_FAILED", signal)),
       open: () => Promise.reject(new CodedError("INTERNAL", "invariant broken: a driver writes no records")),
       commit: async (committables, options) => void (await call("commit", uid, { committables, options }, "SINK_FAILED")),
-      cleanUp: async ({ applicationId, keepAttempt }) =>
-        void (await call("cleanUp", uid, { applicationId, keepAttempt, attempt }, "SINK_FAILED")),
+      cleanUp: async ({ applicationId, keepAttempt, needed = [] }) =>
+        void (await call("cleanUp", uid, { applicationId, keepAttempt, needed, attempt }, "SINK_FAILED")),
     }),
   };
 }
@@ -162,9 +165,11 @@ async function serve(job: Awaited<ReturnType<typeof inputsOf>>, request: Call, s
     const { attempt, ...given } = options as {
       readonly applicationId: string;
       readonly keepAttempt: string | null;
+      readonly needed: readonly string[];
       readonly attempt: number;
     };
-    await sink?.cleanUp({ ...given, isOver: (name) => isUpTo(attempt, name) });
+    const needed = new Set(given.needed);
+    await sink?.cleanUp({ ...given, isOver: (name) => isUpTo(attempt, name) && !needed.has(name) });
   }
   return null;
 }

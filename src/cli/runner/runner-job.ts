@@ -140,7 +140,7 @@ export function inputsOf(loaded: LoadedJob, own?: InputsThread): JobInputs {
   const sinks = sinksOf(built).flatMap((uid) => {
     const connector = sinkConnectorOf(built, uid, factory);
     if (connector === null) return [];
-    return [[uid, place(uid, own !== undefined && isOwn(uid) ? own.sink(uid) : connector)] as const];
+    return [[uid, place(uid, own !== undefined && isOwn(uid) ? own.sink(uid, connector) : connector)] as const];
   });
   const collectLimits = built.graph.operators.flatMap(({ uid, kind, config }) => {
     const limit = kind === "sink" ? (config as { readonly maxRecords?: number }).maxRecords : undefined;

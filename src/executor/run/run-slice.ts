@@ -11,6 +11,7 @@ import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
 import { channelsOf, executionPlan, type Vertex } from "../../dataflow/chains.js";
 import type { OpenSinkOptions, SinkConnector, SinkWriter } from "../../dataflow/connector.js";
+import { fenceOf } from "../../dataflow/fence.js";
 import type { OperatorSpec } from "../../dataflow/graph.js";
 import { type Clock, sleep } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
@@ -230,7 +231,7 @@ class Slice {
   }
 
   private contextOf(operator: OperatorSpec, parallelism: number): OperatorContext {
-    const { log, attempt, fence, subtask } = this.options;
+    const { log, applicationId, attempt, subtask } = this.options;
     const fields = { operator: operator.uid, subtask, attempt };
     return {
       signal: this.controller.signal,
@@ -244,8 +245,9 @@ class Slice {
       operator: operator.uid,
       subtask,
       parallelism,
+      application: applicationId,
       attempt,
-      fence: fence ?? attempt,
+      fence: fenceOf(attempt),
     };
   }
 

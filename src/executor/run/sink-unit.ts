@@ -5,6 +5,7 @@
  */
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
+import { refuseCommittable } from "../../dataflow/committables.js";
 import type { SinkWriter } from "../../dataflow/connector.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Unit } from "./chain-nodes.js";
@@ -71,7 +72,9 @@ export class SinkUnit implements Unit, Blockable {
       const rest = await this.writer.checkpoint?.();
       if (rest !== undefined) this.staged.push({ id: Number.POSITIVE_INFINITY, committables: rest.committables });
       const last = await this.writer.prepare();
-      return { uid: this.uid, committables: [...this.unconfirmed(), ...(last === null ? [] : [last])] };
+      const committables = [...this.unconfirmed(), ...(last === null ? [] : [last])];
+      for (const committable of committables) refuseCommittable(this.uid, committable);
+      return { uid: this.uid, committables };
     } catch (thrown) {
       throw this.failed(thrown);
     }
@@ -91,6 +94,7 @@ export class SinkUnit implements Unit, Blockable {
     let state: JsonValue;
     try {
       const { committables, state: position } = await staging;
+      for (const committable of committables) refuseCommittable(this.uid, committable);
       this.staged.push({ id, committables });
       state = position;
     } catch (thrown) {

@@ -70,8 +70,6 @@ export interface SliceOptions {
   readonly onCollect?: (sinkUid: string, records: unknown[]) => void | Promise<void>;
   /** Absent: the job takes no checkpoints. */
   readonly checkpoints?: SliceCheckpointing;
-  /** The epoch or attempt token that user code may hand to other systems for fencing (`ctx.fence`). Default: `attempt`. */
-  readonly fence?: string;
 }
 
 export interface SliceCheckpointing {

@@ -89,7 +89,8 @@ export async function removeLeftovers(
   const { applicationId, attempt, job, log } = options;
   const removals = [...job.sinks].map(async ([uid, { connector }]) => {
     try {
-      await connector.cleanUp({ applicationId, keepAttempt, isOver: (name) => isUpTo(attempt, name) && !keep.has(name) });
+      const needed = [...keep];
+      await connector.cleanUp({ applicationId, keepAttempt, needed, isOver: (name) => isUpTo(attempt, name) && !keep.has(name) });
     } catch (thrown) {
       log.warn("leftovers of a sink could not be removed", {
         app: applicationId,

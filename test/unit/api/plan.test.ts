@@ -153,6 +153,7 @@ describe("the graph", () => {
       minPauseMs: 50,
       toleratedFailures: 3,
       mode: "exactly-once",
+      guarantee: null,
     });
     for (const wrong of [{ every: 5 }, { every: "1s", toleratedFailures: -1 }, { every: "1s", toleratedFailures: 0.5 }])
       expect(() => of(wrong as { every: number })).toThrow(expect.objectContaining({ code: "INVALID_JOB" }));
@@ -172,7 +173,14 @@ describe("the graph", () => {
       restart: { strategy: "exponential", minMs: 1_000, maxMs: 60_000, attempts: null },
       cores: 2,
       memoryBytes: 512 * 2 ** 20,
-      checkpoint: { everyMs: 10_000, timeoutMs: null, minPauseMs: null, toleratedFailures: null, mode: "exactly-once" },
+      checkpoint: {
+        everyMs: 10_000,
+        timeoutMs: null,
+        minPauseMs: null,
+        toleratedFailures: null,
+        mode: "exactly-once",
+        guarantee: null,
+      },
     });
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { checkpointsOf, DEFAULT_INTERVAL_MS, parseCheckpointInterval } from "../../../src/cli/checkpoint-option.js";
+import { checkGuarantee, checkpointsOf, DEFAULT_INTERVAL_MS, parseCheckpointInterval } from "../../../src/cli/checkpoint-option.js";
 import type { JobGraph, OperatorSpec } from "../../../src/dataflow/graph.js";
 
 const operator = (uid: string, kind: OperatorSpec["kind"], config: OperatorSpec["config"]): OperatorSpec => ({
@@ -18,7 +18,15 @@ const graph = (bounded: boolean, sink: OperatorSpec["config"] = { descriptor: { 
   hash: "0".repeat(64),
 });
 const ownSink = { custom: true };
-const own = { everyMs: 2_000, timeoutMs: null, minPauseMs: 50, toleratedFailures: 2, mode: "exactly-once" as const };
+const console_ = { descriptor: { kind: "console" } };
+const own = {
+  everyMs: 2_000,
+  timeoutMs: null,
+  minPauseMs: 50,
+  toleratedFailures: 2,
+  mode: "exactly-once" as const,
+  guarantee: null,
+};
 
 describe("the checkpoints of a submission", () => {
   test("by default an endless job takes them, a bounded one does not, and a default never makes a job fail", () => {
@@ -48,6 +56,21 @@ describe("the checkpoints of a submission", () => {
       expect(() => checkpointsOf(graph(true, ownSink), interval, job)).toThrow(
         expect.objectContaining({ code: "CHECKPOINT_UNSUPPORTED", message: expect.stringContaining("'out'") }),
       );
+  });
+
+  test("a job that asks for exactly-once is refused with the end that can't give it, and only then", () => {
+    const edges = [{ from: "in", to: "out", input: 0, exchange: "forward" as const, side: null }];
+    const asks = { ...own, guarantee: "exactly-once" as const };
+    expect(() => checkGuarantee({ ...graph(true, console_), edges }, true, asks)).toThrow(
+      expect.objectContaining({ code: "GUARANTEE_UNSUPPORTED", message: expect.stringContaining("'out'") }),
+    );
+    const upsert = { ...graph(true, { custom: true, appears: null, guarantee: "effectively-once" }), edges };
+    expect(() => checkGuarantee(upsert, true, asks)).toThrow(/only effectively-once can be given/);
+    for (const fine of [null, "none" as const, own])
+      expect(() => checkGuarantee({ ...graph(true, console_), edges }, true, fine)).not.toThrow();
+    expect(() => checkGuarantee(upsert, true, { ...asks, guarantee: "effectively-once" })).not.toThrow();
+    expect(() => checkGuarantee({ ...graph(true), edges }, true, asks)).not.toThrow();
+    expect(() => checkGuarantee(graph(false, { custom: true, appears: "at-checkpoint" }), false, null)).toThrow(/takes none/);
   });
 
   test("the option is a duration or none", () => {

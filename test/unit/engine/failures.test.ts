@@ -324,5 +324,5 @@ test("handlers get the key, the subtask, the attempt, a log and counters", async
     { log },
   );
   expect(progress.metrics).toEqual({ "p.records": 4, "p.sum": 6 });
-  expect(lines).toEqual(['three {"key":1,"attempt":"1.1","fence":"1.1","operator":"p","subtask":0}']);
+  expect(lines).toEqual(['three {"key":1,"attempt":"1.1","fence":4294967297,"operator":"p","subtask":0}']);
 });
