@@ -73,7 +73,7 @@ export class SinkUnit implements Unit, Blockable {
       if (rest !== undefined) this.staged.push({ id: Number.POSITIVE_INFINITY, committables: rest.committables });
       const last = await this.writer.prepare();
       const committables = [...this.unconfirmed(), ...(last === null ? [] : [last])];
-      for (const committable of committables) refuseCommittable(this.uid, committable);
+      this.refuseLarge(committables);
       return { uid: this.uid, committables };
     } catch (thrown) {
       throw this.failed(thrown);
@@ -94,13 +94,20 @@ export class SinkUnit implements Unit, Blockable {
     let state: JsonValue;
     try {
       const { committables, state: position } = await staging;
-      for (const committable of committables) refuseCommittable(this.uid, committable);
+      this.refuseLarge(committables);
       this.staged.push({ id, committables });
       state = position;
     } catch (thrown) {
       throw this.failed(thrown);
     }
     return { committables: this.unconfirmed(), state };
+  }
+
+  /** Those of the job's own sinks; what the built-in ones stage they name in a few hundred characters. */
+  private refuseLarge(committables: readonly JsonValue[]): void {
+    const { functions } = this.node;
+    if (functions.kind !== "sink" || functions.custom === null) return;
+    for (const committable of committables) refuseCommittable(this.uid, committable);
   }
 
   /** The checkpoint is complete: what it held is not told again. */
