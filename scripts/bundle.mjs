@@ -16,11 +16,16 @@ const PROGRAMS = {
   planner: { file: "src/cli/planner.ts" },
   // What `import ... from "holdfast"` means in a job file.
   api: { file: "src/api/index.ts" },
+  // What `import ... from "holdfast/postgres"` means there.
+  postgres: { file: "src/postgres/index.ts" },
   sim: { file: "src/cli/sim/sim.ts" },
   demo: { file: "demo/main.ts" },
   bench: { file: "bench/main.ts" },
   chaos: { file: "test/chaos/main.ts" },
 };
+
+/** Bundled once more, with the job that imports them. */
+const IN_JOBS = ["api", "postgres"];
 
 const wanted = process.argv.slice(2);
 const names = Object.keys(PROGRAMS).filter(
@@ -52,14 +57,14 @@ const built = await Promise.all(
       minifySyntax: true,
       minifyWhitespace: true,
       legalComments: "none",
-      sourcemap: name === "api" ? false : "linked",
+      sourcemap: IN_JOBS.includes(name) ? false : "linked",
       sourcesContent: false,
       logLevel: "warning",
       plugins: [zodInEnglish],
-      external: ["esbuild", "classic-level", "@duckdb/node-api"],
+      external: ["esbuild", "classic-level", "@duckdb/node-api", "pg", "@aws-sdk/client-s3"],
       banner: {
         js: `${name === "holdfast" ? "#!/usr/bin/env node\n" : ""}${
-          name === "api"
+          IN_JOBS.includes(name)
             ? ""
             : 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);'
         }`,
@@ -80,7 +85,9 @@ console.log(`bundled: ${names.join(", ")}`);
 function buildId() {
   const { version } = JSON.parse(readFileSync(entry("package.json"), "utf8"));
   const hash = createHash("sha256");
-  const installed = readdirSync(entry("dist/bin")).filter((file) => /^(?:holdfast|runner|planner|api)\b.*\.mjs$/.test(file));
+  const installed = readdirSync(entry("dist/bin")).filter((file) =>
+    /^(?:holdfast|runner|planner|api|postgres)\b.*\.mjs$/.test(file),
+  );
   for (const file of installed.sort()) hash.update(file).update(readFileSync(entry(path.join("dist/bin", file))));
   return `${version}+${hash.digest("hex").slice(0, 8)}`;
 }

@@ -48,6 +48,8 @@ export const PROJECTS = {
   zookeeper: { kind: "node", uses: [] },
   conformance: { kind: "node", uses: ["base", "env"] },
   connectors: { kind: "node", uses: ["base", "dataflow", "env", "api"] },
+  // Exported as holdfast/postgres, and bundled with the jobs that import it; needs the package pg of the job's project.
+  postgres: { kind: "node", uses: ["base", "dataflow", "api"] },
   node: { kind: "node", uses: ["base", "wire", "env", "coordination", "zookeeper-store", "dataflow", "host", "zookeeper"] },
   testing: {
     kind: "node",

@@ -23,6 +23,8 @@ command -v openssl >/dev/null 2>&1 || missing+=(openssl)
 # The package starts no daemon; the tests start servers of their own from its jars.
 [ -f /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
 command -v java >/dev/null 2>&1 && command -v keytool >/dev/null 2>&1 || missing+=(default-jre-headless)
+# Its programs alone are used: the tests start a server of their own.
+compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || missing+=(postgresql)
 # Partition tests need root, so only root needs their programs; without them these tests say why they are skipped.
 if [ "$(id -u)" = 0 ]; then
   command -v ip >/dev/null 2>&1 || missing+=(iproute2)

@@ -67,6 +67,8 @@ export const ERROR_CODES = {
   SOURCE_FAILED: facts("no", 1),
   SINK_FAILED: facts("no", 1),
   BAD_RECORD: facts("no", 1),
+  LEDGER_FAILED: facts("no", 1),
+  ONCE_UNKNOWN: facts("no", 1),
   OUT_OF_MEMORY: facts("no", 1),
   EXECUTOR_CRASHED: facts("no", 1),
   EXECUTOR_LOST: facts("no", 1),

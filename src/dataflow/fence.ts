@@ -15,3 +15,9 @@ export function fenceOf(attempt: string): number {
   assert(Number(match[2]) < TRIES && Number.isSafeInteger(fence), `the try ${attempt} has a fence`);
   return fence;
 }
+
+/** The try whose fence this is. */
+export const attemptOf = (fence: number): string => `${Math.floor(fence / TRIES)}.${fence % TRIES}`;
+
+/** The largest fence of that try's driver attempt. */
+export const lastFenceOf = (fence: number): number => (Math.floor(fence / TRIES) + 1) * TRIES - 1;

@@ -8,7 +8,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { CodedError } from "../base/errors.js";
 
-export type Program = "holdfast" | "runner" | "planner" | "api";
+export type Program = "holdfast" | "runner" | "planner" | "api" | "postgres";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const FOLDERS = [here, path.join(here, "..", "bin"), path.join(here, "..", "..", "dist", "bin")];

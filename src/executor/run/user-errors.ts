@@ -12,6 +12,9 @@ const ENGINE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "ABORTED",
   "CLOSED",
   "INTERNAL",
+  "ONCE_UNKNOWN",
+  "LEDGER_FAILED",
+  "FENCED",
 ]);
 
 export function operatorFailed(operator: string, thrown: unknown): CodedError {

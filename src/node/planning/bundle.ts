@@ -111,6 +111,17 @@ function ownApi(): Plugin {
         const text = readFileSync(file, "utf8").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
         return { contents: text, loader: "js", resolveDir: path.dirname(file) };
       });
+      build.onResolve({ filter: /^holdfast\/postgres$/ }, ({ resolveDir }) => ({
+        path: "postgres",
+        namespace: "holdfast",
+        pluginData: resolveDir,
+      }));
+      build.onLoad({ filter: /^postgres$/, namespace: "holdfast" }, ({ pluginData }) => ({
+        // The package `pg` is the job's own: the one of its project.
+        contents: readFileSync(programPath("postgres"), "utf8"),
+        loader: "js",
+        resolveDir: pluginData as string,
+      }));
     },
   };
 }

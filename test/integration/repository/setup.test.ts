@@ -51,7 +51,7 @@ test("without Debian packages, and without being root, it names them in one comm
   const ran = setup();
   expect(ran).toMatchObject({ status: 2, stdout: "" });
   expect(ran.stderr).toMatch(
-    /^setup: Please install these Debian packages first: apt-get install util-linux git openssl (?:zookeeper )?default-jre-headless\n$/,
+    /^setup: Please install these Debian packages first: apt-get install util-linux git openssl (?:zookeeper )?default-jre-headless(?: postgresql)?\n$/,
   );
 });
 
