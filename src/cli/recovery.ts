@@ -7,16 +7,17 @@ import { isZooKeeperUrl, parseZooKeeperUrl, secretsOf, type ZooKeeperUrl } from 
 import type { BlobStore } from "../env/blob-store.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
-import { createFileBlobStore } from "../node/files/blob-store.js";
 import { makeTemporaryDirectory } from "../node/files/temporary-directory.js";
 import { createLevelStore } from "../node/level-store/level-store.js";
+import { formatS3Url, isS3Url, parseS3Url } from "../node/s3/s3-url.js";
+import { createBlobStore } from "../node/storage.js";
 import { createZooKeeperStore } from "../node/zookeeper-store/zookeeper-store.js";
 
 export interface Recovery {
   readonly mode: "none" | "store";
   readonly store: CoordinationStore;
   readonly blobs: BlobStore;
-  /** Its directory: where jobs keep their checkpoints. */
+  /** Its directory or s3:// URL: where jobs keep their checkpoints. */
   readonly storage: string;
   close(): Promise<void>;
 }
@@ -81,9 +82,10 @@ export async function openRecovery(place: RecoveryPlace, options: OpenRecovery):
 async function openMemory({ storage }: OpenRecovery): Promise<Recovery> {
   const { directory, remove } = await storageDirectory(storage);
   const store = createMemoryStore();
-  const blobs = await createFileBlobStore(directory);
+  const blobs = await createBlobStore(directory);
   const close = async () => {
     await store.close();
+    blobs.close?.();
     await remove();
   };
   return { mode: "none", store, blobs, storage: directory, close };
@@ -92,23 +94,28 @@ async function openMemory({ storage }: OpenRecovery): Promise<Recovery> {
 async function openDirectory(directory: string, { storage, env }: OpenRecovery): Promise<Recovery> {
   const store = createLevelStore({ directory: path.join(directory, "records"), clock: env.clock, log: env.log });
   const blobsDirectory = storage === undefined ? path.join(directory, "blobs") : storageUrl(storage);
-  const blobs = await createFileBlobStore(blobsDirectory);
-  return { mode: "store", store, blobs, storage: blobsDirectory, close: () => store.close() };
+  const blobs = await createBlobStore(blobsDirectory);
+  return { mode: "store", store, blobs, storage: blobsDirectory, close: () => closeBoth(store, blobs) };
 }
 
 /** Masters on several machines have no directory in common unless somebody names one. */
 async function openZooKeeper(url: ZooKeeperUrl, { storage, timeoutMs, env }: OpenRecovery): Promise<Recovery> {
   if (storage === undefined) {
     throw new CodedError("INVALID_ARGUMENT", "with --recovery zk:// the master has to be told where job bundles are kept", {
-      hint: "Give --storage file:DIRECTORY: a directory that every master of the cluster reaches under this path (a network file system, or a local one if all run on this machine).",
+      hint: "Give --storage s3://BUCKET/PREFIX, or --storage file:DIRECTORY: a directory that every master of the cluster reaches under this path (a network file system, or a local one if all run on this machine).",
     });
   }
   const directory = storageUrl(storage);
-  const blobs = await createFileBlobStore(directory);
+  const blobs = await createBlobStore(directory);
   const { clock, random, log } = env;
   const timeout = timeoutMs === undefined ? {} : { firstOpenTimeoutMs: timeoutMs };
   const store = createZooKeeperStore({ url, clock, random, log, ...timeout });
-  return { mode: "store", store, blobs, storage: directory, close: () => store.close() };
+  return { mode: "store", store, blobs, storage: directory, close: () => closeBoth(store, blobs) };
+}
+
+async function closeBoth(store: CoordinationStore, blobs: { close?(): void }): Promise<void> {
+  await store.close();
+  blobs.close?.();
 }
 
 /** Without records nothing refers to the bundles of an earlier master, so they go with it unless a place was named. */
@@ -144,7 +151,8 @@ async function readUrlFile(file: string): Promise<string | undefined> {
   }
 }
 
-const storageUrl = (storage: string): string => fileUrl("--storage", storage, '"file:DIRECTORY"');
+const storageUrl = (storage: string): string =>
+  isS3Url(storage) ? formatS3Url(parseS3Url(storage)) : fileUrl("--storage", storage, '"file:DIRECTORY" or "s3://BUCKET/PREFIX"');
 
 function fileUrl(option: string, text: string, wanted: string): string {
   const match = /^file:(?:\/\/)?(.+)$/.exec(text);

@@ -54,7 +54,10 @@ export function command(): Command {
       "none: rebuilt from reports | file:DIR: kept in LevelDB | zk://[USER:PASSWORD@]HOSTS/PATH: in ZooKeeper",
       "none",
     )
-    .option("--storage <url>", "file:DIR for job bundles, reachable by all masters; default: beside the records")
+    .option(
+      "--storage <url>",
+      "file:DIR or s3://BUCKET/PREFIX, for job bundles and checkpoints, reachable by all; default: beside the records",
+    )
     .option("--recovery-timeout <duration>", "longest wait for ZooKeeper at the start; default: for ever")
     .option(
       "--session-timeout <duration>",

@@ -16,7 +16,7 @@ import { sinkConnectorOf, sinksOf, sourceConnectorOf, sourcesOf } from "../../ex
 import type { ConnectorFactory } from "../../executor/run/slice.js";
 import type { JobInputs } from "../../host/job/driver-inputs.js";
 import type { RestartStrategy } from "../../job/restart-strategy.js";
-import { openStateStore } from "../../node/files/state-store.js";
+import { openStateStore } from "../../node/storage.js";
 import type { ApplicationRecord } from "../../wire/application.js";
 import { checkpointUnsupported } from "../checkpoint-option.js";
 import type { InputsThread } from "./runner-inputs-thread.js";

@@ -2,7 +2,8 @@
  * Blobs as files named by their sha-256.
  *
  * Invariants:
- *   1. A file under a blob's name was written and synced whole before it got that name; the folder is synced before `put` resolves.
+ *   1. A file under a blob's name was written and synced whole before it got that name; the folder is synced before `put` resolves, also when the file was
+ *      there already (whoever put it there may have died before it synced), and the folders above it before the first blob.
  *   2. No name comes from outside: it is a checked sha-256.
  *   3. Bytes are checked against their name whenever they are read.
  */
@@ -22,6 +23,9 @@ const ABANDONED_MS = 60 * 60 * 1000;
 export async function createFileBlobStore(directory: string, options: { readonly maxBlobBytes?: number } = {}): Promise<BlobStore> {
   const maxBlobBytes = options.maxBlobBytes ?? DEFAULT_MAX_BLOB_BYTES;
   await onDisk(directory, () => makeDirectory(directory, 0o700));
+  // A folder that was just made is durable when the one above it is synced. `state/APPLICATION` is two of them.
+  for (const above of [path.dirname(directory), path.dirname(path.dirname(directory))])
+    await onDisk(directory, () => syncAbove(above));
   await removeAbandoned(directory);
   return {
     put: (bytes) => put(directory, bytes, maxBlobBytes),
@@ -45,7 +49,10 @@ async function put(directory: string, bytes: Uint8Array, maxBlobBytes: number): 
     () => true,
     () => false,
   );
-  if (known) return sha256;
+  if (known) {
+    await onDisk(directory, () => syncDirectory(directory));
+    return sha256;
+  }
   const temporary = path.join(directory, `${TEMPORARY}${sha256.slice(0, 16)}-${randomBytes(8).toString("hex")}`);
   await onDisk(directory, async () => {
     try {
@@ -104,6 +111,13 @@ async function syncDirectory(directory: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** One that may not even be read was made by somebody else, long ago. */
+async function syncAbove(directory: string): Promise<void> {
+  await syncDirectory(directory).catch((thrown: NodeJS.ErrnoException) => {
+    if (thrown.code !== "EACCES" && thrown.code !== "EPERM" && thrown.code !== "EINVAL" && thrown.code !== "ENOTSUP") throw thrown;
+  });
 }
 
 async function removeAbandoned(directory: string): Promise<void> {

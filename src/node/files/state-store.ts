@@ -55,7 +55,7 @@ async function checkStorage(storage: string, bundle: string): Promise<void> {
 
 function unreachable(storage: string, why: string, cause: unknown): CodedError {
   return new CodedError("CHECKPOINT_STORAGE", `The checkpoint storage ${storage} can't be used from ${os.hostname()}: ${why}.`, {
-    hint: "Give the masters --storage file:DIRECTORY, a directory that every machine of the cluster reaches under this path, or submit with --checkpoint-interval none.",
+    hint: "Give the masters --storage s3://BUCKET/PREFIX, or --storage file:DIRECTORY, a directory that every machine of the cluster reaches under this path, or submit with --checkpoint-interval none.",
     details: { storage, host: os.hostname() },
     cause,
   });

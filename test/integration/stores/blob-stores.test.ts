@@ -1,0 +1,133 @@
+/** Both kinds of storage through the conformance suite: files, and a real S3 server; and what only S3 can do wrong. */
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { blobStoreSuite } from "../../../src/conformance/blob-store.js";
+import { createFileBlobStore } from "../../../src/node/files/blob-store.js";
+import { createS3BlobStore } from "../../../src/node/s3/s3-blob-store.js";
+import { createBlobStore, openStateStore } from "../../../src/node/storage.js";
+import { type S3Server, startS3 } from "../../support/s3.js";
+
+const LIMIT = 6_000_000;
+
+async function flipByte(file: string): Promise<void> {
+  const bytes = await readFile(file);
+  bytes[0] = (bytes[0] ?? 0) ^ 1;
+  await writeFile(file, bytes);
+}
+
+blobStoreSuite({
+  name: "files",
+  maxBlobBytes: LIMIT,
+  open: async () => {
+    const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-blobs-"));
+    const again = () => createFileBlobStore(directory, { maxBlobBytes: LIMIT });
+    return {
+      blobs: await again(),
+      again,
+      state: (applicationId, bundle) => openStateStore({ storage: directory, applicationId, bundle }),
+      damage: (sha256, applicationId) =>
+        flipByte(path.join(directory, ...(applicationId === undefined ? [] : ["state", applicationId]), sha256)),
+      count: async () =>
+        (await readdir(directory, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).length,
+      cleanUp: () => rm(directory, { recursive: true }),
+    };
+  },
+});
+
+let server: S3Server;
+const before = { HOME: process.env.HOME };
+beforeAll(async () => {
+  server = await startS3();
+  process.env.HOME = server.home();
+}, 120_000);
+afterAll(async () => {
+  process.env.HOME = before.HOME;
+  await server?.close();
+});
+
+let folders = 0;
+blobStoreSuite({
+  name: "S3",
+  maxBlobBytes: LIMIT,
+  open: async () => {
+    const prefix = `suite-${folders++}`;
+    const storage = server.url(prefix);
+    const opened: { close(): void }[] = [];
+    const again = async () => {
+      const store = await createS3BlobStore(storage, { maxBlobBytes: LIMIT });
+      opened.push(store);
+      return store;
+    };
+    return {
+      blobs: await again(),
+      again,
+      state: (applicationId, bundle) => openStateStore({ storage, applicationId, bundle }),
+      damage: (sha256, applicationId) =>
+        flipByte(server.fileOf(`${prefix}/${applicationId === undefined ? "" : `state/${applicationId}/`}${sha256}`)),
+      count: async () => (await server.files()).filter((name) => name.startsWith(`${prefix}/`)).length,
+      cleanUp: async () => {
+        for (const store of opened) store.close();
+      },
+    };
+  },
+});
+
+describe("S3", () => {
+  test("a wrong secret key is told by that, at the start, and the key is not repeated", async () => {
+    // The SDK remembers what it has read of a home directory; the environment counts before that.
+    Object.assign(process.env, { AWS_ACCESS_KEY_ID: "S3RVER", AWS_SECRET_ACCESS_KEY: "a-wrong-secret" });
+    try {
+      const store = createS3BlobStore(server.url("p")).then((opened) => opened.put(Uint8Array.of(1)));
+      const failure = await store.catch((thrown: unknown) => thrown);
+      expect(failure).toMatchObject({ code: "DISK_FAILED", hint: expect.stringContaining(".aws/credentials") });
+      expect(String((failure as Error).message)).not.toContain("a-wrong-secret");
+    } finally {
+      delete process.env.AWS_ACCESS_KEY_ID;
+      delete process.env.AWS_SECRET_ACCESS_KEY;
+    }
+  });
+
+  test("a bucket that is not there is told by its name", async () => {
+    const url = server.url("p").replace("holdfast-tests", "another-bucket");
+    const opened = await createS3BlobStore(url)
+      .then(
+        (store) => store.put(Uint8Array.of(1)),
+        (thrown: unknown) => Promise.reject(thrown),
+      )
+      .catch((thrown: unknown) => thrown);
+    expect(opened).toMatchObject({ code: "DISK_FAILED", message: expect.stringContaining("another-bucket") });
+  });
+
+  test("a server that is away for a moment is tried again, and one that stays away is told", async () => {
+    const store = await createS3BlobStore(server.url("away"));
+    const impatient = await createS3BlobStore(server.url("away"), { retryForMs: 1 });
+    const sha256 = await store.put(Uint8Array.of(1, 2, 3));
+    await server.kill();
+    const [read] = await Promise.all([store.get(sha256), server.start()]);
+    expect(read).toEqual(Uint8Array.of(1, 2, 3));
+    await server.kill();
+    await expect(impatient.get(sha256)).rejects.toMatchObject({ code: "DISK_FAILED" });
+    await server.start();
+    store.close();
+    impatient.close();
+  });
+
+  test("closing the store ends what waits for a server that hangs", async () => {
+    const closing = new AbortController();
+    const store = await createS3BlobStore(server.url("hanging"), { signal: closing.signal });
+    server.freeze();
+    const waiting = store.has("0".repeat(64));
+    closing.abort();
+    await expect(waiting).rejects.toMatchObject({ code: "ABORTED" });
+    server.thaw();
+    store.close();
+  });
+
+  test("a storage is opened by its name", async () => {
+    const store = await createBlobStore(server.url("by-name"));
+    expect(await store.get(await store.put(Uint8Array.of(9)))).toEqual(Uint8Array.of(9));
+    store.close?.();
+  });
+});
