@@ -99,7 +99,8 @@ async function flush(chain: Chain): Promise<void> {
   await chain.settle();
 }
 
-async function chainOf(build: (job: JobBuilder) => void, clock: Clock, out: Record<string, unknown[]>): Promise<Chain> {
+/** The chain of `op`, of one subtask. */
+export async function chainOf(build: (job: JobBuilder) => void, clock: Clock, out: Record<string, unknown[]>): Promise<Chain> {
   const { built } = await planJob(jobOf(build), {}, { sha256Hex: (bytes) => createHash("sha256").update(bytes).digest("hex") });
   // With two executors the operator begins a vertex of its own, behind its exchange.
   const plan = executionPlan(built.graph, 2);

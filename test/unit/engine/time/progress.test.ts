@@ -159,6 +159,28 @@ describe("event time", () => {
     expect(results.reduce((total, { value }) => total + value, 0)).toBe(6_000);
   });
 
+  test("stays behind the records that a join holds while it reads its second input", async () => {
+    const late: unknown[] = [];
+    const results = await collect<{ readonly value: number }>(
+      (job) => {
+        const timed = job.from("n", sources.numbers({ to: 6_000 }), {
+          eventTime: { time: (n) => n, splits: "in-order", watermarkEvery: 0 },
+        });
+        // Made of the stream itself, so that its first input can't wait and has to be held.
+        const itself = timed.join("itself", timed, { leftKey: (n) => n, rightKey: (n) => n, select: (n) => n });
+        const windowed = counted(itself, "w", 5);
+        windowed
+          .side("late")
+          .map((n) => late.push(n))
+          .to("late", sinks.collect());
+        windowed.to("out", sinks.collect());
+      },
+      { parallelism: 2 },
+    );
+    expect(late).toEqual([]);
+    expect(results.reduce((total, { value }) => total + value, 0)).toBe(6_000);
+  });
+
   test("records that are out of order within the bound are never late, with several subtasks and windows of windows", async () => {
     const COUNT = 20_000;
     const time = (n: number) => n - ((n * 7_919) % 90);
