@@ -29,7 +29,7 @@ export class ChainDriver {
     chain.counts[0] = (chain.counts[0] ?? 0) + count;
     await chain.run(code, records, count);
     if (chain.isBusy()) await chain.pump();
-    await chain.time.fireDue();
+    if (chain.time.isDue()) await chain.time.fireDue();
     const now = this.clock.now();
     if (now - this.flushedAt >= FLUSH_AFTER_MS) await this.flush(now, false);
   }
@@ -67,7 +67,7 @@ export class ChainDriver {
     timer?.cancel();
     alarm?.cancel();
     chain.signal.throwIfAborted();
-    await chain.time.fireDue();
+    if (chain.time.isDue()) await chain.time.fireDue();
     if (isLate) await this.flush(clock.now(), true);
   }
 

@@ -67,10 +67,14 @@ export class ChainTime {
     if (this.chain.stop) await this.chain.settle();
   }
 
-  /** Calls the timers of the clock that are due. */
-  async fireDue(): Promise<void> {
+  /** Timers of the clock are due. */
+  isDue(): boolean {
     const next = this.nextAt();
-    if (next === null || next > this.clock.wallNow()) return;
+    return next !== null && next <= this.clock.wallNow();
+  }
+
+  /** Calls them. */
+  async fireDue(): Promise<void> {
     for (const unit of this.clocked) await unit.onClock?.(this.clock.wallNow());
   }
 

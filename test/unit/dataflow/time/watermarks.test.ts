@@ -53,7 +53,7 @@ describe("the watermark of an input", () => {
       by: fc.nat(50),
     });
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 60, size: "max" }), (steps) => {
         const merge = new WatermarkMerge([0, 1, 2, 3]);
         const open = new Map([0, 1, 2, 3].map((channel) => [channel, at(BEGINNING)]));
         const wasIdle = new Set<number>();

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { type JobBuilder, planJob } from "../../../../src/api/index.js";
 import { present } from "../../../../src/base/assert.js";
 import { executionPlan } from "../../../../src/dataflow/chains.js";
-import { hashKey } from "../../../../src/dataflow/hash.js";
+import { hashKey, keyIdentity } from "../../../../src/dataflow/hash.js";
 import { keyGroupOf, subtaskOfKeyGroup } from "../../../../src/dataflow/key-groups.js";
 import { BEGINNING } from "../../../../src/dataflow/time/watermarks.js";
 import type { Clock } from "../../../../src/env/clock.js";
@@ -66,7 +66,7 @@ async function fleet(
       return given;
     },
     feed: async (input, key, record) => {
-      const chain = ownerOf(keyGroupOf(hashKey(key), MAX_PARALLELISM));
+      const chain = ownerOf(keyGroupOf(hashKey(keyIdentity(key)), MAX_PARALLELISM));
       await chain.run(present(codes[chains.indexOf(chain)], "code")[input], [record], 1);
       await flush(chain);
     },

@@ -20,7 +20,8 @@ type Step =
   | { readonly kind: "restore"; readonly parallelism: number };
 
 /** `latest` and `by` say how near to each other times are. */
-const stepsOf = (latest: number, by: number): fc.Arbitrary<Step[]> => fc.array(stepOf(latest, by), { minLength: 1, maxLength: 50 });
+const stepsOf = (latest: number, by: number): fc.Arbitrary<Step[]> =>
+  fc.array(stepOf(latest, by), { minLength: 1, maxLength: 50, size: "max" });
 const stepOf = (latest: number, by: number): fc.Arbitrary<Step> =>
   fc.oneof(
     {
