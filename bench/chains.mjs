@@ -125,7 +125,7 @@ async function run(job, parallelism) {
       const next = async () => {
         const given = split ?? null;
         split = null;
-        return given;
+        return given === null ? null : { split: given, position: null };
       };
       return runSlice({
         built,
