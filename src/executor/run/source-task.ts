@@ -98,8 +98,8 @@ export class SourceTask {
         if (next === null || this.draining.signal.aborted) return;
         this.taken++;
         this.reading = { position: next.position };
-        this.time?.splitBegins();
         await this.readSplit(next.split, next.position, signal);
+        this.time?.splitEnded();
         this.reading = null;
       }
     } catch (thrown) {

@@ -42,7 +42,8 @@ export class SourceTime {
     this.watermark = new SourceWatermark(options.config.outOfOrdernessMs);
   }
 
-  splitBegins(): void {
+  /** What it says of time must not outlive it: with the next split, which may hold any times, it may become known that there are no further ones. */
+  splitEnded(): void {
     const { splits, outOfOrdernessMs } = this.options.config;
     if (splits === "any-order") this.watermark = new SourceWatermark(outOfOrdernessMs);
   }

@@ -129,6 +129,23 @@ describe("event time", () => {
     }
   });
 
+  test("is not that of a split that has ended, when the next one turns out to be the last", async () => {
+    // Four splits; the last one holds earlier times than the one before it.
+    const time = (n: number) => (n < 30 ? n + 1_000 : n);
+    const late = await collect(
+      (job) => {
+        const windowed = job
+          .from("n", sources.numbers({ to: 40 }), { eventTime: { time, watermarkEvery: 0 } })
+          .keyBy(() => "all")
+          .window("w", { window: windows.tumbling(5), time, init: () => 0, add: (count) => count + 1 });
+        windowed.side("late").to("out", sinks.collect());
+        windowed.to("results", sinks.collect());
+      },
+      { parallelism: 1 },
+    );
+    expect(late).toEqual([]);
+  });
+
   test("overtakes no record: calls of mapAsync and a join's first input are waited for", async () => {
     const late: unknown[] = [];
     const results = await collect<{ readonly value: number }>(
