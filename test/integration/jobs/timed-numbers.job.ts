@@ -45,10 +45,14 @@ export default defineJob({
     const alarms = numbers
       .keyBy((n) => n % 7)
       .process("alarms", {
-        state: { latest: state.value<number>() },
-        onElement: (n, { state: { latest }, timers }) => {
+        state: { latest: state.value<number>(), reached: state.value<number>() },
+        onElement: (n, { state: { latest, reached }, timers, watermark }): Result[] => {
           latest.set(Math.max(latest.get() ?? 0, alarmOf(n)));
           timers.eventTime(alarmOf(n));
+          // A key that has seen event time never sees it go back, also in the tries that follow.
+          const before = reached.get() ?? Number.NEGATIVE_INFINITY;
+          if (watermark > before) reached.set(watermark);
+          return watermark < before ? [{ kind: "backwards", from: before, to: watermark }] : [];
         },
         onTimer: ({ at }, { key, watermark, state: { latest } }): Result[] => [
           { kind: "alarm", key, at, isDue: watermark >= at && (latest.get() ?? 0) >= at },

@@ -19,7 +19,9 @@ export type Result =
   | { readonly kind: "window"; readonly key: number; readonly start: number; readonly count: number; readonly sum: number }
   | { readonly kind: "session"; readonly key: number; readonly start: number; readonly end: number; readonly count: number }
   | { readonly kind: "alarm"; readonly key: number; readonly at: number; readonly isDue: boolean }
-  | { readonly kind: "pair"; readonly left: number; readonly right: number };
+  | { readonly kind: "pair"; readonly left: number; readonly right: number }
+  /** Event time went back: never expected. */
+  | { readonly kind: "backwards"; readonly from: number; readonly to: number };
 
 export function expectedOf(count: number): Result[] {
   const numbers = Array.from({ length: count }, (_, n) => n);

@@ -64,7 +64,7 @@ const jobOf =
       .keyBy((n) => n % 3)
       .process("seen", {
         state: { reached: state.value<number>() },
-        onElement: (n, { watermark, state: { reached } }) => {
+        onElement: (_n, { watermark, state: { reached } }) => {
           const before = reached.get();
           if (watermark !== Number.NEGATIVE_INFINITY) reached.set(watermark);
           return before !== undefined && watermark < before ? [`${watermark} after ${before}`] : [];
