@@ -14,7 +14,7 @@ import { TimerQueue } from "../../../dataflow/time/timers.js";
 import { BEGINNING, END_OF_TIME } from "../../../dataflow/time/watermarks.js";
 import type { Chain } from "../chain.js";
 import type { ChainNode, Deferred, Unit } from "../chain-nodes.js";
-import type { KeyedState, StateEntry } from "../keyed-state.js";
+import { HELD_RECORDS, type KeyedState, type StateEntry } from "../keyed-state.js";
 import { RESULT } from "../stages.js";
 import { isThenable } from "../thenable.js";
 import { LATE } from "./window-results.js";
@@ -38,6 +38,9 @@ interface Pair {
   readonly left: Held;
   readonly right: Held;
 }
+
+/** Of one key and side, in a checkpoint: at most HELD_RECORDS. */
+type HeldPart = readonly [Side, readonly number[], readonly unknown[]];
 
 /** What is held of a key is looked through when so much of the interval has passed, not for each record. */
 const LOOKS_PER_INTERVAL = 8;
@@ -142,20 +145,26 @@ export class IntervalJoinUnit implements Unit, KeyedState {
 
   *entries(maxParallelism: number): Iterable<StateEntry> {
     for (const [id, { key, left, right }] of this.pairs) {
-      const value = [left.times, left.records, right.times, right.records];
-      yield { keyGroup: keyGroupOf(hashKey(id), maxParallelism), key, value };
+      const keyGroup = keyGroupOf(hashKey(id), maxParallelism);
+      for (const side of ["left", "right"] as const) {
+        const { times, records } = side === "left" ? left : right;
+        for (let at = 0; at < times.length; at += HELD_RECORDS) {
+          const value: HeldPart = [side, times.slice(at, at + HELD_RECORDS), records.slice(at, at + HELD_RECORDS)];
+          yield { keyGroup, key, value };
+        }
+      }
     }
   }
 
   restore(entries: Iterable<StateEntry>): void {
     for (const { key, value } of entries) {
-      const [leftTimes, leftRecords, rightTimes, rightRecords] = value as readonly [number[], unknown[], number[], unknown[]];
+      const [side, times, records] = value as HeldPart;
       const id = typeof key === "object" && key !== null ? keyIdentity(key) : key;
-      const left = { times: [...leftTimes], records: [...leftRecords] };
-      const right = { times: [...rightTimes], records: [...rightRecords] };
-      this.pairs.set(id, { key, left, right });
-      this.held += left.times.length + right.times.length;
-      this.expireRest(id, { key, left, right });
+      const pair = this.pairOf(key, id);
+      pair[side].times.push(...times);
+      pair[side].records.push(...records);
+      this.held += times.length;
+      this.expireRest(id, pair);
     }
   }
 

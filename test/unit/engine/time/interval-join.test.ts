@@ -51,6 +51,14 @@ describe("an interval join", () => {
     ]);
   });
 
+  test("restores a key with more records than one entry of a checkpoint holds", async () => {
+    const before = await handFed(joined(-1_000, 1_000), 1);
+    for (let n = 0; n < 600; n++) await before.feed(0, "a", { key: "a", at: n, n });
+    const fed = await before.restored(2);
+    await fed.feed(1, "a", { key: "a", at: 300, n: -1 });
+    expect(fed.taken().out).toEqual(Array.from({ length: 600 }, (_, n) => [n, -1]));
+  });
+
   test("past its limit fails by name", async () => {
     const fed = await handFed(joined(-5, 5, 2), 1);
     for (const n of [1, 2]) await fed.feed(0, "a", { key: "a", at: n, n });
