@@ -4,7 +4,7 @@ import type { AggregateFunctions, IntervalJoinFunctions, KeyFunction, MaybePromi
 import type { OperatorContext } from "./context.js";
 import { type IntervalJoinOptions, intervalConfig, type Windowed, type WindowOptions, windowConfig } from "./event-time.js";
 import type { AggregateOptions, Emit, Keyed, ProcessOptions, ReduceOptions, SideTypes } from "./operators.js";
-import type { StateDescriptor } from "./state.js";
+import { type StateDescriptor, stateSpec } from "./state.js";
 import { Stream } from "./stream.js";
 
 type NoSides = Readonly<Record<never, never>>;
@@ -54,7 +54,9 @@ export class KeyedStream<K, T> {
     uid: string,
     options: ProcessOptions<K, T, S, D, U, O, E, W>,
   ): Stream<U | O | E | W, SideTypes<D>> {
-    const kinds = Object.fromEntries(Object.entries(options.state ?? {}).map(([name, descriptor]) => [name, descriptor.kind]));
+    const kinds = Object.fromEntries(
+      Object.entries(options.state ?? {}).map(([name, descriptor]) => [name, stateSpec(descriptor)]),
+    );
     const ref = this.builder.add({
       uid,
       kind: "process",

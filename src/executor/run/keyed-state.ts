@@ -22,13 +22,22 @@ export interface StateEntry {
   readonly removed?: true;
 }
 
+/** Which states the values of entries consist of, in order; what wrote it may be an older version of the job. */
+export type StateLayout = readonly {
+  readonly name: string;
+  readonly kind: "value" | "list" | "map";
+  /** Of the codec; 0: none. */
+  readonly version: number;
+  readonly expires: boolean;
+}[];
+
 /** What units with state offer. Only between batches, when nothing is deferred. */
 export interface KeyedState {
   readonly size: number;
   /** In the order in which keys were first seen. */
   entries(maxParallelism: number): Iterable<StateEntry>;
   /** Before the first record. */
-  restore(entries: Iterable<StateEntry>): void;
+  restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void;
 }
 
 export function keyedStateOf(unit: object | null): KeyedState | null {

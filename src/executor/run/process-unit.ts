@@ -1,8 +1,8 @@
 /**
  * process: a handler with keyed state, timers and side outputs.
  *
- * Generated code calls `element` and then empties `outputs` (the main output first, then each consumed side output). State is one Map of
- * rows by key id; a row has one slot for each declared state.
+ * Generated code calls `element` and then empties `outputs` (the main output first, then each consumed side output). State is one table of rows by key id; a row
+ * has one slot for each declared state. A handler may change whatever it sees of its key, so a key counts as changed when its handler is called.
  */
 import type { ProcessFunctions } from "../../api/built.js";
 import type { ProcessContext } from "../../api/context.js";
@@ -11,9 +11,12 @@ import { BEGINNING, END_OF_TIME } from "../../dataflow/time/watermarks.js";
 import type { Clock } from "../../env/clock.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
-import { type KeyedState, type StateEntry, stateEntries } from "./keyed-state.js";
+import type { StateEntry, StateLayout } from "./keyed-state.js";
 import { KeyedUnit } from "./keyed-unit.js";
 import { KEY, RESULT } from "./stages.js";
+import { KeyedTable, type Slot } from "./state/keyed-table.js";
+import type { OpenSnapshot, SnapshotState } from "./state/open-snapshot.js";
+import { RowFormat } from "./state/row-format.js";
 import { createHandles, type StateCursor, type StateRow } from "./state-handles.js";
 import { isThenable, iteratorOf } from "./thenable.js";
 import { type KeyedTimer, noTimers, ProcessTimers } from "./time/process-timers.js";
@@ -27,14 +30,22 @@ interface TimedRow {
   readonly processing: readonly number[];
 }
 
-export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
+/** Rows that one sweep looks at, and how often one comes: what has expired and is not asked for goes then. */
+export const SWEEP_ROWS = 1_000;
+export const SWEEP_EVERY_MS = 100;
+
+export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
   readonly outputs: readonly unknown[][];
-  readonly state = new Map<unknown, StateRow>();
+  readonly table: KeyedTable;
   /** Null: it has no `onTimer`. */
   readonly timers: ProcessTimers | null;
   private readonly functions: ProcessFunctions;
   private readonly cursor: StateCursor = { row: [] };
   private readonly slots: number;
+  private readonly rows: RowFormat;
+  private readonly clock: Clock;
+  private sweeping: Iterator<Slot> | null = null;
+  private sweepAt: number | null = null;
   private readonly handlerContext: { -readonly [P in keyof ProcessContext]: ProcessContext[P] };
   private readonly out: { emit(record: unknown): void; side(tag: string, record: unknown): void };
 
@@ -42,12 +53,15 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
     super(chain, node, functions.key);
     this.functions = functions;
     this.slots = Object.keys(functions.state).length;
+    this.clock = clock;
+    this.table = new KeyedTable((drained) => chain.waitFor(drained));
+    this.rows = new RowFormat(node.spec.uid, functions.state, () => clock.wallNow());
     const { eventTime } = (node.spec.config ?? {}) as { readonly eventTime?: boolean };
     this.timers = functions.onTimer === null ? null : new ProcessTimers(clock, eventTime === true);
     this.handlerContext = {
       ...node.context,
       key: undefined,
-      state: createHandles(functions.state, this.cursor),
+      state: createHandles(functions.state, this.cursor, () => clock.wallNow()),
       timers: this.timers?.handle ?? noTimers,
       watermark: BEGINNING,
     };
@@ -81,22 +95,46 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
   }
 
   get size(): number {
-    return this.state.size;
+    return this.table.slots.size;
   }
 
-  *entries(maxParallelism: number): Iterable<StateEntry> {
-    const { timers } = this;
-    const rows = stateEntries(this.state, (id) => id, maxParallelism);
-    for (const { keyGroup, key: id, value } of rows)
-      yield { keyGroup, key: this.keyOf(id), value: timers === null ? value : { row: value, ...timers.of(id) } };
+  get needsFull(): boolean {
+    return this.table.needsFull;
   }
 
-  restore(entries: Iterable<StateEntry>): void {
-    for (const { key, value } of entries) {
+  get layout(): StateLayout {
+    return this.rows.layout;
+  }
+
+  track(): void {
+    this.table.track();
+  }
+
+  settle(isComplete: boolean): void {
+    this.table.settle(isComplete);
+  }
+
+  snapshot(isFull: boolean, maxParallelism: number): OpenSnapshot {
+    const { timers, rows } = this;
+    const entryOf = this.entriesOf(maxParallelism);
+    return this.table.snapshot(isFull, (id, value) => {
+      const row = value === undefined ? undefined : rows.written(value as StateRow);
+      return entryOf(id, timers === null || row === undefined ? row : { row, ...timers.of(id) });
+    });
+  }
+
+  restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void {
+    for (const { key, value, removed } of entries) {
       const id = this.rememberedId(key);
-      const row = Array.isArray(value) ? (value as StateRow) : (value as TimedRow).row;
-      this.state.set(id, [...row]);
-      if (!Array.isArray(value)) this.timers?.restore(id, value as TimedRow);
+      // An entry that comes later counts alone, also its timers.
+      this.timers?.forget(id);
+      if (removed === true) {
+        this.table.restoreRemoved(id);
+        continue;
+      }
+      const timed = Array.isArray(value) ? null : (value as TimedRow);
+      this.table.restore(id, this.rows.read(timed?.row ?? (value as StateRow), layout ?? this.layout));
+      if (timed !== null) this.timers?.restore(id, timed);
     }
   }
 
@@ -110,27 +148,31 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
   }
 
   nextClockAt(): number | null {
-    return this.timers?.nextProcessing() ?? null;
+    const timerAt = this.timers?.nextProcessing() ?? null;
+    if (!this.rows.expires || this.size === 0) return timerAt;
+    this.sweepAt ??= this.clock.wallNow() + SWEEP_EVERY_MS;
+    return timerAt === null ? this.sweepAt : Math.min(timerAt, this.sweepAt);
   }
 
   async onClock(wallMs: number): Promise<void> {
-    await this.fire(() => this.timers?.takeProcessing(wallMs) ?? null);
+    if (this.sweepAt !== null && wallMs >= this.sweepAt) this.sweep();
+    await this.fireClock(wallMs);
   }
 
   async end(): Promise<void> {
     // Timers that are set from here on would never come.
     this.timers?.close();
     await this.onWatermark(END_OF_TIME);
-    await this.onClock(END_OF_TIME);
+    await this.fireClock(END_OF_TIME);
     const { onEnd } = this.functions;
     if (onEnd !== null) {
       if (this.key === null) await this.endOf(UNKEYED, undefined, onEnd);
-      for (const id of this.state.keys()) {
+      for (const { id } of this.table.slots.values()) {
         await this.endOf(id, this.keyOf(id), onEnd);
         await this.chain.breathe();
       }
     }
-    this.state.clear();
+    this.table.clear();
     this.forgetKeys();
   }
 
@@ -142,10 +184,35 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
     await this.call(id, key, () => onEnd(key, this.handlerContext, this.out));
   }
 
+  /** Looks at the next rows: what has expired is dropped, and rows of which nothing is left. */
+  private sweep(): void {
+    this.sweepAt = null;
+    this.sweeping ??= this.table.slots.values();
+    for (let i = 0; i < SWEEP_ROWS; i++) {
+      const { value: slot, done } = this.sweeping.next();
+      if (done === true) {
+        this.sweeping = null;
+        return;
+      }
+      const row = slot.value as StateRow;
+      if (!this.rows.hasExpired(row)) continue;
+      this.table.beforeChange(slot);
+      if (this.rows.sweep(row) && this.timers?.has(slot.id) !== true) this.table.remove(slot);
+    }
+  }
+
+  private async fireClock(wallMs: number): Promise<void> {
+    await this.fire(() => this.timers?.takeProcessing(wallMs) ?? null);
+  }
+
   private async fire(take: () => KeyedTimer | null): Promise<void> {
+    const { timers, table } = this;
     const { onTimer } = this.functions;
-    if (onTimer === null) return;
+    if (onTimer === null || timers === null) return;
     for (let due = take(); due !== null; due = take()) {
+      // A snapshot that still has to give the key gives it with this timer.
+      const slot = table.slots.get(due.id);
+      if (slot !== undefined) timers.asBefore(due, () => table.beforeChange(slot));
       const { id, timer } = due;
       await this.call(id, this.keyOf(id), () => onTimer(timer, this.handlerContext, this.out));
       await this.chain.breathe();
@@ -165,12 +232,11 @@ export class ProcessUnit extends KeyedUnit implements Unit, KeyedState {
   /** Makes the handles show the state of this key. */
   private enter(key: unknown, id: unknown): void {
     if (this.key === null) return;
-    let row = this.state.get(id);
-    if (row === undefined) {
-      row = new Array(this.slots).fill(undefined);
-      this.state.set(id, row);
-    }
-    this.cursor.row = row;
+    const { table } = this;
+    let slot = table.slots.get(id);
+    if (slot === undefined) slot = table.insert(id, new Array(this.slots).fill(undefined));
+    else if (slot.stamp !== table.epoch) table.touch(slot);
+    this.cursor.row = slot.value as StateRow;
     this.timers?.enter(id);
     this.handlerContext.key = key;
   }

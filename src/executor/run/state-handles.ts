@@ -1,4 +1,8 @@
-/** The handles by which `process` handlers see the state of the current key: views of one row that the unit moves from key to key. */
+/**
+ * The handles by which `process` handlers see the state of the current key: views of one row that the unit moves from key to key.
+ *
+ * A state with a time to live holds its values (elements, entries) beside the instant from which they are not seen any more.
+ */
 import type { ListState, MapState, StateDescriptor, StateHandle, ValueState } from "../../api/state.js";
 
 /** One slot a declared state: the value, the array, or the Map; undefined when nothing was set. */
@@ -8,13 +12,24 @@ export interface StateCursor {
   row: StateRow;
 }
 
+export interface Timed {
+  readonly value: unknown;
+  /** Calendar time. */
+  readonly until: number;
+}
+
+export function isLive({ until }: Timed, wallMs: number): boolean {
+  return wallMs < until;
+}
+
 export function createHandles(
   descriptors: Readonly<Record<string, StateDescriptor>>,
   cursor: StateCursor,
+  wallNow: () => number,
 ): Readonly<Record<string, StateHandle<unknown>>> {
   const handles: Record<string, unknown> = {};
-  for (const [slot, [name, descriptor]] of Object.entries(descriptors).entries())
-    handles[name] = handleOf(descriptor.kind, cursor, slot);
+  for (const [slot, [name, { kind, ttlMs }]] of Object.entries(descriptors).entries())
+    handles[name] = ttlMs === null ? handleOf(kind, cursor, slot) : expiringHandleOf(kind, cursor, slot, { ttlMs, wallNow });
   return handles as Readonly<Record<string, StateHandle<unknown>>>;
 }
 
@@ -76,5 +91,89 @@ function mapHandle(cursor: StateCursor, slot: number): MapState<unknown, unknown
     clear: () => {
       cursor.row[slot] = undefined;
     },
+  };
+}
+
+// ------------------------------------------------------------------------------------------------ with a time to live
+
+interface Expiry {
+  readonly ttlMs: number;
+  readonly wallNow: () => number;
+}
+
+function expiringHandleOf(kind: StateDescriptor["kind"], cursor: StateCursor, slot: number, { ttlMs, wallNow }: Expiry) {
+  const timed = (value: unknown): Timed => ({ value, until: wallNow() + ttlMs });
+  const clear = () => {
+    cursor.row[slot] = undefined;
+  };
+  const liveOf = (one: Timed | undefined): unknown => (one !== undefined && isLive(one, wallNow()) ? one.value : undefined);
+  if (kind === "value") {
+    const set = (value: unknown) => {
+      cursor.row[slot] = timed(value);
+    };
+    return { get: () => liveOf(cursor.row[slot] as Timed | undefined), set, clear } satisfies ValueState<unknown>;
+  }
+  return kind === "list" ? expiringList(cursor, slot, timed, wallNow, clear) : expiringMap(cursor, slot, timed, wallNow, clear);
+}
+
+function expiringList(
+  cursor: StateCursor,
+  slot: number,
+  timed: (value: unknown) => Timed,
+  wallNow: () => number,
+  clear: () => void,
+): ListState<unknown> {
+  const held = () => (cursor.row[slot] ?? []) as Timed[];
+  return {
+    get: () => {
+      const now = wallNow();
+      return held().flatMap((one) => (isLive(one, now) ? [one.value] : []));
+    },
+    add: (value) => {
+      cursor.row[slot] ??= [];
+      (cursor.row[slot] as Timed[]).push(timed(value));
+    },
+    set: (values) => {
+      cursor.row[slot] = values.map(timed);
+    },
+    clear,
+  };
+}
+
+function expiringMap(
+  cursor: StateCursor,
+  slot: number,
+  timed: (value: unknown) => Timed,
+  wallNow: () => number,
+  clear: () => void,
+): MapState<unknown, unknown> {
+  const held = () => (cursor.row[slot] ?? new Map()) as Map<unknown, Timed>;
+  function* entries(): IterableIterator<[unknown, unknown]> {
+    const now = wallNow();
+    for (const [key, one] of held()) if (isLive(one, now)) yield [key, one.value];
+  }
+  function* keys(): IterableIterator<unknown> {
+    for (const [key] of entries()) yield key;
+  }
+  const find = (key: unknown): Timed | undefined => {
+    const one = held().get(key);
+    return one !== undefined && isLive(one, wallNow()) ? one : undefined;
+  };
+  return {
+    get: (key) => find(key)?.value,
+    set: (key, value) => {
+      cursor.row[slot] ??= new Map();
+      (cursor.row[slot] as Map<unknown, Timed>).set(key, timed(value));
+    },
+    has: (key) => find(key) !== undefined,
+    delete: (key) => void held().delete(key),
+    keys,
+    entries,
+    get size() {
+      let count = 0;
+      for (const _ of entries()) count++;
+      return count;
+    },
+    clear,
   };
 }

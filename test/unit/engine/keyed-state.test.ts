@@ -4,16 +4,18 @@ import { type JobBuilder, planJob, sinks, sources, state } from "../../../src/ap
 import { executionPlan } from "../../../src/dataflow/chains.js";
 import { keyGroupsOfSubtask } from "../../../src/dataflow/key-groups.js";
 import { subtaskOfKey } from "../../../src/dataflow/partitioners.js";
+import type { Clock } from "../../../src/env/clock.js";
 import { buildChain } from "../../../src/executor/run/chain-builder.js";
-import type { KeyedState, StateEntry } from "../../../src/executor/run/keyed-state.js";
+import type { StateEntry } from "../../../src/executor/run/keyed-state.js";
 import { createLocalNetwork } from "../../../src/executor/run/local-network.js";
 import { Pacer } from "../../../src/executor/run/pacer.js";
-import type { SnapshotState } from "../../../src/executor/run/state/open-snapshot.js";
 import { createLogicalClock } from "../../../src/testing/logical-clock.js";
+import { createManualClock } from "../../support/manual-clock.js";
+import { entriesOf, stateOf } from "./state-of.js";
 import { jobOf } from "./support.js";
 
 /** The chain of a job with one subtask, fed by hand. */
-async function chainOf(build: (job: JobBuilder) => void) {
+async function chainOf(build: (job: JobBuilder) => void, clock: Clock = createLogicalClock()) {
   const { built } = await planJob(jobOf(build), {}, { sha256Hex: (bytes) => createHash("sha256").update(bytes).digest("hex") });
   const [vertex] = executionPlan(built.graph, 1).vertices;
   if (vertex === undefined) throw new Error("no vertex");
@@ -24,7 +26,6 @@ async function chainOf(build: (job: JobBuilder) => void) {
     abort: async () => undefined,
     close: async () => undefined,
   };
-  const clock = createLogicalClock();
   const signal = new AbortController().signal;
   const chain = buildChain({
     built,
@@ -48,15 +49,9 @@ async function chainOf(build: (job: JobBuilder) => void) {
     writers: new Map([["out", writer]]),
   });
   const code = chain.compile(chain.nodes[0]?.main.targets ?? []);
-  const unit = chain.nodes.find((node) => node.unit !== null && "restore" in node.unit)?.unit as unknown as
-    | KeyedState
-    | SnapshotState;
+  const unit = stateOf(chain.nodes.find((node) => stateOf(node.unit) !== null)?.unit ?? null);
+  if (unit === null) throw new Error("no state");
   return { chain, unit, out, feed: (records: readonly unknown[]) => chain.run(code, records, records.length) };
-}
-
-/** All of it, as it is now. */
-function entriesOf(unit: KeyedState | SnapshotState): StateEntry[] {
-  return "entries" in unit ? [...unit.entries(128)] : [...unit.snapshot(true, 128).take(Number.MAX_SAFE_INTEGER)];
 }
 
 const jobs: [string, (job: JobBuilder) => void][] = [
@@ -109,7 +104,7 @@ test.each(jobs)(
     const entries: StateEntry[] = entriesOf(first.unit);
     expect(first.unit.size).toBe(7);
     const second = await chainOf(build);
-    second.unit.restore(entries);
+    second.unit.restore(entries, null);
     await second.feed(records.slice(40));
     await second.chain.end();
     expect([...first.out, ...second.out]).toEqual(whole.out);
@@ -125,4 +120,33 @@ test("the key group of an entry belongs to the subtask that the records of its k
     expect(keyGroup).toBeGreaterThanOrEqual(first);
     expect(keyGroup).toBeLessThanOrEqual(last);
   }
+});
+
+test("a timer that fires while a snapshot is open is in it, with the state that its key had at the barrier", async () => {
+  const clock = createManualClock();
+  const { chain, unit, feed } = await chainOf(
+    (job) =>
+      job
+        .from("n", sources.numbers({ to: 1 }))
+        .keyBy((n) => n)
+        .process("s", {
+          state: { fired: state.value<number>() },
+          onElement: (_n, { timers }) => timers.processingTime(timers.now() + 100),
+          onTimer: (_timer, { state: { fired } }) => fired.set((fired.get() ?? 0) + 1),
+        })
+        .to("out", sinks.collect()),
+    clock,
+  );
+  if (!("snapshot" in unit)) throw new Error("no snapshots");
+  unit.track();
+  await feed([1, 2]);
+  const at = clock.wallNow() + 100;
+  const snapshot = unit.snapshot(true, 128);
+  await clock.jump(100);
+  await chain.time.fireDue();
+  const entries = snapshot.take(10);
+  expect(entries.map(({ key, value }) => ({ key, value }))).toEqual(
+    [1, 2].map((key) => ({ key, value: { row: [undefined], event: [], processing: [at] } })),
+  );
+  expect(entriesOf(unit).map(({ value }) => value)).toEqual([1, 2].map(() => ({ row: [1], event: [], processing: [] })));
 });

@@ -20,7 +20,7 @@ export interface ChainStatesOptions {
 }
 
 /** What is the same for all operators of the slice. */
-export type SnapshotHeader = Omit<StateHeader, "operator">;
+export type SnapshotHeader = Omit<StateHeader, "operator" | "layout">;
 
 /** By operator; those without any are left out. */
 export type StatesByOperator = Readonly<Record<string, readonly StateHandle[]>>;
@@ -94,8 +94,10 @@ export class ChainStates {
   ): Promise<StatesByOperator> {
     try {
       const states = await standing;
-      for (const { uid, snapshot, blobs } of opened) {
-        const { handles } = await writeSnapshot(snapshot, { ...header, operator: uid }, this.options.access, isWanted);
+      for (const { uid, state, snapshot, blobs } of opened) {
+        const { layout } = state;
+        const own = { ...header, operator: uid, ...(layout === undefined ? {} : { layout }) };
+        const { handles } = await writeSnapshot(snapshot, own, this.options.access, isWanted);
         states.set(
           uid,
           handles.then((written) => blobs.written(header.checkpoint, snapshot.isFull, written)),

@@ -13,7 +13,7 @@ import { CodedError } from "../../../base/errors.js";
 import { utf8Decode, utf8Encode } from "../../../base/utf8.js";
 import type { StateHandle } from "../../../wire/checkpoint.js";
 import { BatchDecoder, BatchEncoder, type TextCodec } from "../codec/index.js";
-import type { KeyedState, StateEntry } from "../keyed-state.js";
+import type { KeyedState, StateEntry, StateLayout } from "../keyed-state.js";
 import type { Pacer } from "../pacer.js";
 import type { StateBlobs } from "../slice.js";
 import type { OpenSnapshot } from "../state/open-snapshot.js";
@@ -36,6 +36,8 @@ export interface StateHeader {
   readonly attempt: string;
   readonly operator: string;
   readonly subtask: number;
+  /** Of the values, when they consist of declared states. */
+  readonly layout?: StateLayout;
 }
 
 export interface StateAccess {
@@ -183,6 +185,7 @@ export async function writeSnapshot(
   const { pacer } = access;
   const writer = new StateWriter(header, access);
   const steps = new Steps();
+  let turnMs = 0;
   try {
     for (;;) {
       if (!isWanted()) throw new CodedError("ABORTED", `Checkpoint ${header.checkpoint} is over.`);
@@ -190,9 +193,13 @@ export async function writeSnapshot(
       const entries = snapshot.take(steps.size);
       if (entries.length === 0) return await writer.finish();
       const waiting = writer.add(entries);
-      steps.took(pacer.now() - startedAt);
+      const now = pacer.now();
+      steps.took(now - startedAt);
+      turnMs += now - startedAt;
       if (waiting !== undefined) await waiting;
+      else if (turnMs < STEP_BUDGET_MS) continue;
       await pacer.pause();
+      turnMs = 0;
     }
   } finally {
     snapshot.close();
@@ -213,10 +220,11 @@ export async function readState(
         details: { sha256: handle.sha256, operator: expected.operator },
       });
     const decoder = new BatchDecoder({ text });
-    for (let at = endOfHeader(blob, expected, unreadable); at < blob.length; ) {
+    const { end, header } = headerOfBlob(blob, expected, unreadable);
+    for (let at = end; at < blob.length; ) {
       const length = at + FRAME_BYTES <= blob.length ? viewOf(blob).getUint32(at, true) : Number.POSITIVE_INFINITY;
       if (at + FRAME_BYTES + length > blob.length) throw unreadable("ends in the middle of a batch");
-      state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length))));
+      state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length))), header.layout ?? null);
       at += padded(FRAME_BYTES + length);
       if (pacer.isDue(pacer.now())) await pacer.pause();
     }
@@ -230,19 +238,19 @@ function* entriesOf(records: readonly unknown[]): Iterable<StateEntry> {
   }
 }
 
-/** Where the batches begin. */
-function endOfHeader(
+/** Where the batches begin, and what they hold. */
+function headerOfBlob(
   blob: Uint8Array,
   expected: { readonly applicationId: string; readonly operator: string },
   unreadable: (why: string) => CodedError,
-): number {
+): { readonly end: number; readonly header: Partial<StateHeader> } {
   if (blob.length < FRAME_BYTES || MAGIC.some((byte, index) => blob[index] !== byte)) throw unreadable("is not state");
   const length = viewOf(blob).getUint32(4, true);
   if (length > MAX_HEADER_BYTES || FRAME_BYTES + length > blob.length) throw unreadable("has no header");
   const header = headerOf(blob.subarray(FRAME_BYTES, FRAME_BYTES + length));
   if (header?.applicationId !== expected.applicationId || header.operator !== expected.operator)
     throw unreadable(`belongs to operator '${header?.operator ?? "?"}' of ${header?.applicationId ?? "?"}`);
-  return padded(FRAME_BYTES + length);
+  return { end: padded(FRAME_BYTES + length), header };
 }
 
 function headerOf(bytes: Uint8Array): Partial<StateHeader> | null {

@@ -69,10 +69,11 @@ export class KeyedTable {
     this.tracking = true;
   }
 
-  insert(id: unknown, value: unknown): void {
+  insert(id: unknown, value: unknown): Slot {
     const slot = new Slot(id, value, this.epoch);
     this.slots.set(id, slot);
     if (this.tracking) this.dirty.push(slot);
+    return slot;
   }
 
   /** For whoever is not generated code: before a value is changed in place ... */

@@ -1,5 +1,5 @@
 /** What a checkpoint asks of state that goes on changing while it is written down. */
-import type { StateEntry } from "../keyed-state.js";
+import type { StateEntry, StateLayout } from "../keyed-state.js";
 
 /** One picture of the state. Its entries hold live values: they are to be encoded before anything else runs. */
 export interface OpenSnapshot {
@@ -14,6 +14,8 @@ export interface OpenSnapshot {
 /** What units offer whose state can be written down while it changes. Between batches only, when nothing is deferred. */
 export interface SnapshotState {
   readonly size: number;
+  /** Of the values of its entries, when they consist of declared states. */
+  readonly layout?: StateLayout;
   /** Too much has changed to be told as a change: the next snapshot has to be full. */
   readonly needsFull: boolean;
   /** From now on changes are noted. Before the first record. */
@@ -23,7 +25,7 @@ export interface SnapshotState {
   /** Of this moment; one at a time. */
   snapshot(isFull: boolean, maxParallelism: number): OpenSnapshot;
   /** Before the first record; entries of a full snapshot, and then of the changes since, in order. */
-  restore(entries: Iterable<StateEntry>): void;
+  restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void;
 }
 
 export function snapshotStateOf(unit: object | null): SnapshotState | null {

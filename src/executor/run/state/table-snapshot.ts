@@ -30,6 +30,7 @@ export class TableSnapshot implements OpenSnapshot {
   private early: StateEntry[] = [];
   private waiting: (() => void)[] = [];
   private closed = false;
+  private failure: { readonly thrown: unknown } | null = null;
 
   constructor(options: TableSnapshotOptions) {
     this.options = options;
@@ -41,9 +42,14 @@ export class TableSnapshot implements OpenSnapshot {
     return this.isFull ? stamp !== -this.options.epoch : stamp > 0;
   }
 
+  /** What a codec throws here is the checkpoint's failure, not that of the record that is about to change the slot. */
   keep({ id, value }: Slot): void {
-    const entry = this.options.entryOf(id, value);
-    this.early.push({ ...entry, value: copyValue(entry.value) });
+    try {
+      const entry = this.options.entryOf(id, value);
+      this.early.push({ ...entry, value: copyValue(entry.value) });
+    } catch (thrown) {
+      this.failure ??= { thrown };
+    }
   }
 
   get isCrowded(): boolean {
@@ -55,6 +61,7 @@ export class TableSnapshot implements OpenSnapshot {
   }
 
   take(limit: number): readonly StateEntry[] {
+    if (this.failure !== null) throw this.failure.thrown;
     if (this.closed) return [];
     if (this.removedGiven < this.options.removed.length) return this.takeRemoved(limit);
     const entries = this.early.length > 0 ? this.early.splice(0, limit) : this.next(limit);

@@ -16,6 +16,7 @@ export class ProcessTimers {
   private readonly processing = new TimerQueue<unknown>();
   private id: unknown;
   private closed = false;
+  private taken: KeyedTimer | null = null;
 
   /** `hasEventTime`: all sources above have. */
   constructor(clock: Clock, hasEventTime: boolean) {
@@ -47,12 +48,29 @@ export class ProcessTimers {
     return due === null ? null : { id: due.key, timer: { kind: "processing", at: due.at } };
   }
 
+  /** While `run` runs, what `of` says is as if the timer had not been taken. */
+  asBefore(taken: KeyedTimer, run: () => void): void {
+    this.taken = taken;
+    run();
+    this.taken = null;
+  }
+
+  has(id: unknown): boolean {
+    return this.event.of(id).length > 0 || this.processing.of(id).length > 0;
+  }
+
+  forget(id: unknown): void {
+    for (const queue of [this.event, this.processing]) for (const at of queue.of(id)) queue.delete(id, at);
+  }
+
   nextProcessing(): number | null {
     return this.processing.next();
   }
 
   of(id: unknown): { readonly event: readonly number[]; readonly processing: readonly number[] } {
-    return { event: this.event.of(id), processing: this.processing.of(id) };
+    const { taken } = this;
+    const more = (kind: Timer["kind"]) => (taken !== null && taken.id === id && taken.timer.kind === kind ? [taken.timer.at] : []);
+    return { event: [...this.event.of(id), ...more("event")], processing: [...this.processing.of(id), ...more("processing")] };
   }
 
   restore(id: unknown, instants: ReturnType<ProcessTimers["of"]>): void {

@@ -9,10 +9,11 @@ import { BEGINNING } from "../../../../src/dataflow/time/watermarks.js";
 import type { Clock } from "../../../../src/env/clock.js";
 import type { Chain } from "../../../../src/executor/run/chain.js";
 import { buildChain } from "../../../../src/executor/run/chain-builder.js";
-import { keyedStateOf, type StateEntry } from "../../../../src/executor/run/keyed-state.js";
+import type { StateEntry } from "../../../../src/executor/run/keyed-state.js";
 import { createLocalNetwork } from "../../../../src/executor/run/local-network.js";
 import { Pacer } from "../../../../src/executor/run/pacer.js";
 import { createLogicalClock } from "../../../../src/testing/logical-clock.js";
+import { entriesOf, stateOf } from "../state-of.js";
 import { jobOf } from "../support.js";
 
 const MAX_PARALLELISM = 128;
@@ -51,15 +52,15 @@ async function fleet(
   const chains: Chain[] = [];
   for (let subtask = 0; subtask < parallelism; subtask++) chains.push(await chainOf(build, clock, out));
   const ownerOf = (keyGroup: number) => present(chains[subtaskOfKeyGroup(keyGroup, MAX_PARALLELISM, parallelism)], "subtask");
-  const stateOf = (chain: Chain) => present(keyedStateOf(present(chain.nodes[0], "op").unit), "state of op");
-  for (const entry of entries) stateOf(ownerOf(entry.keyGroup)).restore([entry]);
+  const stateOfChain = (chain: Chain) => present(stateOf(present(chain.nodes[0], "op").unit), "state of op");
+  for (const entry of entries) stateOfChain(ownerOf(entry.keyGroup)).restore([entry], null);
   if (watermarkMs !== BEGINNING) for (const chain of chains) chain.time.restore(watermarkMs);
   const codes = chains.map((chain) => {
     const node = present(chain.nodes[0], "op");
     const first = chain.compile([{ kind: "node", node }]);
     return [first, node.spec.kind === "intervalJoin" ? chain.compile([{ kind: "build", node }]) : first] as const;
   });
-  const entriesOf = () => chains.flatMap((chain) => [...stateOf(chain).entries(MAX_PARALLELISM)]);
+  const allEntries = () => chains.flatMap((chain) => entriesOf(stateOfChain(chain), MAX_PARALLELISM));
   const self: HandFed = {
     taken: () => {
       const given = Object.fromEntries(Object.entries(out).map(([uid, records]) => [uid, records.splice(0)]));
@@ -84,9 +85,9 @@ async function fleet(
     },
     restored: async (next) => {
       const reached = Math.min(...chains.map(({ time }) => time.watermarkMs));
-      return await fleet(build, next, clock, structuredClone(entriesOf()), reached, out);
+      return await fleet(build, next, clock, structuredClone(allEntries()), reached, out);
     },
-    held: () => entriesOf().length,
+    held: () => allEntries().length,
     end: async () => {
       for (const chain of chains) await chain.end();
     },
