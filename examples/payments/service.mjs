@@ -35,6 +35,12 @@ await pool.query(`
 
 async function inTransaction(body) {
   const client = await pool.connect();
+  let failure;
+  // A connection that the server ends says so here, too.
+  const onError = (thrown) => {
+    failure = thrown;
+  };
+  client.on("error", onError);
   try {
     await client.query("BEGIN");
     const result = await body(client);
@@ -44,7 +50,8 @@ async function inTransaction(body) {
     await client.query("ROLLBACK").catch(() => {});
     throw thrown;
   } finally {
-    client.release();
+    if (failure === undefined) client.off("error", onError);
+    client.release(failure);
   }
 }
 

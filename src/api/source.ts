@@ -70,9 +70,12 @@ function source<T>(descriptor: SourceDescriptor, bounded: boolean, schema?: Stan
   return { holdfast: "source", bounded, descriptor, custom: null, schema: schema ?? null, onError, rate: descriptor.rate ?? null };
 }
 
+/** A directory that is followed never ends. */
+const isBounded = ({ followEveryMs }: { readonly followEveryMs?: number }): boolean => followEveryMs === undefined;
+
 /** Lines of text files, directories or globs; `.gz` is unpacked. */
 function text(path: string | readonly string[], options: Options<TextSourceDescriptor> = {}): Source<string> {
-  return source({ kind: "text", path, ...options }, true);
+  return source({ kind: "text", path, ...options }, isBounded(options));
 }
 
 /** A JSON value a line. `fields` keeps only these fields (faster). */
@@ -93,7 +96,7 @@ function ndjson(
   options: Options<NdjsonSourceDescriptor> & { readonly schema?: StandardSchemaV1 } = {},
 ): Source<unknown> {
   const { schema, ...rest } = options;
-  return source({ kind: "ndjson", path, ...rest }, true, schema);
+  return source({ kind: "ndjson", path, ...rest }, isBounded(rest), schema);
 }
 
 /** Rows of CSV files. Values are strings unless `types` says otherwise: `types: { delay: "number" }`. */
@@ -111,7 +114,7 @@ function csv(
   options: Options<CsvSourceDescriptor> & { readonly schema?: StandardSchemaV1 } = {},
 ): Source<unknown> {
   const { schema, ...rest } = options;
-  return source({ kind: "csv", path, ...rest }, true, schema);
+  return source({ kind: "csv", path, ...rest }, isBounded(rest), schema);
 }
 
 /** Rows of Parquet files. `fields` reads only these columns (faster). */
@@ -132,7 +135,7 @@ function parquet(
   options: Options<ParquetSourceDescriptor> & { readonly schema?: StandardSchemaV1 } = {},
 ): Source<unknown> {
   const { schema, ...rest } = options;
-  return source({ kind: "parquet", path, ...rest }, true, schema);
+  return source({ kind: "parquet", path, ...rest }, isBounded(rest), schema);
 }
 
 /** The integers from `from` (default 0) up to but not including `to`; without `to` it never ends. */

@@ -8,6 +8,7 @@ import type { SinkConnector, SinkDescriptor, SourceConnector, SourceDescriptor }
 import { consoleSink, type Print } from "./console-sink.js";
 import { csvSource } from "./csv-source.js";
 import type { PartsAppear } from "./file-sink.js";
+import { followingSource } from "./following-source.js";
 import { csvSink, ndjsonSink, textSink } from "./line-sinks.js";
 import { ndjsonSource } from "./ndjson-source.js";
 import { collectionSource, numbersSource } from "./numbers-source.js";
@@ -26,6 +27,8 @@ export interface ConnectorOptions {
 
 export function createSource(descriptor: SourceDescriptor, options: ConnectorOptions = {}): SourceConnector<unknown> {
   const baseDir = options.baseDir ?? process.cwd();
+  if ("followEveryMs" in descriptor && descriptor.followEveryMs !== undefined)
+    return follow(descriptor, descriptor.followEveryMs, baseDir);
   switch (descriptor.kind) {
     case "text":
       return textSource(descriptor, baseDir);
@@ -42,6 +45,19 @@ export function createSource(descriptor: SourceDescriptor, options: ConnectorOpt
     default:
       return unknownKind("source", descriptor);
   }
+}
+
+type FileDescriptor = Extract<SourceDescriptor, { readonly path: unknown }>;
+
+function follow({ followEveryMs, ...descriptor }: FileDescriptor, everyMs: number, baseDir: string): SourceConnector<unknown> {
+  const growing = "growing" in descriptor && descriptor.growing === true;
+  if (growing && descriptor.kind === "csv" && descriptor.multiline !== false) {
+    throw new CodedError("INVALID_ARGUMENT", "A CSV file that grows is read line by line, so no field may hold a line end.", {
+      hint: "Give the source multiline: false.",
+    });
+  }
+  const fileSource = (path: string) => createSource({ ...descriptor, path }, { baseDir });
+  return followingSource({ path: descriptor.path, baseDir, everyMs, growing, fileSource });
 }
 
 export function createSink(descriptor: SinkDescriptor, options: ConnectorOptions = {}): SinkConnector<unknown> {

@@ -212,9 +212,16 @@ interface FileSourceFields {
   readonly onError?: OnError;
   /** Records a second over all subtasks. Kept by the engine, not by connectors. Absent: as fast as possible. */
   readonly rate?: number;
+  /**
+   * The source never ends: directories and globs are looked at every so many milliseconds, and files that have appeared are read. A file has its name when it
+   * is complete (renamed into place), and is known by its path; each is read once.
+   */
+  readonly followEveryMs?: number;
 }
 
 interface LineSourceFields extends FileSourceFields {
+  /** With `followEveryMs`: files are appended to, and whole lines are read as they come. Files only grow, and are not packed; CSV needs `multiline: false`. */
+  readonly growing?: boolean;
   /** A longer line is a bad record. Default 16 MiB; it bounds the memory of a reader. */
   readonly maxLineBytes?: number;
   /** Plain files are cut into splits of about this size. Default: 64 MiB, less for small inputs; `.gz` is never cut. */
