@@ -1,5 +1,5 @@
 /** Every operator of the API in one job; what each gives goes to a file of its own, in an order that does not matter or that the job makes. */
-import { defineJob, sinks, sources, state, type } from "holdfast";
+import { defineJob, sinks, sources, state, type, windows } from "holdfast";
 import { z } from "zod";
 
 interface Sale {
@@ -19,7 +19,7 @@ export default defineJob({
     const one = { parallelism: 1 } as const;
 
     const all = job
-      .from("ids", sources.numbers({ to: sales }))
+      .from("ids", sources.numbers({ to: sales }), { eventTime: { time: (id) => id } })
       .map((id): Sale => ({ id, city: CITIES[(id * 7) % 5] ?? "?", amount: (id * 37) % 101 }));
     const large = all.filter(async (sale) => {
       if (sale.id % 500 === 0) await pause();
@@ -59,6 +59,33 @@ export default defineJob({
         result: ({ count, sum }) => ({ count, mean: Math.round((1000 * sum) / count) }),
       })
       .to("cities", file("cities"), one);
+    const time = (sale: Sale) => sale.id;
+    const perCity = all.keyBy((sale) => sale.city);
+    const count = { time, init: () => 0, add: (n: number) => n + 1, merge: (a: number, b: number) => a + b };
+    perCity.window("sliding", { window: windows.sliding(500, 250), ...count }).to("windows", file("windows"), one);
+    large
+      .keyBy((sale) => sale.city)
+      .window("visits", { window: windows.session(12), ...count })
+      .to("sessions", file("sessions"), one);
+    perCity
+      .intervalJoin(
+        "near",
+        large.keyBy((sale) => sale.city),
+        {
+          lower: -5,
+          upper: 5,
+          leftTime: time,
+          rightTime: time,
+          select: (left, right) => [left.id, right.id],
+        },
+      )
+      .to("pairs", file("pairs"), one);
+    perCity
+      .process("alarms", {
+        onElement: (sale, { timers }) => timers.eventTime(Math.ceil((sale.id + 1) / 100) * 100),
+        onTimer: ({ at }, { key }) => [{ key, at }],
+      })
+      .to("timers", file("timers"), one);
     const best = all
       .keyBy((sale) => [sale.city, sale.id % 3] as const)
       .reduce("best", (a, b) => (b.amount > a.amount || (b.amount === a.amount && b.id < a.id) ? b : a));

@@ -55,7 +55,7 @@ test("all operators give on three executor processes what they give in a test", 
   expect(submitted).toMatchObject({ exitCode: 0 });
   const expected = await outputs(folder("test"));
   const found = await outputs(folder("cluster"));
-  expect(Object.keys(expected)).toHaveLength(11);
+  expect(Object.keys(expected)).toHaveLength(15);
   expect(found).toEqual(expected);
   expect(JSON.parse(submitted.stdout).result).toEqual({ "top-out": inTest.collected["top-out"] });
 
@@ -67,4 +67,8 @@ test("all operators give on three executor processes what they give in a test", 
   expect(expected["checked.ndjson"]).toHaveLength(SALES / 40);
   expect(expected["different.ndjson"]).toHaveLength(120);
   expect(inTest.collected["top-out"]).toHaveLength(5);
+  // Each sale stands in two windows, and alarms come for five cities every hundred.
+  const counts = (expected["windows.ndjson"] ?? []).map((line) => (JSON.parse(line) as { readonly value: number }).value);
+  expect(counts.reduce((sum, n) => sum + n, 0)).toBe(2 * SALES);
+  expect(expected["timers.ndjson"]).toHaveLength((5 * SALES) / 100);
 });
