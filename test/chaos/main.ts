@@ -1,7 +1,7 @@
 /**
  * `npm run chaos -- --minutes N --seed S [--rounds R]`: faults at random around a mixed workload on a cluster of virtual machines, every fault
  * drawn from the seed. Everything is checked after each round; the first violation ends the run, and its evidence stays. `--faults` and
- * `--hold-ms` play the same faults in every round instead, to look into what was found. `--oracle` plays something else: oracle/main.ts.
+ * `--hold-ms` play the same faults in every round instead, to look into what was found. `--oracle` and `--clean` play something else: oracle/main.ts, clean/main.ts.
  *
  * Exit codes: 0 nothing found, 1 a violation (or the cluster did not start, or not come to rest), 2 wrong usage, 3 this machine has no namespaces.
  */
@@ -10,6 +10,7 @@ import os from "node:os";
 import path from "node:path";
 import { machinesMissing, startMachines, WORKER_DEADLINE_MS } from "../support/partition/machines.js";
 import { type Chance, chanceFrom } from "./chance.js";
+import { clean } from "./clean/main.js";
 import { FAULTS } from "./faults/all.js";
 import type { Fault } from "./faults/fault.js";
 import { oracle } from "./oracle/main.js";
@@ -154,4 +155,4 @@ function leadershipTold(machines: Awaited<ReturnType<typeof startMachines>>): ()
 }
 
 const [first, ...words] = process.argv.slice(2);
-process.exitCode = first === "--oracle" ? await oracle(words) : await main();
+process.exitCode = await (first === "--oracle" ? oracle(words) : first === "--clean" ? clean(words) : main());
