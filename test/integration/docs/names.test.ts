@@ -116,6 +116,8 @@ const OTHERS = new Set([
   "--seconds",
   "--runs",
   "--kills",
+  "--oracle",
+  "--clean",
   "--program",
   "--dist",
   "--minutes",
