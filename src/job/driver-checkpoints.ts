@@ -41,6 +41,8 @@ export interface JobCheckpoints {
   /** Of the checkpoint under way, once it is complete. */
   manifest: CheckpointManifest | null;
   pointer: CompletedCheckpoint | null;
+  /** The newest one whose manifest this driver knows, because it wrote it or went on from it; 0: none. */
+  known: number;
   /** The newest completed one of the present try; 0: none. */
   completedOfTry: number;
   /** What checkpoints of the present try have made visible, and executors may tell again. */
@@ -62,6 +64,7 @@ export function enableCheckpoints(driver: DriverState): void {
     carried: {},
     manifest: null,
     pointer: null,
+    known: 0,
     completedOfTry: 0,
     shown: [],
     confirmed: 0,
@@ -77,6 +80,11 @@ export function lastCheckpoint(driver: DriverState): CompletedCheckpoint | null 
 /** Nothing is open that the next try, or the decision, has to wait for. */
 export function checkpointsSettled(driver: DriverState): boolean {
   return driver.checkpoints?.course.isSettled ?? true;
+}
+
+/** False: the last checkpoint is another driver's, and what it holds is not known. It may still be to be committed. */
+export function knowsWhatIsNeeded(driver: DriverState): boolean {
+  return driver.checkpoints === null || driver.checkpoints.known === (lastCheckpoint(driver)?.id ?? 0);
 }
 
 /** Tries whose staged output a checkpoint still needs. */
@@ -252,6 +260,7 @@ function completed(driver: DriverState, checkpoints: JobCheckpoints): void {
   checkpoints.course.published();
   checkpoints.completedOfTry = pointer.try === driver.current.number ? pointer.id : 0;
   checkpoints.carried = manifest.carried;
+  checkpoints.known = pointer.id;
   const record = present(driver.application.checkpoints, "checkpoints of the record");
   const all = [...record.completed.filter(({ id }) => id < pointer.id), pointer];
   const kept = all.slice(-RETAINED_CHECKPOINTS);

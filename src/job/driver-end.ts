@@ -4,7 +4,7 @@ import type { ErrorShape } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { CommitManifest } from "../wire/application.js";
 import { resultOfParts } from "./collected.js";
-import { lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
+import { knowsWhatIsNeeded, lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
 import { attemptName, type Ending } from "./driver-events.js";
 import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
 import { fail } from "./driver-tries.js";
@@ -89,6 +89,11 @@ export function sinksCommitFailed(driver: DriverState, error: ErrorShape): void 
 }
 
 export function cleanUp(driver: DriverState, ending: Ending): void {
+  // Until the end is durable somebody may have to go on: what could be needed is removed after that (forgetCheckpoints).
+  if (ending.outcome !== "finished" && !knowsWhatIsNeeded(driver)) {
+    finishUp(driver, ending);
+    return;
+  }
   driver.phase = { kind: "cleaning", until: driver.now + driver.config.limits.cleanUpMs, ending };
   // Only what is decided makes earlier tries' output needless: a superseded driver doesn't know that another one goes on from it.
   driver.out.push({ kind: "clean-up", keep: ending.outcome === "finished" ? [] : neededTries(driver) });

@@ -49,6 +49,7 @@ function restored(driver: DriverState, { restored }: EventOf<"prepared">): void 
   const { restoring: checkpoint, checkpoints } = driver;
   if (checkpoint === null || restored === undefined || checkpoints === null) return;
   checkpoints.carried = restored.carried;
+  checkpoints.known = checkpoint.id;
   const recordsBack = driver.recordsSeen === null ? null : Math.max(0, driver.recordsSeen - restored.counts.recordsIn);
   driver.current.restored = {
     name: attemptName(driver.config.attempt, driver.current.number),

@@ -408,6 +408,27 @@ describe("what is left behind", () => {
     expect(ends.of("forget-checkpoints")).toEqual([{ kind: "forget-checkpoints", storage: STORAGE }]);
   });
 
+  test("a driver that has not gone on from the last checkpoint removes nothing before its end is durable: it does not know what is needed", () => {
+    const pointer = {
+      id: 3,
+      attempt: 1,
+      try: 1,
+      manifest: HANDLE,
+      sizeBytes: 10,
+      completedAt: 0,
+      durationMs: 1,
+      records: { in: 5, out: 5 },
+    };
+    const record = withCheckpoints({ checkpoints: { storage: STORAGE, nextId: 20, completed: [pointer] } });
+    const world = new Checkpointed(record);
+    world.post({ kind: "started" });
+    world.master(1, record);
+    world.post({ kind: "master.cancel", epoch: 1, reason: "a user wants it" });
+    expect(world.of("clean-up")).toEqual([]);
+    world.answer("driver.finished");
+    expect(world.of("forget-checkpoints")).toHaveLength(1);
+  });
+
   test("state that could not be read is kept for a person to look at", () => {
     const world = new Checkpointed().begun();
     world.failed(1, shape("CHECKPOINT_UNREADABLE"));
