@@ -3,6 +3,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { mixed } from "../../integration/jobs/mixed.js";
 
+const WINDOW_MS = 1_000;
+
 export interface OracleParams {
   readonly count: number;
   readonly keys: number;
@@ -19,7 +21,8 @@ export function problemsOf(output: string, params: OracleParams): readonly strin
   return [
     ...problemsOfEach(recordsIn(path.join(output, "each")) as Each[], params),
     ...problemsOfKeys(recordsIn(path.join(output, "keys")) as { key: number; value: Omit<Each, "n"> }[], params),
-    ...["each", "keys"].flatMap((name) => leftIn(path.join(output, name))),
+    ...problemsOfWindows(recordsIn(path.join(output, "windows")) as InWindow[], params),
+    ...["each", "keys", "windows"].flatMap((name) => leftIn(path.join(output, name))),
   ];
 }
 
@@ -68,6 +71,32 @@ function problemsOfKeys(records: readonly { key: number; value: Omit<Each, "n"> 
     expected.delete(key);
   }
   if (expected.size > 0) problems.push(`keys: ${[...expected.keys()].slice(0, 5).join(", ")} are missing`);
+  return problems.slice(0, 10);
+}
+
+interface InWindow {
+  readonly key: number;
+  readonly window: { readonly start: number };
+  readonly value: Omit<Each, "n">;
+}
+
+/** Each key of each second once. */
+function problemsOfWindows(records: readonly InWindow[], { count, keys }: OracleParams): string[] {
+  const expected = new Map<string, Omit<Each, "n">>();
+  for (let n = 0; n < count; n++) {
+    const name = `${n % keys} from ${n - (n % WINDOW_MS)}`;
+    const { count: before, check } = expected.get(name) ?? { count: 0, check: 0 };
+    expected.set(name, { count: before + 1, check: mixed(check, n) });
+  }
+  const problems: string[] = [];
+  for (const { key, window, value } of records) {
+    const name = `${key} from ${window.start}`;
+    const whole = expected.get(name);
+    if (whole === undefined || whole.count !== value.count || whole.check !== value.check)
+      problems.push(`windows: key ${name} came to ${JSON.stringify(value)}, not ${JSON.stringify(whole ?? "once")}`);
+    expected.delete(name);
+  }
+  if (expected.size > 0) problems.push(`windows: keys ${[...expected.keys()].slice(0, 5).join(", ")} are missing`);
   return problems.slice(0, 10);
 }
 
