@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import type { ApplicationView } from "../../src/wire/views.js";
+import { filesBelow } from "./files-below.js";
 import { until } from "./holdfast.js";
 import type { Stage } from "./scenario.js";
 
@@ -21,8 +22,7 @@ export async function checkpointAfter(stage: Stage, job: string, id: number): Pr
 
 /** Files and folders that the job keeps, or anybody for it. */
 export function stateOf(stage: Stage, job: string): readonly string[] {
-  const found = readdirSync(stage.cluster.directory, { recursive: true, encoding: "utf8" });
-  return found.filter((name) => name.includes(path.join("state", job)));
+  return filesBelow(stage.cluster.directory).filter((name) => name.includes(path.join("state", job)));
 }
 
 /** Records that are visible, in the order of their parts. */

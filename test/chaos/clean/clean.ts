@@ -8,6 +8,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { type ClusterClient, openClient } from "../../../src/cli/client/cluster-client.js";
+import { filesBelow } from "../../support/files-below.js";
 import { PROGRAM, ROOT, startHoldfast, until } from "../../support/holdfast.js";
 import { type ProcessCluster, processCluster } from "../../support/process-cluster.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
@@ -199,14 +200,14 @@ async function footprint(cluster: ProcessCluster, ensemble: ZooKeeperServers | n
   const processes = workers.flatMap((worker) => entries(path.join(worker, "processes")));
   const { applications } = await client.call("list", {});
   return {
-    "state of jobs": filesBelow(path.join(storage, "state")),
+    "state of jobs": filesBelow(path.join(storage, "state")).length,
     "job bundles": entries(storage).filter((entry) => path.basename(entry) !== "state").length,
     "copies of bundles on workers": workers.flatMap((worker) => entries(path.join(worker, "artifacts"))).length,
     "temporary files": cluster.temporaryFiles().length,
     // Spares have one each.
     "files in working directories of ended processes": processes
       .filter((folder) => path.basename(folder).startsWith("app-"))
-      .reduce((sum, folder) => sum + filesBelow(path.join(folder, "work")), 0),
+      .reduce((sum, folder) => sum + filesBelow(path.join(folder, "work")).length, 0),
     "staged output": entries(cluster.file("out"))
       .flatMap((output) => [output, ...entries(output)])
       .flatMap(entries)
@@ -231,7 +232,3 @@ const entries = (directory: string): string[] =>
   existsSync(directory) && statSync(directory).isDirectory()
     ? readdirSync(directory).map((name) => path.join(directory, name))
     : [];
-
-function filesBelow(directory: string): number {
-  return existsSync(directory) ? readdirSync(directory, { recursive: true }).length : 0;
-}

@@ -5,10 +5,10 @@
  *
  * Boundary: plays and judges; who calls it says what becomes of the evidence.
  */
-import { readdirSync } from "node:fs";
 import path from "node:path";
 import { type ClusterClient, openClient } from "../../../src/cli/client/cluster-client.js";
 import type { ApplicationView } from "../../../src/wire/views.js";
+import { filesBelow } from "../../support/files-below.js";
 import { PROGRAM, ROOT, startHoldfast, until } from "../../support/holdfast.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../../support/process-cluster.js";
 import { startZooKeeper, type ZooKeeperServers } from "../../support/zookeeper.js";
@@ -148,10 +148,7 @@ class Play {
 
   /** State of a job that has ended goes within moments. */
   private async leftOf(job: string): Promise<readonly string[]> {
-    const state = () =>
-      readdirSync(this.cluster.directory, { recursive: true, encoding: "utf8" }).filter((name) =>
-        name.includes(path.join("state", job)),
-      );
+    const state = () => filesBelow(this.cluster.directory).filter((name) => name.includes(path.join("state", job)));
     try {
       await until(`the state of ${job} to be removed`, () => state().length === 0);
       return [];
