@@ -101,6 +101,8 @@ const TOO_RARE: ReadonlySet<RareState> = new Set<RareState>([
   "superseded driver begins a try",
   "superseded driver takes a checkpoint",
   "checkpoint with a finished executor",
+  "checkpoint given up: its pointer was refused",
+  "job tried again after too many checkpoints failed",
 ]);
 export const CI_STATES: readonly RareState[] = STATES.filter((state) => !TOO_RARE.has(state));
 
