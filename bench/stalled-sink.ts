@@ -76,6 +76,7 @@ export const stalledSink: Benchmark["run"] = async (context) => {
   const grownMb = Math.max(0, process.memoryUsage().rss - before) / 1e6;
   if (grownMb > ALLOWED_MB) context.wrong(`memory grew by ${Math.round(grownMb)} MB behind a sink that takes nothing`);
   context.row({ what: "memory grows behind a stalled sink by", unit: "MB", samples: [grownMb], beside: "channels x 9 batches" });
-  await slice.cancel(new CodedError("ABORTED", "the benchmark is over"));
+  const cancelled = slice.cancel(new CodedError("ABORTED", "the benchmark is over"));
   letGo();
+  await cancelled;
 };
