@@ -11,11 +11,20 @@ import { Stream } from "./stream.js";
 /** Recognises a job object also when it was made by another copy of this module (the job bundle has its own). */
 const JOB_MARK = Symbol.for("holdfast.job");
 
-/** What happens when a subtask fails: the job starts again from its input, so often and after such waits. */
+/** What happens when a subtask fails: the job starts again (from its last checkpoint, else from its input), so often and after such waits. */
 export type RestartStrategy =
   | { readonly strategy: "none" }
   | { readonly strategy: "fixed-delay"; readonly delay: Duration; readonly attempts: number }
-  | { readonly strategy: "exponential"; readonly min: Duration; readonly max: Duration; readonly attempts?: number };
+  /** `jitter`: up to this share of each wait is left out (0 to 0.5, default 0.2), so that jobs that failed together do not come back together. */
+  | {
+      readonly strategy: "exponential";
+      readonly min: Duration;
+      readonly max: Duration;
+      readonly attempts?: number;
+      readonly jitter?: number;
+    }
+  /** The job fails when more than `failures` (1 to 99) of its tries fail within `interval`. */
+  | { readonly strategy: "failure-rate"; readonly failures: number; readonly interval: Duration; readonly delay: Duration };
 
 /** Of each executor. */
 export interface Resources {
@@ -33,6 +42,8 @@ export interface CheckpointOptions {
   readonly minPause?: Duration;
   /** So many checkpoints in a row may fail; one more, and the job restarts from the last that did not. Default: any number. */
   readonly toleratedFailures?: number;
+  /** Completed checkpoints that are kept, 1 to 16; default: 3. */
+  readonly history?: number;
   /** Both give exactly-once in this release. */
   readonly mode?: "exactly-once" | "at-least-once";
   /**

@@ -7,7 +7,14 @@ export type RestartSettings =
   | { readonly strategy: "none" }
   | { readonly strategy: "fixed-delay"; readonly delayMs: number; readonly attempts: number }
   /** `attempts` null: without limit. */
-  | { readonly strategy: "exponential"; readonly minMs: number; readonly maxMs: number; readonly attempts: number | null };
+  | {
+      readonly strategy: "exponential";
+      readonly minMs: number;
+      readonly maxMs: number;
+      readonly attempts: number | null;
+      readonly jitter: number;
+    }
+  | { readonly strategy: "failure-rate"; readonly failures: number; readonly intervalMs: number; readonly delayMs: number };
 
 /** Null: not said by the job. */
 export interface CheckpointJobSettings {
@@ -15,6 +22,7 @@ export interface CheckpointJobSettings {
   readonly timeoutMs: number | null;
   readonly minPauseMs: number | null;
   readonly toleratedFailures: number | null;
+  readonly history: number | null;
   readonly mode: "exactly-once" | "at-least-once";
   /** What every path from a source to a sink has to promise. */
   readonly guarantee: "exactly-once" | "effectively-once" | null;
@@ -44,12 +52,20 @@ export function settingsOf(job: Job): JobSettings {
   };
 }
 
+/** MAX_RETAINED_CHECKPOINTS: pointers of all of them are in the application's record. */
+const MAX_HISTORY = 16;
+const DEFAULT_JITTER = 0.2;
+/** With more a wait could be shorter than the one before it. */
+const MAX_JITTER = 0.5;
+/** The driver remembers one more; they go into the application's record (MAX_COUNTED_FAILURES). */
+const MAX_RATE_FAILURES = 99;
+
 /** Shorter intervals would have more to do with barriers than with records. */
 const MIN_CHECKPOINT_MS = 10;
 
 function checkpointSettings(
   job: Job,
-  { every, timeout, minPause, toleratedFailures, mode, guarantee }: CheckpointOptions,
+  { every, timeout, minPause, toleratedFailures, history, mode, guarantee }: CheckpointOptions,
 ): CheckpointJobSettings {
   const everyMs = durationMs(every, `checkpoint.every of job '${job.id}'`);
   if (everyMs < MIN_CHECKPOINT_MS) throw invalid(job, "checkpoint.every", every);
@@ -57,18 +73,21 @@ function checkpointSettings(
     throw invalid(job, "checkpoint.toleratedFailures", toleratedFailures);
   if (guarantee !== undefined && guarantee !== "exactly-once" && guarantee !== "effectively-once")
     throw invalid(job, "checkpoint.guarantee", guarantee);
+  if (history !== undefined && !(Number.isInteger(history) && history >= 1 && history <= MAX_HISTORY))
+    throw invalid(job, "checkpoint.history", history);
   return {
     everyMs,
     timeoutMs: timeout === undefined ? null : durationMs(timeout, `checkpoint.timeout of job '${job.id}'`),
     minPauseMs: minPause === undefined ? null : durationMs(minPause, `checkpoint.minPause of job '${job.id}'`),
     toleratedFailures: toleratedFailures ?? null,
+    history: history ?? null,
     mode: mode ?? "exactly-once",
     guarantee: guarantee ?? null,
   };
 }
 
 function restartSettings(job: Job, restart: RestartStrategy): RestartSettings {
-  const attempts = restart.strategy === "none" ? undefined : restart.attempts;
+  const attempts = "attempts" in restart ? restart.attempts : undefined;
   if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 0)) throw invalid(job, "restart.attempts", attempts);
   switch (restart.strategy) {
     case "none":
@@ -86,11 +105,28 @@ function restartSettings(job: Job, restart: RestartStrategy): RestartSettings {
         minMs,
         maxMs: durationMs(restart.max, `restart.max of job '${job.id}'`),
         attempts: attempts ?? null,
+        jitter: jitterOf(job, restart.jitter),
+      };
+    }
+    case "failure-rate": {
+      const { failures } = restart;
+      if (!(Number.isInteger(failures) && failures >= 1 && failures <= MAX_RATE_FAILURES))
+        throw invalid(job, "restart.failures", failures);
+      return {
+        strategy: "failure-rate",
+        failures,
+        intervalMs: durationMs(restart.interval, `restart.interval of job '${job.id}'`),
+        delayMs: durationMs(restart.delay, `restart.delay of job '${job.id}'`),
       };
     }
     default:
       throw invalid(job, "restart.strategy", (restart as { readonly strategy: unknown }).strategy);
   }
+}
+
+function jitterOf(job: Job, jitter = DEFAULT_JITTER): number {
+  if (!(jitter >= 0 && jitter <= MAX_JITTER)) throw invalid(job, "restart.jitter", jitter);
+  return jitter;
 }
 
 function invalid(job: Job, what: string, value: unknown): CodedError {

@@ -12,12 +12,13 @@
  * Boundary: knows nothing of what an acknowledgement holds, nor of messages; the driver's core asks and tells.
  *
  * Invariants:
- *   1. One checkpoint at a time. Ids only grow, and only reserved ones are used; an id that was given up is never used again.
+ *   1. One checkpoint at a time. Ids are safe integers (53 bits of a record's 64; one a millisecond for 285,000 years) that only grow, and only reserved ones are used; an id that was given up is never used again.
  *   2. A checkpoint is complete only when every member of its try has acknowledged it (or had finished before), its manifest was stored and its
  *      pointer is known to be durable.
  *   3. What has been asked of the master (publishing) is given up by nobody but the master's refusal.
  */
 import { assert } from "../base/assert.js";
+import type { CheckpointTrigger } from "../wire/checkpoint.js";
 
 export interface CourseSettings {
   readonly intervalMs: number;
@@ -29,13 +30,33 @@ export interface CourseSettings {
 /** Ids that are reserved beyond the next one. A new driver attempt skips those that were not used. */
 export const RESERVED_IDS = 16;
 
+interface Begun {
+  readonly id: number;
+  readonly trigger: CheckpointTrigger;
+  readonly beganAt: number;
+  /** By member. */
+  readonly answeredAt: Map<string, number>;
+}
+
+/** What is to be recorded of a checkpoint whose manifest is durable. */
+export interface Stored extends Omit<Begun, "id" | "answeredAt"> {
+  readonly nextId: number;
+  readonly answeredAt: ReadonlyMap<string, number>;
+}
+
 type Stage<A> =
   | { readonly kind: "unreserved" }
   | { readonly kind: "reserving"; readonly upTo: number }
   | { readonly kind: "idle" }
-  | { readonly kind: "taking"; readonly id: number; readonly beganAt: number; readonly answers: Map<string, A | null> }
-  | { readonly kind: "storing" | "publishing"; readonly id: number; readonly beganAt: number }
+  | ({ readonly kind: "taking"; readonly answers: Map<string, A | null> } & Begun)
+  | ({ readonly kind: "storing" | "publishing" } & Begun)
   | { readonly kind: "committing"; readonly id: number };
+
+export interface Failed {
+  readonly isTolerated: boolean;
+  readonly durationMs: number;
+  readonly trigger: CheckpointTrigger;
+}
 
 export type Acknowledged = "stale" | "more" | "complete";
 
@@ -81,6 +102,7 @@ export class CheckpointCourse<A> {
   reserve(): number | null {
     if (this.stage.kind !== "unreserved") return null;
     const upTo = this.nextId + RESERVED_IDS;
+    assert(Number.isSafeInteger(upTo), "checkpoint ids stay below 2 ** 53");
     this.stage = { kind: "reserving", upTo };
     return upTo;
   }
@@ -125,15 +147,46 @@ export class CheckpointCourse<A> {
   // ------------------------------------------------------------------------------------------------ one checkpoint
 
   /** `members`: those whose acknowledgement is needed. Their order is that of `answers`. */
-  begin(now: number, members: readonly string[]): number {
+  begin(now: number, members: readonly string[], trigger: CheckpointTrigger = "periodic"): number {
     assert(
       this.stage.kind === "idle" && this.nextId < this.reserved,
       "a checkpoint begins when another is over, with a reserved id",
     );
     const id = this.nextId++;
     this.dueAt = now + this.settings.intervalMs;
-    this.stage = { kind: "taking", id, beganAt: now, answers: new Map(members.map((member) => [member, null])) };
+    this.stage = {
+      kind: "taking",
+      id,
+      trigger,
+      beganAt: now,
+      answers: new Map(members.map((member) => [member, null])),
+      answeredAt: new Map(),
+    };
     return id;
+  }
+
+  /** What the job begins with is made from a savepoint: nobody has to acknowledge it. */
+  beginRestored(now: number): number {
+    assert(this.canBegin, "a checkpoint begins when another is over, with a reserved id");
+    const id = this.nextId++;
+    this.stage = { kind: "storing", id, trigger: "restored", beganAt: now, answeredAt: new Map() };
+    return id;
+  }
+
+  /** No other is under way, and there is an id for it. */
+  get canBegin(): boolean {
+    return this.stage.kind === "idle" && this.nextId < this.reserved;
+  }
+
+  /** Of the one under way; null: there is none, or it is complete. */
+  get trigger(): CheckpointTrigger | null {
+    return "trigger" in this.stage ? this.stage.trigger : null;
+  }
+
+  /** How many have answered, of how many; null: none is being taken. */
+  get answered(): { readonly answered: number; readonly of: number } | null {
+    if (this.stage.kind !== "taking") return null;
+    return { answered: this.stage.answeredAt.size, of: this.stage.answers.size };
   }
 
   /** Whether this member still has to acknowledge the checkpoint under way. */
@@ -142,9 +195,10 @@ export class CheckpointCourse<A> {
   }
 
   /** The first answer counts. */
-  acknowledge(id: number, member: string, answer: A): Acknowledged {
+  acknowledge(id: number, member: string, answer: A, now: number): Acknowledged {
     if (this.stage.kind !== "taking" || this.stage.id !== id || this.stage.answers.get(member) !== null) return "stale";
     this.stage.answers.set(member, answer);
+    this.stage.answeredAt.set(member, now);
     return [...this.stage.answers.values()].every((one) => one !== null) ? "complete" : "more";
   }
 
@@ -156,16 +210,17 @@ export class CheckpointCourse<A> {
       assert(answer !== null, `a checkpoint is complete when ${member} has acknowledged it`);
       answers.set(member, answer);
     }
-    this.stage = { kind: "storing", id: this.stage.id, beganAt: this.stage.beganAt };
+    const { id, trigger, beganAt, answeredAt } = this.stage;
+    this.stage = { kind: "storing", id, trigger, beganAt, answeredAt };
     return answers;
   }
 
   /** The manifest is durable. Returns what `nextId` of the record is to become with the pointer, or null when it was given up meanwhile. */
-  stored(id: number): { readonly nextId: number; readonly beganAt: number } | null {
+  stored(id: number): Stored | null {
     if (this.stage.kind !== "storing" || this.stage.id !== id) return null;
-    const { beganAt } = this.stage;
-    this.stage = { kind: "publishing", id, beganAt };
-    return { nextId: id + 1 + RESERVED_IDS, beganAt };
+    const { beganAt, trigger, answeredAt } = this.stage;
+    this.stage = { kind: "publishing", id, trigger, beganAt, answeredAt };
+    return { nextId: id + 1 + RESERVED_IDS, beganAt, trigger, answeredAt };
   }
 
   /** Its pointer is durable. */
@@ -188,15 +243,17 @@ export class CheckpointCourse<A> {
     if (this.stage.kind === "committing") this.idle();
   }
 
-  /** It failed, took too long, or its pointer was refused. False: that was one too many in a row. */
-  failed(now: number): boolean {
+  /** It failed, took too long, or its pointer was refused. `isTolerated` false: that was one too many in a row. */
+  failed(now: number): Failed {
     assert(this.stage.kind !== "committing", "a complete checkpoint does not fail");
-    if (!("id" in this.stage)) return true;
+    if (!("id" in this.stage)) return { isTolerated: true, durationMs: 0, trigger: "periodic" };
+    const { trigger, beganAt } = this.stage;
     this.failuresInRow += 1;
     this.pausedUntil = now + this.settings.minPauseMs;
     this.idle();
     const { toleratedFailures } = this.settings;
-    return toleratedFailures === null || this.failuresInRow <= toleratedFailures;
+    const isTolerated = toleratedFailures === null || this.failuresInRow <= toleratedFailures;
+    return { isTolerated, durationMs: Math.max(0, now - beganAt), trigger };
   }
 
   private idle(): void {

@@ -45,6 +45,7 @@ function withDefaults(intervalMs: number, job: Exclude<JobSettings["checkpoint"]
     minPauseMs: job?.minPauseMs ?? 0,
     timeoutMs: job?.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     toleratedFailures: job?.toleratedFailures ?? null,
+    ...(job == null || job.history === null ? {} : { history: job.history }),
   };
 }
 

@@ -19,6 +19,8 @@ export interface StateStore {
   put(bytes: Uint8Array): Promise<BlobHandle>;
   /** Rejects with CHECKPOINT_UNREADABLE when it is not there or damaged, with DISK_FAILED when that can't be told. */
   get(handle: BlobHandle): Promise<Uint8Array>;
+  /** All that is there, in no order. Rejects with DISK_FAILED. */
+  list(): Promise<readonly BlobHandle[]>;
   /** Harmless when it is gone. */
   remove(handle: BlobHandle): Promise<void>;
   removeAll(): Promise<void>;

@@ -8,30 +8,43 @@
  *   3. What a completed checkpoint refers to is staged output that stays (`neededTries`), and blobs that go only with their pointer.
  */
 
-import { assert, present } from "../base/assert.js";
+import { present } from "../base/assert.js";
 import type { ErrorShape } from "../base/errors.js";
-import type { JsonValue } from "../base/json.js";
-import { CheckpointCourse } from "../checkpoint/course.js";
-import type {
-  CheckpointManifest,
-  CheckpointSettings,
-  CompletedCheckpoint,
-  SlicePart,
-  SliceSnapshot,
-  StagedBySink,
+import { CheckpointCourse, type Stored } from "../checkpoint/course.js";
+import {
+  type CheckpointAnswer,
+  type CheckpointManifest,
+  type CheckpointRequest,
+  type CheckpointSettings,
+  type CompletedCheckpoint,
+  MAX_CARRIED,
+  retainedOf,
+  type SliceSnapshot,
+  type StagedBySink,
 } from "../wire/checkpoint.js";
-import { RETAINED_CHECKPOINTS } from "../wire/checkpoint.js";
+import { manifestOf, piecesOf, stateBytes, subtasksOf } from "./checkpoint-manifest.js";
 import { decide } from "./driver-end.js";
-import { attemptName, type EventOf } from "./driver-events.js";
+import type { EventOf } from "./driver-events.js";
+import {
+  answerAsked,
+  beginsFromSavepoint,
+  completeAsked,
+  isStopping,
+  nextRequests,
+  refuseSavepoint,
+  tellFailed,
+} from "./driver-savepoints.js";
 import { type DriverState, log } from "./driver-state.js";
 import { fail, prepare } from "./driver-tries.js";
+import { shape } from "./endings.js";
 import { failureOf } from "./failures.js";
-import { leastWatermarks } from "./least-watermarks.js";
 import type { Executor } from "./roster.js";
-import { addCounts, allShown, mergeStaged, type ShownOutput, stagedOf, stillTold, triesOf } from "./staged-output.js";
+import { mergeStaged, type ShownOutput, stagedOf, stillTold, triesOf } from "./staged-output.js";
+
+const MAX_REASON_CHARS = 500;
 
 /** "finished": the executor had reported the end of its slice before the barrier could reach it. */
-type Answer = SliceSnapshot | "finished";
+export type Answer = SliceSnapshot | "finished";
 
 export interface JobCheckpoints {
   readonly course: CheckpointCourse<Answer>;
@@ -51,6 +64,16 @@ export interface JobCheckpoints {
   confirmed: number;
   commitRepeats: number;
   commitAt: number | null;
+  /** What executors said of the one under way, once all have. */
+  answers: ReadonlyMap<string, Answer>;
+  /** Checkpoints below this id may have left blobs that nobody can name; looked for when all that are kept are newer. Null: none has. */
+  sweepBelow: number | null;
+  /** Whom the one under way is for. */
+  asked: readonly CheckpointRequest[];
+  /** The savepoint that is being written: no checkpoint begins meanwhile, its blobs have to stay. */
+  writing: { readonly request: CheckpointRequest; readonly pointer: CompletedCheckpoint } | null;
+  /** Answers that were given, newest last; the master may not have heard of them. */
+  told: readonly CheckpointAnswer[];
 }
 
 /** The record says whether and where; it is the master's at the first registration. */
@@ -70,6 +93,12 @@ export function enableCheckpoints(driver: DriverState): void {
     confirmed: 0,
     commitRepeats: 0,
     commitAt: null,
+    answers: new Map(),
+    // Of earlier drivers.
+    sweepBelow: checkpoints.nextId > 1 ? checkpoints.nextId : null,
+    asked: [],
+    writing: null,
+    told: [],
   };
 }
 
@@ -79,7 +108,8 @@ export function lastCheckpoint(driver: DriverState): CompletedCheckpoint | null 
 
 /** Nothing is open that the next try, or the decision, has to wait for. */
 export function checkpointsSettled(driver: DriverState): boolean {
-  return driver.checkpoints?.course.isSettled ?? true;
+  const { checkpoints } = driver;
+  return checkpoints === null || (checkpoints.course.isSettled && !isStopping(checkpoints));
 }
 
 /** False: the last checkpoint is another driver's, and what it holds is not known. It may still be to be committed. */
@@ -118,8 +148,13 @@ export function tryBegan(driver: DriverState): void {
 
 /** Its checkpoint, if one is being taken, is given up; executors are told to stop anyway. */
 export function tryEnded(driver: DriverState): void {
-  const given = driver.checkpoints?.course.tryEnded() ?? null;
-  if (given !== null && driver.checkpoints !== null) driver.checkpoints.manifest = null;
+  const { checkpoints } = driver;
+  const given = checkpoints?.course.tryEnded() ?? null;
+  if (given === null || checkpoints === null) return;
+  checkpoints.manifest = null;
+  checkpoints.sweepBelow = given + 1;
+  // Nobody's failure: who asked for it gets one of the next try.
+  checkpoints.asked = [];
 }
 
 /** At the end of each step: what is due by now. */
@@ -128,21 +163,27 @@ export function advanceCheckpoints(driver: DriverState): void {
   if (checkpoints === null) return;
   const { course } = checkpoints;
   if (checkpoints.commitAt !== null && checkpoints.commitAt <= driver.now) commit(driver, checkpoints);
-  if (driver.phase.kind !== "running") return;
+  if (driver.phase.kind !== "running" && !(driver.phase.kind === "gathering" && beginsFromSavepoint(driver))) return;
   const nextId = course.reserve();
   if (nextId !== null) {
     const body = { attempt: driver.config.attempt, nextId, completed: null };
     driver.master.ask({ message: "driver.checkpoint", body }, driver.out);
   }
+  if (driver.phase.kind !== "running") return;
   if (course.isOverdue(driver.now)) giveUpCheckpoint(driver, `it was not complete in time`);
-  if (course.isDue(driver.now)) beginCheckpoint(driver, checkpoints);
+  if (checkpoints.writing !== null || !course.canBegin) return;
+  const asked = nextRequests(driver, checkpoints);
+  if (asked.length > 0) beginCheckpoint(driver, checkpoints, asked);
+  else if (course.isDue(driver.now)) beginCheckpoint(driver, checkpoints, []);
 }
 
-function beginCheckpoint(driver: DriverState, checkpoints: JobCheckpoints): void {
+function beginCheckpoint(driver: DriverState, checkpoints: JobCheckpoints, asked: readonly CheckpointRequest[]): void {
   const running = driver.current.memberIds().filter((processId) => driver.current.state(processId) === "running");
   if (running.length === 0) return;
-  checkpoints.course.begin(driver.now, running);
+  const trigger = asked[0] === undefined ? "periodic" : asked[0].savepoint === null ? "on-demand" : "savepoint";
+  checkpoints.course.begin(driver.now, running, trigger);
   checkpoints.manifest = null;
+  checkpoints.asked = asked;
   for (const processId of running) orderCheckpoint(driver, processId, driver.roster.get(processId)?.link ?? null);
 }
 
@@ -162,9 +203,12 @@ export function orderCheckpoint(driver: DriverState, processId: string, link: nu
 export function executorCheckpointed(driver: DriverState, member: Executor, event: EventOf<"executor.checkpointed">): void {
   const { checkpoints } = driver;
   if (checkpoints === null || checkpoints.course.id !== event.id || !checkpoints.course.isAwaited(member.processId)) return;
-  if (event.snapshot === null)
+  if (event.snapshot === null) {
     giveUpCheckpoint(driver, `executor ${member.processId}: ${event.error?.message ?? "no reason given"}`);
-  else acknowledge(driver, checkpoints, member.processId, event.snapshot);
+    // No later one could be any better in this try.
+    if (event.error?.details?.newTry === true && driver.phase.kind === "running")
+      fail(driver, failureOf(event.error, member.processId));
+  } else acknowledge(driver, checkpoints, member.processId, event.snapshot);
 }
 
 /** An executor whose slice has ended well acknowledges with that. */
@@ -176,11 +220,21 @@ export function executorFinished(driver: DriverState, processId: string): void {
 function acknowledge(driver: DriverState, checkpoints: JobCheckpoints, processId: string, answer: Answer): void {
   const { course } = checkpoints;
   const id = present(course.id, "the checkpoint that is acknowledged");
-  if (course.acknowledge(id, processId, answer) !== "complete") return;
+  if (course.acknowledge(id, processId, answer, driver.now) !== "complete") return;
   const answers = course.collect();
   const running = [...answers.values()].filter((one) => one !== "finished");
   checkpoints.confirmed = Math.min(...running.map(({ confirmed }) => confirmed));
+  checkpoints.answers = answers;
   checkpoints.manifest = manifestOf(driver, checkpoints, id, answers);
+  const waiting = piecesOf(checkpoints.manifest.carried);
+  if (waiting > MAX_CARRIED) {
+    giveUpCheckpoint(
+      driver,
+      `${waiting} pieces of output wait for the end of the job, more than ${MAX_CARRIED}: let the sink roll`,
+    );
+    return;
+  }
+  refuseSavepoint(driver, checkpoints, checkpoints.manifest);
   driver.out.push({ kind: "store-manifest", storage: checkpoints.storage, manifest: checkpoints.manifest });
 }
 
@@ -190,8 +244,11 @@ function giveUpCheckpoint(driver: DriverState, reason: string): void {
   if (checkpoints === null || id === null) return;
   checkpoints.manifest = null;
   checkpoints.pointer = null;
-  const isTolerated = checkpoints.course.failed(driver.now);
+  checkpoints.sweepBelow = id + 1;
+  const { isTolerated, durationMs, trigger } = checkpoints.course.failed(driver.now);
   log(driver, "warn", `Checkpoint ${id} was given up: ${reason}`, { checkpoint: id });
+  tellFailed(driver, { id, trigger, failedAt: driver.wall, durationMs, reason: reason.slice(0, MAX_REASON_CHARS) });
+  answerAsked(driver, checkpoints, shape("CHECKPOINT_FAILED", `checkpoint ${id} was given up: ${reason}`));
   const body = { try: driver.current.number, id, order: "abort" as const, completed: checkpoints.completedOfTry };
   for (const { link, processId } of driver.roster.connected()) {
     if (link !== null && driver.current.state(processId) === "running")
@@ -217,9 +274,21 @@ export function manifestStored(driver: DriverState, event: EventOf<"manifest.sto
     completedAt: driver.wall,
     durationMs: Math.max(0, driver.now - going.beganAt),
     records: { in: manifest.counts.recordsIn, out: manifest.counts.recordsOut },
+    ...statistics(driver, checkpoints, going),
   };
   checkpoints.pointer = pointer;
   driver.master.ask({ message: "driver.checkpoint", body: { attempt, nextId: going.nextId, completed: pointer } }, driver.out);
+}
+
+function statistics(
+  driver: DriverState,
+  { answers }: JobCheckpoints,
+  going: Stored,
+): Pick<CompletedCheckpoint, "trigger" | "alignmentMs" | "subtasks"> {
+  const { trigger } = going;
+  if (trigger === "restored") return { trigger };
+  const subtasks = subtasksOf(driver, answers, going);
+  return { trigger, alignmentMs: Math.max(0, ...subtasks.map(({ alignmentMs }) => alignmentMs)), subtasks };
 }
 
 export function manifestFailed(driver: DriverState, event: EventOf<"manifest.failed">): void {
@@ -236,6 +305,7 @@ export function checkpointAnswered(driver: DriverState, refusal: ErrorShape | nu
     // A refusal leaves the job without checkpoints; the next registration tells why (superseded, cancelled, decided).
     if (refusal === null) course.reservedNow();
     noteIds(driver, course.reservedUpTo);
+    if (driver.phase.kind === "gathering") prepare(driver);
     return;
   }
   if (course.kind !== "publishing") return;
@@ -263,17 +333,22 @@ function completed(driver: DriverState, checkpoints: JobCheckpoints): void {
   checkpoints.known = pointer.id;
   const record = present(driver.application.checkpoints, "checkpoints of the record");
   const all = [...record.completed.filter(({ id }) => id < pointer.id), pointer];
-  const kept = all.slice(-RETAINED_CHECKPOINTS);
+  const retained = retainedOf(driver.config.application.spec.job?.checkpoint);
+  const kept = all.slice(-retained);
   driver.application = { ...driver.application, checkpoints: { ...record, completed: kept } };
   noteIds(driver, checkpoints.course.reservedUpTo);
-  const dropped = all.slice(0, -RETAINED_CHECKPOINTS);
+  const dropped = all.slice(0, -retained);
   if (dropped.length > 0) driver.out.push({ kind: "drop-checkpoints", storage: checkpoints.storage, dropped, kept });
+  if (checkpoints.sweepBelow !== null && (kept[0]?.id ?? 0) >= checkpoints.sweepBelow) {
+    checkpoints.sweepBelow = null;
+    driver.out.push({ kind: "sweep-checkpoints", storage: checkpoints.storage, live: kept });
+  }
   checkpoints.commitRepeats = 0;
   commit(driver, checkpoints);
 }
 
 /** What waited for the outcome goes on. */
-function settled(driver: DriverState): void {
+export function settled(driver: DriverState): void {
   if (driver.phase.kind === "gathering") prepare(driver);
   else if (driver.phase.kind === "running" && driver.current.isComplete()) decide(driver);
 }
@@ -303,6 +378,7 @@ export function checkpointCommitted(driver: DriverState, event: EventOf<"checkpo
   checkpoints.shown = stillTold(shown, checkpoints.confirmed, endedOutput(driver));
   checkpoints.manifest = null;
   checkpoints.course.committed(driver.now);
+  completeAsked(driver, checkpoints, present(checkpoints.pointer, "the pointer of a completed checkpoint"));
   settled(driver);
 }
 
@@ -328,84 +404,7 @@ export function checkpointCommitFailed(driver: DriverState, event: EventOf<"chec
   }
   // It stays complete: whoever goes on from it commits it first.
   checkpoints.course.commitGivenUp();
+  checkpoints.asked = [];
   if (driver.phase.kind === "running") fail(driver, failureOf(event.error, null));
   settled(driver);
-}
-
-// ------------------------------------------------------------------------------------------------ the manifest
-
-function manifestOf(
-  driver: DriverState,
-  checkpoints: JobCheckpoints,
-  id: number,
-  answers: ReadonlyMap<string, Answer>,
-): CheckpointManifest {
-  const { current, config } = driver;
-  const attempt = attemptName(config.attempt, current.number);
-  const snapshotOf = (processId: string): SliceSnapshot | null => {
-    const answer = answers.get(processId);
-    return answer === undefined || answer === "finished" ? null : answer;
-  };
-  const members = current.memberIds();
-  const splits = present(current.splits, "splits of a try that runs");
-  const remaining = splits.remaining((source, processId) => {
-    const snapshot = snapshotOf(processId);
-    if (snapshot === null) return undefined;
-    const mark = present(snapshot.sources[source], `the position of ${processId} in source ${source}`);
-    return {
-      taken: mark.taken,
-      reading: mark.reading === null ? null : { position: (mark.reading.position ?? null) as JsonValue },
-    };
-  });
-  let staged: StagedBySink = {};
-  let counts = current.restored?.counts ?? { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] };
-  for (const processId of members) {
-    const snapshot = snapshotOf(processId);
-    staged = mergeStaged(staged, stagedOf(attempt, snapshot?.committables ?? current.committablesOf(processId)));
-    const part = snapshot?.counts ?? current.progressOf(processId);
-    if (part !== undefined) counts = addCounts(counts, part);
-  }
-  const watermarks = leastWatermarks(members.flatMap((processId) => snapshotOf(processId) ?? []));
-  const { shown, carried } = checkpoints;
-  const [atEnd, atCheckpoint] = divide(driver, staged);
-  return {
-    version: 1,
-    applicationId: config.application.id,
-    id,
-    attempt,
-    graphHash: config.graphHash,
-    slices: members.map((processId) => partOf(snapshotOf(processId), watermarks)),
-    sources: Object.fromEntries(
-      [...remaining].map(([uid, { subtasks, totalRecords, splits: left }]) => [
-        uid,
-        { subtasks, totalRecords, remaining: [...left] },
-      ]),
-    ),
-    commit: mergeStaged({}, atCheckpoint, allShown(shown)),
-    carried: mergeStaged(carried, atEnd),
-    counts,
-  };
-}
-
-/** By when the sinks' output appears: at the end, and with the checkpoint. */
-function divide(driver: DriverState, staged: StagedBySink): readonly [StagedBySink, StagedBySink] {
-  const entries = Object.entries(staged);
-  const isAtCheckpoint = (uid: string): boolean => driver.config.appears?.get(uid) === "at-checkpoint";
-  return [
-    Object.fromEntries(entries.filter(([uid]) => !isAtCheckpoint(uid))),
-    Object.fromEntries(entries.filter(([uid]) => isAtCheckpoint(uid))),
-  ];
-}
-
-function partOf(snapshot: SliceSnapshot | null, watermarks: Record<string, number | null>): SlicePart {
-  if (snapshot === null) return { finished: "all", states: {}, writers: {} };
-  const { finished, states, writers } = snapshot;
-  return { finished, states, writers, watermarks };
-}
-
-function stateBytes(slices: readonly SlicePart[]): number {
-  const handles = slices.flatMap(({ states }) => Object.values(states).flat());
-  const bytes = handles.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  assert(Number.isSafeInteger(bytes), "the size of a checkpoint is a number");
-  return bytes;
 }

@@ -45,6 +45,7 @@ import {
   fromMember,
 } from "./driver-executors.js";
 import { masterCancel, masterExecutors, masterFound, masterRegistered, requestAnswered, superseded } from "./driver-master.js";
+import { requestsCame, savepointFailed, savepointRestored, savepointRestoreFailed, savepointWritten } from "./driver-savepoints.js";
 import {
   createDriverState,
   type DriverState,
@@ -144,6 +145,9 @@ function handle(driver: DriverState, event: DriverEvent): void {
     case "master.cancel":
       masterCancel(driver, event);
       return;
+    case "master.checkpoint-requests":
+      if (driver.master.accepts(event.epoch)) requestsCame(driver, event.requests);
+      return;
     case "master.superseded":
       superseded(driver, event.epoch, event.reason, event.finalState);
       return;
@@ -200,6 +204,18 @@ function handle(driver: DriverState, event: DriverEvent): void {
       return;
     case "checkpoint.commit-failed":
       checkpointCommitFailed(driver, event);
+      return;
+    case "savepoint.written":
+      savepointWritten(driver, event);
+      return;
+    case "savepoint.failed":
+      savepointFailed(driver, event);
+      return;
+    case "savepoint.restored":
+      savepointRestored(driver, event);
+      return;
+    case "savepoint.restore-failed":
+      savepointRestoreFailed(driver, event);
       return;
     case "sinks.committed":
       sinksCommitted(driver);

@@ -6,8 +6,10 @@ import type { CommitManifest } from "../wire/application.js";
 import { resultOfParts } from "./collected.js";
 import { knowsWhatIsNeeded, lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
 import { attemptName, type Ending } from "./driver-events.js";
+import { isForPeople } from "./driver-parking.js";
 import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
 import { fail } from "./driver-tries.js";
+import { parked } from "./endings.js";
 import { allShown, mergeStaged, stagedOf, triesOf } from "./staged-output.js";
 
 export function decide(driver: DriverState): void {
@@ -85,7 +87,8 @@ export function sinksCommitFailed(driver: DriverState, error: ErrorShape): void 
     return;
   }
   // The decision stands: whoever comes next has to finish it.
-  finishUp(driver, { outcome: "failed", reason: error, result: null, restart: true });
+  if (isForPeople(driver, error)) finishUp(driver, parked(error));
+  else finishUp(driver, { outcome: "failed", reason: error, result: null, restart: true });
 }
 
 export function cleanUp(driver: DriverState, ending: Ending): void {
@@ -107,15 +110,15 @@ export function finishUp(driver: DriverState, ending: Ending): void {
   const giveUpAt = driver.toldToGo ? driver.now + driver.config.limits.cleanUpMs : null;
   driver.phase = { kind: "reporting", giveUpAt, ending };
   const { outcome, result, reason, restart } = ending;
-  assert(outcome === "finished" || outcome === "failed" || outcome === "cancelled", `${outcome} is not reported`);
+  assert(outcome !== "superseded", `${outcome} is not reported`);
   driver.master.ask({ message: "driver.finished", body: { outcome, result, reason, restart } }, driver.out);
 }
 
 /** The end is durable. What a person may want to look at stays. */
 export function forgetCheckpoints(driver: DriverState, ending: Ending): void {
   const { checkpoints } = driver.application;
-  if (checkpoints === undefined || ending.restart || ending.reason?.code === "CHECKPOINT_UNREADABLE") return;
-  if (driver.config.application.spec.job?.checkpoint?.retain === true) return;
+  if (checkpoints === undefined || ending.restart || ending.outcome === "parked") return;
+  if (ending.reason?.code === "CHECKPOINT_UNREADABLE" || driver.config.application.spec.job?.checkpoint?.retain === true) return;
   driver.out.push({ kind: "forget-checkpoints", storage: checkpoints.storage });
 }
 

@@ -1,7 +1,16 @@
 /** What the driver core is told (events), what it wants done (effects), and what it was started with (config). Data only. */
 import type { ErrorShape } from "../base/errors.js";
 import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
-import type { CheckpointCounts, CheckpointManifest, CompletedCheckpoint, StagedBySink, StateHandle } from "../wire/checkpoint.js";
+import type {
+  CheckpointCounts,
+  CheckpointManifest,
+  CheckpointRequest,
+  CompletedCheckpoint,
+  SavepointReference,
+  StagedBySink,
+  StateHandle,
+  WrittenSavepoint,
+} from "../wire/checkpoint.js";
 import type { driverToMaster, ExecutorView } from "../wire/driver-messages.js";
 import type { BodyOf } from "../wire/envelope.js";
 import type { driverToExecutor, executorToDriver } from "../wire/executor-messages.js";
@@ -81,6 +90,7 @@ export type DriverEvent =
   | { readonly kind: "master.executors"; readonly epoch: number; readonly executors: readonly ExecutorView[] }
   | { readonly kind: "master.cancel"; readonly epoch: number; readonly reason: string }
   /** `finalState`: how the application has ended, when that is why. */
+  | { readonly kind: "master.checkpoint-requests"; readonly epoch: number; readonly requests: readonly CheckpointRequest[] }
   | { readonly kind: "master.superseded"; readonly epoch: number; readonly reason: string; readonly finalState: string | null }
   /** `number`: of the request that it answers; an earlier one may have been sent twice. */
   | {
@@ -118,6 +128,15 @@ export type DriverEvent =
   | { readonly kind: "manifest.failed"; readonly id: number; readonly error: ErrorShape }
   | { readonly kind: "checkpoint.committed"; readonly id: number }
   | { readonly kind: "checkpoint.commit-failed"; readonly id: number; readonly error: ErrorShape }
+  | { readonly kind: "savepoint.written"; readonly id: number; readonly savepoint: WrittenSavepoint }
+  | { readonly kind: "savepoint.failed"; readonly id: number; readonly error: ErrorShape }
+  | {
+      readonly kind: "savepoint.restored";
+      readonly id: number;
+      readonly manifest: CheckpointManifest;
+      readonly handle: StateHandle;
+    }
+  | { readonly kind: "savepoint.restore-failed"; readonly id: number; readonly error: ErrorShape }
   | { readonly kind: "sinks.committed" }
   | { readonly kind: "sinks.commit-failed"; readonly error: ErrorShape }
   | { readonly kind: "cleaned" };
@@ -126,12 +145,20 @@ export type EventOf<K extends DriverEvent["kind"]> = Extract<DriverEvent, { kind
 
 export type MasterRequest = "driver.commit" | "driver.checkpoint" | "driver.finished";
 
+type MasterNotice =
+  | "driver.executors"
+  | "driver.progress"
+  | "driver.failures"
+  | "driver.restored"
+  | "driver.checkpoint-failed"
+  | "driver.checkpoint-answers";
+
 type ToExecutor = {
   [K in keyof typeof driverToExecutor]: { readonly message: K; readonly body: BodyOf<typeof driverToExecutor, K> };
 }[keyof typeof driverToExecutor];
 type ToMaster = {
-  [K in "driver.executors" | "driver.progress"]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
-}["driver.executors" | "driver.progress"];
+  [K in MasterNotice]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
+}[MasterNotice];
 export type RequestToMaster = {
   [K in MasterRequest]: { readonly message: K; readonly body: BodyOf<typeof driverToMaster, K> };
 }[MasterRequest];
@@ -177,6 +204,21 @@ export type DriverEffect =
       readonly attempt: string;
       readonly again: boolean;
     }
+  /** Copy all that a completed checkpoint refers to; `savepoint.written` or `savepoint.failed` follows. `directory` null: beside the state. */
+  | {
+      readonly kind: "write-savepoint";
+      readonly storage: string;
+      readonly pointer: CompletedCheckpoint;
+      readonly directory: string | null;
+    }
+  /** Make the first checkpoint of the job of a savepoint; `savepoint.restored` or `savepoint.restore-failed` follows. */
+  | {
+      readonly kind: "restore-savepoint";
+      readonly id: number;
+      readonly attempt: string;
+      readonly storage: string;
+      readonly from: SavepointReference;
+    }
   /** No record names them any more: remove their blobs. */
   | {
       readonly kind: "drop-checkpoints";
@@ -184,6 +226,8 @@ export type DriverEffect =
       readonly dropped: readonly CompletedCheckpoint[];
       readonly kept: readonly CompletedCheckpoint[];
     }
+  /** Remove what is older than all of these and referred to by none of them: left by drivers that died, and by checkpoints that were given up. */
+  | { readonly kind: "sweep-checkpoints"; readonly storage: string; readonly live: readonly CompletedCheckpoint[] }
   /** The application's end is recorded: remove its state, and everything that was staged. */
   | { readonly kind: "forget-checkpoints"; readonly storage: string }
   /** Remove what the tries of this driver attempt, and of earlier ones, left behind and was never committed; but of those that are kept. */
@@ -200,7 +244,7 @@ export interface StoredCheckpoint {
 export type LogFacts = Readonly<Record<string, string | number | boolean | null>>;
 
 export interface Ending {
-  readonly outcome: "finished" | "failed" | "cancelled" | "quit" | "superseded";
+  readonly outcome: "finished" | "failed" | "cancelled" | "parked" | "quit" | "superseded";
   readonly reason: ErrorShape | null;
   readonly result: unknown;
   /** Ask the master to start another driver attempt. */

@@ -3,9 +3,12 @@ import { checkpointAnswered, enableCheckpoints } from "./driver-checkpoints.js";
 import { adoptCommit, beginCommit, end, forgetCheckpoints } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
 import { changeOver, releaseIdle } from "./driver-moves.js";
+import { tellFailures } from "./driver-parking.js";
+import { tellAnswersAgain } from "./driver-savepoints.js";
 import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
-import { beginEnding, gone, learnReason, prepare } from "./driver-tries.js";
+import { beginEnding, gone, learnReason, prepare, tellRestored } from "./driver-tries.js";
 import { cancelled, exhausted, failed, finalStateOf, shape } from "./endings.js";
+import { countedFailures } from "./failure-notes.js";
 import { executorGone, explains } from "./failures.js";
 
 export function masterFound(driver: DriverState, event: EventOf<"master.found">): void {
@@ -49,6 +52,10 @@ export function masterRegistered(driver: DriverState, event: EventOf<"master.reg
   const { application } = event;
   driver.application = application;
   enableCheckpoints(driver);
+  tellAnswersAgain(driver);
+  if (driver.phase.kind === "running") tellRestored(driver);
+  if (driver.failures !== null) tellFailures(driver);
+  else if (application.failures !== undefined) driver.failures = countedFailures(application.failures, driver);
   if (driver.master.hasUnsaid) driver.master.executors(wanted(driver), driver.roster.releasedIds(), driver.out);
   if (application.commit !== null && isUndecided(driver)) adoptCommit(driver, application.commit);
   else if (application.cancelRequested) cancel(driver, "It was cancelled.");

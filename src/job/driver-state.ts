@@ -6,11 +6,11 @@ import { parseProcessId } from "../wire/ids.js";
 import type { FailedTry, Progress } from "../wire/progress.js";
 import type { JobCheckpoints } from "./driver-checkpoints.js";
 import { attemptName, type DriverConfig, type DriverEffect, type Ending } from "./driver-events.js";
+import { type CountedFailures, noFailures } from "./failure-notes.js";
 import type { Failure } from "./failures.js";
 import { jobProgress, type RestoredTry } from "./job-progress.js";
 import { JobTry } from "./job-try.js";
 import { MasterLine } from "./master-line.js";
-import { NO_FAILURES, type RestartHistory } from "./restart-strategy.js";
 import { type Executor, Roster } from "./roster.js";
 
 export type Phase =
@@ -38,7 +38,8 @@ export interface DriverState {
   phase: Phase;
   current: JobTry;
   preparing: boolean;
-  readonly histories: { lost: RestartHistory; user: RestartHistory };
+  /** What the restart strategies have counted, also in earlier attempts. Null: no master has told of those yet. */
+  failures: CountedFailures | null;
   lastFailure: Failure | null;
   /** Newest last. */
   failedTries: readonly FailedTry[];
@@ -51,6 +52,8 @@ export interface DriverState {
   checkpoints: JobCheckpoints | null;
   /** What the try that is being prepared goes on from. */
   restoring: CompletedCheckpoint | null;
+  /** The try of which a master was told that it goes on from a checkpoint; empty: none. */
+  restoredTold: string;
   /** Read in all, when the last try failed; null: none did. */
   recordsSeen: number | null;
   toldToGo: boolean;
@@ -71,7 +74,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     phase: { kind: "gathering" },
     current: new JobTry(1, config.collectLimits),
     preparing: false,
-    histories: { lost: NO_FAILURES, user: NO_FAILURES },
+    failures: null,
     lastFailure: null,
     failedTries: [],
     startFailures: 0,
@@ -81,6 +84,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     cancelReason: null,
     checkpoints: null,
     restoring: null,
+    restoredTold: "",
     recordsSeen: null,
     out: [],
     now: 0,
@@ -145,11 +149,21 @@ export function progress(driver: DriverState): Progress {
     failedTries: driver.failedTries,
     lastRestartReason: driver.lastFailure === null ? null : driver.lastFailure.error.message,
     restored: driver.current.restored ?? (driver.phase.kind === "gathering" ? goesOnFrom(driver) : null),
+    checkpoint: checkpointProgress(driver),
   });
   // Only the commit of an earlier driver is left to do: the records were its.
   const { commit } = driver.application;
   if (commit?.records === undefined || commit.attempt === driver.config.attempt) return counted;
   return { ...counted, recordsIn: commit.records.in, recordsOut: commit.records.out };
+}
+
+function checkpointProgress({ checkpoints }: DriverState): Progress["checkpoint"] {
+  if (checkpoints === null) return undefined;
+  const { course, writing } = checkpoints;
+  if (writing !== null) return { id: writing.pointer.id, trigger: "savepoint", answered: 0, of: 0, stage: "writing" };
+  const { id, trigger, answered } = course;
+  if (id === null || trigger === null) return undefined;
+  return { id, trigger, answered: answered?.answered ?? 0, of: answered?.of ?? 0, stage: course.kind };
 }
 
 /** What is known of the checkpoint while it is being read back: its counters don't fall to zero meanwhile. */
@@ -173,6 +187,12 @@ export function progressPhase(driver: DriverState): Progress["phase"] {
     return "restarting";
   if (phase.kind === "deciding" || phase.kind === "committing") return "committing";
   return "done";
+}
+
+/** Before a master has said what earlier attempts counted there is nothing that could be counted. */
+export function countedSoFar(driver: DriverState): CountedFailures {
+  driver.failures ??= noFailures();
+  return driver.failures;
 }
 
 export function log(

@@ -1,15 +1,29 @@
 /** Tries of the job: prepared, deployed, failed, stopped, followed by another one or by the end. */
 import { assert } from "../base/assert.js";
+import { hashText } from "../dataflow/hash.js";
 import { MAX_FAILED_TRIES } from "../wire/progress.js";
+import { crashLoop, isLoop, noteLoop } from "./crash-loop.js";
 import { checkpointsSettled, lastCheckpoint, neededTries, orderCheckpoint, tryBegan, tryEnded } from "./driver-checkpoints.js";
-import { cleanUp } from "./driver-end.js";
+import { cleanUp, finishUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
 import { byPreference, giveBackDraining, releaseIdle } from "./driver-moves.js";
-import { type DriverState, dismiss, dismissAll, jobSpec, log, progress, release, tryMayFail } from "./driver-state.js";
-import { exhausted, failed } from "./endings.js";
+import { isForPeople, mayPark, tellFailures } from "./driver-parking.js";
+import { beginsFromSavepoint, restoreSavepoint } from "./driver-savepoints.js";
+import {
+  countedSoFar,
+  type DriverState,
+  dismiss,
+  dismissAll,
+  jobSpec,
+  log,
+  progress,
+  release,
+  tryMayFail,
+} from "./driver-state.js";
+import { exhausted, failed, parked } from "./endings.js";
 import { cause, executorGone, explains, type Failure, failureOf } from "./failures.js";
 import { JobTry } from "./job-try.js";
-import { decideRestart } from "./restart-strategy.js";
+import { decideRestart, type RestartDecision } from "./restart-strategy.js";
 import type { Executor } from "./roster.js";
 import { SplitAssignment } from "./splits.js";
 
@@ -27,6 +41,10 @@ export function prepare(driver: DriverState): void {
   if (driver.preparing || (driver.current.number === 1 && !driver.master.isRegistered)) return;
   // The checkpoint to go on from is not known before the outcome of the last one is.
   if (!checkpointsSettled(driver)) return;
+  if (beginsFromSavepoint(driver)) {
+    driver.preparing = restoreSavepoint(driver);
+    return;
+  }
   driver.preparing = true;
   const attempt = attemptName(driver.config.attempt, driver.current.number);
   const pointer = driver.checkpoints === null ? null : lastCheckpoint(driver);
@@ -64,6 +82,16 @@ function restored(driver: DriverState, { restored }: EventOf<"prepared">): void 
   });
 }
 
+/** Once a try; to a master that is away when it is back. */
+export function tellRestored(driver: DriverState): void {
+  const { restored } = driver.current;
+  if (restored === null || driver.restoredTold === restored.name || !driver.master.isRegistered) return;
+  driver.restoredTold = restored.name;
+  const { name, checkpoint, counts, recordsBack } = restored;
+  const body = { try: name, checkpoint: checkpoint.id, recordsIn: counts.recordsIn, recordsBack };
+  driver.out.push({ kind: "tell-master", message: "driver.restored", body });
+}
+
 export function prepareFailed(driver: DriverState, event: EventOf<"prepare.failed">): void {
   if (driver.phase.kind === "gathering" && event.try === driver.current.number) fail(driver, failureOf(event.error, null));
 }
@@ -76,6 +104,7 @@ export function deployWhenReady(driver: DriverState): void {
   driver.current.deploy(executors);
   driver.phase = { kind: "running" };
   tryBegan(driver);
+  tellRestored(driver);
   for (const { processId, link } of executors) if (link !== null) resume(driver, processId, link);
   log(driver, "info", `Try ${driver.current.number} runs on ${parallelism} executors.`);
   releaseIdle(driver);
@@ -125,7 +154,9 @@ export function stoppedWhenSettled(driver: DriverState): void {
   if (driver.phase.kind !== "stopping" || driver.current.unsettled().length > 0) return;
   const { ending } = driver.phase;
   if (ending !== null) {
-    cleanUp(driver, ending);
+    // What a parked job has staged may be needed by whatever a person decides.
+    if (ending.outcome === "parked") finishUp(driver, ending);
+    else cleanUp(driver, ending);
     return;
   }
   const { failure } = driver.current;
@@ -161,12 +192,15 @@ export function settleFailure(driver: DriverState, failure: Failure): void {
   noteFailure(driver, failure);
   log(driver, "warn", `Try ${driver.current.number} failed: ${failure.error.message}`, { code: failure.error.code });
   if (failure.kind === "fatal") {
-    beginEnding(driver, failed(failure.error));
+    beginEnding(driver, isForPeople(driver, failure.error) ? parked(failure.error) : failed(failure.error));
     return;
   }
-  const account = accountOf(driver, failure.kind);
-  const decision = decideRestart(driver.config.restart[account], driver.histories[account], driver.now);
-  driver.histories[account] = decision.history;
+  const decision = countFailure(driver, failure);
+  const { loop } = countedSoFar(driver);
+  if (isLoop(loop) && mayPark(driver)) {
+    beginEnding(driver, parked(crashLoop(loop, failure.error)));
+    return;
+  }
   if (decision.delayMs !== null) {
     // A reason that was learned late changes the account, not the try that already waits or runs.
     if ((driver.phase.kind === "gathering" || driver.phase.kind === "running") && driver.current.failure === null) return;
@@ -177,6 +211,19 @@ export function settleFailure(driver: DriverState, failure: Failure): void {
   // A job should not end without the reason that is on its way.
   else driver.phase = { kind: "awaiting-reason", until: driver.now + driver.config.limits.reasonMs, failure };
 }
+
+function countFailure(driver: DriverState, failure: Failure): RestartDecision {
+  const counted = countedSoFar(driver);
+  const account = accountOf(driver, failure.kind);
+  const name = `${driver.config.application.id} ${attemptName(driver.config.attempt, driver.current.number)}`;
+  const decision = decideRestart(driver.config.restart[account], counted[account], driver.now, chanceOf(name));
+  driver.failures = { ...counted, [account]: decision.history, loop: noteLoop(counted.loop, failure, driver.now) };
+  tellFailures(driver);
+  return decision;
+}
+
+/** Not chance: the same for the same try, and different for different ones. */
+const chanceOf = (name: string): number => (hashText(name) >>> 0) / 2 ** 32;
 
 /** How a process ended is often known only after the connection's break was acted upon. */
 export function learnReason(driver: DriverState, processId: string, reason: string | null): void {

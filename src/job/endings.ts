@@ -25,6 +25,11 @@ export function failed(reason: ErrorShape | null): Ending {
   return { outcome: "failed", reason, result: null, restart: false };
 }
 
+/** Nothing of it is removed: a person decides what it goes on from. */
+export function parked(reason: ErrorShape): Ending {
+  return { outcome: "parked", reason, result: null, restart: false };
+}
+
 export function exhausted(what: string, last: ErrorShape, tries: readonly FailedTry[] = []): ErrorShape {
   return {
     code: "RESTARTS_EXHAUSTED",

@@ -30,6 +30,8 @@ const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "UNAUTHENTICATED",
   "CHECKPOINT_UNSUPPORTED",
   "CHECKPOINT_UNREADABLE",
+  "SAVEPOINT_UNREADABLE",
+  "SAVEPOINT_MISMATCH",
 ]);
 
 export interface Failure {

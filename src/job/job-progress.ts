@@ -12,6 +12,8 @@ export interface JobFacts {
   readonly lastRestartReason: string | null;
   /** What the present try goes on from: its counters go on from there, too. */
   readonly restored: RestoredTry | null;
+  /** What is being taken. */
+  readonly checkpoint?: Progress["checkpoint"];
 }
 
 export interface RestoredTry {
@@ -50,6 +52,7 @@ export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progre
     failedTries: [...facts.failedTries],
     lastRestartReason: facts.lastRestartReason,
     ...restoredView(facts.restored),
+    ...(facts.checkpoint === undefined ? {} : { checkpoint: facts.checkpoint }),
     phase: facts.phase,
   };
 }

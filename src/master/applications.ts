@@ -119,7 +119,9 @@ function create(state: MasterState, step: Step, input: OperationInput<"submit">,
 }
 
 function checkpointsOf({ settings }: MasterState, { job }: ApplicationSpec) {
-  return job?.checkpoint === undefined || settings.storage === null ? {} : { checkpoints: newCheckpoints(settings.storage) };
+  return job?.checkpoint === undefined || settings.storage === null
+    ? {}
+    : { checkpoints: newCheckpoints(settings.storage, job.from) };
 }
 
 export function addApplication(state: MasterState, app: Application): void {

@@ -6,8 +6,8 @@
  *   2. `nextId` only grows, and is above every pointer.
  *   3. Repeating a request gives the same answer and changes nothing.
  */
-import type { CheckpointsRecord, CompletedCheckpoint } from "../wire/checkpoint.js";
-import { RETAINED_CHECKPOINTS } from "../wire/checkpoint.js";
+import type { CheckpointsRecord, CompletedCheckpoint, SavepointReference } from "../wire/checkpoint.js";
+import { retainedOf } from "../wire/checkpoint.js";
 import { encodeApplicationRecord } from "../wire/records.js";
 import type { DriverCheckpoint } from "./messages.js";
 import {
@@ -22,8 +22,8 @@ import {
 } from "./state.js";
 
 /** Of an application that has just been submitted. */
-export function newCheckpoints(storage: string): CheckpointsRecord {
-  return { storage, nextId: 1, completed: [] };
+export function newCheckpoints(storage: string, from: SavepointReference | undefined): CheckpointsRecord {
+  return { storage, nextId: 1, completed: [], ...(from === undefined ? {} : { from }) };
 }
 
 export function driverCheckpoint(
@@ -59,7 +59,7 @@ export function driverCheckpoint(
     refuse("CONFLICT", wrong);
     return;
   }
-  const changed = withCheckpoint(checkpoints, nextId, completed);
+  const changed = withCheckpoint(checkpoints, nextId, completed, retainedOf(record.spec.job?.checkpoint));
   if (encodeApplicationRecord({ ...record, checkpoints: changed }).length > state.settings.maxRecordBytes) {
     refuse("LIMIT_EXCEEDED", `the checkpoints of ${app.id} do not fit its record of ${state.settings.maxRecordBytes} bytes`);
     return;
@@ -78,10 +78,15 @@ function problemOf({ completed: known }: CheckpointsRecord, completed: Completed
 const isSame = (one: CompletedCheckpoint, other: CompletedCheckpoint): boolean =>
   one.id === other.id && one.manifest.sha256 === other.manifest.sha256 && one.attempt === other.attempt;
 
-function withCheckpoint(record: CheckpointsRecord, nextId: number, completed: CompletedCheckpoint | null): CheckpointsRecord {
+function withCheckpoint(
+  record: CheckpointsRecord,
+  nextId: number,
+  completed: CompletedCheckpoint | null,
+  retained: number,
+): CheckpointsRecord {
   const last = record.completed.at(-1);
   const isNew = completed !== null && (last === undefined || completed.id > last.id);
   if (!isNew && nextId <= record.nextId) return record;
   const all = isNew ? [...record.completed, completed] : record.completed;
-  return { ...record, nextId: Math.max(record.nextId, nextId), completed: all.slice(-RETAINED_CHECKPOINTS) };
+  return { ...record, nextId: Math.max(record.nextId, nextId), completed: all.slice(-retained) };
 }

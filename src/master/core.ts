@@ -8,7 +8,9 @@
  */
 import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
-import { type CommitManifest, isFinal, onPartitionOf } from "../wire/application.js";
+import { type CommitManifest, type FailureNotes, isFinal, onPartitionOf } from "../wire/application.js";
+import type { CheckpointAnswer, FailedCheckpoint } from "../wire/checkpoint.js";
+import type { driverToMaster } from "../wire/driver-messages.js";
 import type { Progress } from "../wire/progress.js";
 import {
   applicationKey,
@@ -20,9 +22,18 @@ import {
 } from "../wire/records.js";
 import { noticeAway, pulse } from "./away.js";
 import { cancelDeadline, carryOutCancel } from "./cancellation.js";
+import { checkpointFailed, checkpointsAnswered } from "./checkpoint-requests.js";
 import { driverCheckpoint } from "./checkpoints.js";
 import { drainDeadline, moveOff } from "./drain.js";
-import { driverCommit, driverDeadline, driverExecutors, driverFinished, driverLinkClosed, registerDriver } from "./drivers.js";
+import {
+  driverCommit,
+  driverDeadline,
+  driverExecutors,
+  driverFinished,
+  driverLinkClosed,
+  jobRestored,
+  registerDriver,
+} from "./drivers.js";
 import type { MasterEffect, MasterEvent } from "./effects.js";
 import { EventHistory } from "./event-history.js";
 import { endWait, flushEvents, writeEvents } from "./events.js";
@@ -34,6 +45,7 @@ import type {
   DriverExecutors,
   DriverFinished,
   DriverRegister,
+  DriverRestored,
   WorkerRegister,
   WorkerReport,
 } from "./messages.js";
@@ -175,6 +187,10 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
       return;
     case "driver.executors":
     case "driver.progress":
+    case "driver.failures":
+    case "driver.restored":
+    case "driver.checkpoint-failed":
+    case "driver.checkpoint-answers":
     case "driver.commit":
     case "driver.checkpoint":
     case "driver.finished":
@@ -191,11 +207,13 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
   }
 }
 
+type DriverKind = Exclude<keyof typeof driverToMaster, "driver.register">;
+
 function driverMessage(
   state: MasterState,
   step: Step,
   link: LinkState,
-  kind: "driver.executors" | "driver.progress" | "driver.commit" | "driver.checkpoint" | "driver.finished",
+  kind: DriverKind,
   body: unknown,
   requestId: number | null,
 ): void {
@@ -215,6 +233,18 @@ function driverMessage(
     case "driver.progress":
       app.progress = body as Progress;
       touch(state, app);
+      return;
+    case "driver.failures":
+      changeApplication(state, app, { failures: body as FailureNotes });
+      return;
+    case "driver.restored":
+      jobRestored(state, step, app, body as DriverRestored);
+      return;
+    case "driver.checkpoint-failed":
+      checkpointFailed(state, app, body as FailedCheckpoint);
+      return;
+    case "driver.checkpoint-answers":
+      checkpointsAnswered(state, step, app, (body as { readonly answers: readonly CheckpointAnswer[] }).answers);
       return;
     case "driver.commit":
       if (requestId !== null) driverCommit(state, step, app, driver, link, requestId, body as CommitManifest);

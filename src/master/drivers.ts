@@ -12,8 +12,11 @@ import { encodeApplicationRecord } from "../wire/records.js";
 import { finishApplication } from "./applications.js";
 import { judgedAt } from "./away.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
+import { tellAnswer, withAnswers } from "./checkpoint-requests.js";
+import { tell } from "./events.js";
 import { expectExecutor, givenBack, isLive, orderExecutors, showExecutors, stayingExecutors } from "./executors.js";
-import type { DriverExecutors, DriverFinished, DriverRegister } from "./messages.js";
+import type { DriverExecutors, DriverFinished, DriverRegister, DriverRestored } from "./messages.js";
+import { parkApplication } from "./parking.js";
 import { release, stop, stopProcesses } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
 import { waitsForRemoval } from "./removals.js";
@@ -71,6 +74,10 @@ export function registerDriver(
     return;
   }
   const { driver } = app;
+  if (record.state === "parked" && record.attempt === attempt) {
+    refuse("SUPERSEDED", `${applicationId} is parked`, { state: record.state });
+    return;
+  }
   if (driver === null || driver.attempt !== attempt) {
     refuse("SUPERSEDED", `attempt ${attempt} of ${applicationId} is superseded; attempt ${record.attempt} is current`);
     return;
@@ -166,6 +173,14 @@ function giveBack(state: MasterState, step: Step, app: Application, processIds: 
   }
 }
 
+/** Counters go back: that is an event, however short somebody looked away. */
+export function jobRestored(state: MasterState, step: Step, app: Application, restored: DriverRestored): void {
+  const seen = app.progress?.recordsIn ?? null;
+  const recordsBack = restored.recordsBack ?? (seen === null ? null : Math.max(0, seen - restored.recordsIn));
+  const back = recordsBack === null ? "" : `, ${recordsBack} records back`;
+  tell(state, step, "job.restored", app.id, `Try ${restored.try} of ${app.id} restored checkpoint ${restored.checkpoint}${back}.`);
+}
+
 export function driverCommit(
   state: MasterState,
   step: Step,
@@ -202,7 +217,11 @@ export function driverCommit(
       );
       return;
     }
-    changeApplication(state, app, { commit: manifest });
+    const { stopped } = manifest;
+    const checkpoints =
+      stopped === undefined || record.checkpoints === undefined ? {} : { checkpoints: withAnswers(record.checkpoints, [stopped]) };
+    changeApplication(state, app, { commit: manifest, ...checkpoints });
+    if (stopped !== undefined) tellAnswer(state, step, app, stopped);
     // Executors that end now were done: an end that is reported before the driver says so must not make room for new ones.
     app.wanted = 0;
     log(state, step, "info", `The output of ${app.id} is decided by attempt ${manifest.attempt}.`, {
@@ -253,6 +272,10 @@ export function driverFinished(
     stopProcesses(state, step, app, "cancelled", (process) => process.processId !== driver.processId);
     lingerDriver(state, step, app, driver.processId);
     settleCancel(state, step, app);
+    return;
+  }
+  if (body.outcome === "parked") {
+    parkApplication(state, step, app, reason);
     return;
   }
   const end =

@@ -8,7 +8,7 @@
  *                                 of a quarantined record: counted and left alone
  * For each process not reported:  ordered or expected: ordered again (a repeated order is harmless); seen running before: ended, nobody knows how
  */
-import { isFinal } from "../wire/application.js";
+import { type ApplicationState, isFinal } from "../wire/application.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { ProcessReport } from "../wire/worker-messages.js";
 import { carryOutCancel } from "./cancellation.js";
@@ -84,11 +84,13 @@ function rebuildFrom(state: MasterState, step: Step, { application }: ProcessRep
   if (state.mode === "none" && application !== null) adoptRecord(state, step, application);
 }
 
+const BETWEEN_ATTEMPTS: ReadonlySet<ApplicationState> = new Set(["restarting", "parked", "waiting"]);
+
 function reasonToStop(app: Application | undefined, processId: string, attempt: number): string | null {
   if (app === undefined) return "its application is over and forgotten";
   if (isFinal(app.record.state)) return `its application is ${app.record.state}`;
   // Between two attempts the record still names the last one, which is over.
-  if (attempt !== app.record.attempt || app.record.state === "restarting") return "its attempt is superseded";
+  if (attempt !== app.record.attempt || BETWEEN_ATTEMPTS.has(app.record.state)) return "its attempt is superseded";
   if (app.released.has(processId)) return "its driver gave it back";
   return null;
 }

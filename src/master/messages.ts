@@ -22,6 +22,7 @@ export type ProcessEnd = z.infer<typeof processEnd>;
 export type DriverRegister = z.infer<(typeof driverToMaster)["driver.register"]>;
 export type DriverExecutors = z.infer<(typeof driverToMaster)["driver.executors"]>;
 export type DriverCheckpoint = z.infer<(typeof driverToMaster)["driver.checkpoint"]>;
+export type DriverRestored = z.infer<(typeof driverToMaster)["driver.restored"]>;
 export type DriverFinished = z.infer<(typeof driverToMaster)["driver.finished"]>;
 export type DriverRegistered = z.infer<typeof driverRegistered>;
 

@@ -3,12 +3,22 @@ import { unreachable } from "../base/assert.js";
 import { OPERATIONS, type OperationInput, type OperationName, type OperationOutput } from "../wire/operations.js";
 import { findApplication, submit } from "./applications.js";
 import { requestCancel } from "./cancellation.js";
+import { requestCheckpoint } from "./checkpoint-requests.js";
 import { cancelDrain, drainWorker } from "./drain.js";
 import { answerEvents, endWait, wait } from "./events.js";
+import { resumeApplication } from "./parking.js";
 import { decideRemovals, removalsViewOf } from "./removals.js";
 import { retireWorker } from "./retirement.js";
 import { type Application, type MasterState, replyError, type Step, shape, type Waiter, type Worker } from "./state.js";
-import { applicationSummaryOf, applicationView, clusterView, locateLogs, workerState, workerViewOf } from "./views.js";
+import {
+  applicationSummaryOf,
+  applicationView,
+  checkpointsViewOf,
+  clusterView,
+  locateLogs,
+  workerState,
+  workerViewOf,
+} from "./views.js";
 
 export const isOperation = (kind: string): kind is OperationName => Object.hasOwn(OPERATIONS, kind);
 
@@ -60,6 +70,15 @@ export function operate(
         requestCancel(state, step, app);
         reply(name, { id: app.id, state: app.record.state });
       });
+      return;
+    case "resume":
+      withApplication((app) => resumeApplication(state, step, app, linkId, requestId, input as OperationInput<"resume">));
+      return;
+    case "checkpoints":
+      withApplication((app) => reply(name, checkpointsViewOf(app)));
+      return;
+    case "checkpoint":
+      withApplication((app) => requestCheckpoint(state, step, app, linkId, requestId, input as OperationInput<"checkpoint">));
       return;
     case "cluster":
       reply(name, clusterView(state));

@@ -117,6 +117,7 @@ function recoverApplication(state: MasterState, step: Step, app: Application): v
     if (record.attempt > 0) state.recovery.drivers.add(app.id);
     return;
   }
+  if (record.state === "parked") return;
   if (record.state !== "running") {
     const delayMs = Math.max(0, (record.notBefore ?? 0) - step.now.wall);
     // A calendar that was set back must not hold an application for longer than its policy ever would.

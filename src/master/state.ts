@@ -34,7 +34,7 @@ import type { MasterSettings } from "./settings.js";
 const NEXT: Readonly<Record<ApplicationState, readonly ApplicationState[]>> = {
   submitted: ["waiting", "running", "failed", "cancelled"],
   waiting: ["running", "failed", "cancelled"],
-  running: ["restarting", "finished", "failed", "cancelled"],
+  running: ["restarting", "parked", "finished", "failed", "cancelled"],
   restarting: ["running", "failed", "cancelled"],
   parked: ["waiting", "failed", "cancelled"],
   finished: [],

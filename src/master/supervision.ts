@@ -10,10 +10,10 @@
  *   anything else                                     started again if supervised; counts; past the limit: failed, RESTARTS_EXHAUSTED
  *   any of these after its output was decided         started again to finish that, supervised or not; the limit is then at least the default
  *
- * The delay doubles with each counted restart in the policy's window, from minBackoffMs up to maxBackoffMs.
+ * The delay doubles with each counted restart in the policy's window, from minBackoffMs up to maxBackoffMs; of a job up to JITTER of it is left out.
  */
 import type { ErrorShape } from "../base/errors.js";
-import { DEFAULT_RESTART_POLICY, MAX_ATTEMPT_REASONS, type RestartPolicy } from "../wire/application.js";
+import { type ApplicationRecord, DEFAULT_RESTART_POLICY, MAX_ATTEMPT_REASONS, type RestartPolicy } from "../wire/application.js";
 import { finishApplication } from "./applications.js";
 import { resetAttempt } from "./attempts.js";
 import { settleCancel } from "./cancellation.js";
@@ -24,6 +24,11 @@ import { type Application, changeApplication, type MasterState, type Step, shape
 
 /** Of an application that nobody supervises: for a worker that cannot start anything now, not for a command that is nowhere. */
 const MAX_LAUNCH_RETRIES = 5;
+
+/** Share of a job's delay that may be left out: drivers that were lost together do not all come back together. */
+const JITTER = 0.2;
+/** Not chance: spread evenly over jobs that follow each other. Programs keep to their delays. */
+const chanceOf = ({ order, spec }: ApplicationRecord): number => (spec.job === null ? 0 : (order * 0.618_033_988_75) % 1);
 
 export interface AttemptEnd {
   readonly reason: ErrorShape;
@@ -41,12 +46,12 @@ export type Verdict =
   | { readonly restart: true; readonly delayMs: number; readonly restartedAt: readonly number[] }
   | { readonly restart: false };
 
-/** Whether the policy allows one more counted restart at `wall`, and after which delay. */
-export function judgeRestart(policy: RestartPolicy, restartedAt: readonly number[], wall: number): Verdict {
+/** Whether the policy allows one more counted restart at `wall`, and after which delay. `chance`: 0 (included) to 1, different for different applications. */
+export function judgeRestart(policy: RestartPolicy, restartedAt: readonly number[], wall: number, chance = 0): Verdict {
   const recent = restartedAt.filter((at) => at > wall - policy.windowMs);
   if (recent.length >= policy.maxRestarts) return { restart: false };
   const delayMs = Math.min(policy.maxBackoffMs, policy.minBackoffMs * 2 ** Math.min(recent.length, 30));
-  return { restart: true, delayMs, restartedAt: [...recent, wall] };
+  return { restart: true, delayMs: Math.round(delayMs * (1 - JITTER * chance)), restartedAt: [...recent, wall] };
 }
 
 /** What was decided has to become visible, however few restarts the application allows itself. */
@@ -75,7 +80,7 @@ export function endAttempt(state: MasterState, step: Step, app: Application, end
   const verdict: Verdict =
     end.fault === "cluster"
       ? { restart: true, delayMs: 0, restartedAt: record.restartedAt }
-      : judgeRestart(policy, record.restartedAt, step.now.wall);
+      : judgeRestart(policy, record.restartedAt, step.now.wall, chanceOf(record));
   if (!verdict.restart) {
     finishApplication(state, step, app, {
       state: "failed",

@@ -2,9 +2,9 @@
 import type { z } from "zod";
 import { isoTime } from "../base/iso-time.js";
 import { isFinal } from "../wire/application.js";
-import type { CheckpointsRecord } from "../wire/checkpoint.js";
+import { type CheckpointsRecord, retainedOf } from "../wire/checkpoint.js";
 import type { OperationOutput } from "../wire/operations.js";
-import type { ApplicationView, applicationSummary, ClusterView, WorkerView } from "../wire/views.js";
+import type { ApplicationView, applicationSummary, CheckpointsView, ClusterView, WorkerView } from "../wire/views.js";
 import { usedOf } from "./processes.js";
 import { removalsViewOf } from "./removals.js";
 import { type Application, type MasterState, type Step, shape, type Worker } from "./state.js";
@@ -37,8 +37,7 @@ export function applicationView(state: MasterState, app: Application): Applicati
       state: executor.state,
       attempt: record.attempt,
     })),
-    records:
-      app.progress === null ? (record.commit?.records ?? null) : { in: app.progress.recordsIn, out: app.progress.recordsOut },
+    records: recordsOf(app),
     checkpoint: checkpointView(record.checkpoints),
     result: record.result ?? null,
     submissionKey: record.submissionKey,
@@ -53,6 +52,13 @@ export function applicationView(state: MasterState, app: Application): Applicati
   };
 }
 
+/** Of a job that was stopped with a savepoint: up to there, whatever was read since. */
+function recordsOf({ record, progress }: Application): ApplicationView["records"] {
+  const { commit } = record;
+  if (progress === null || commit?.stopped !== undefined) return commit?.records ?? null;
+  return { in: progress.recordsIn, out: progress.recordsOut };
+}
+
 function checkpointView(checkpoints: CheckpointsRecord | undefined): ApplicationView["checkpoint"] {
   const last = checkpoints?.completed.at(-1);
   if (last === undefined) return null;
@@ -62,6 +68,36 @@ function checkpointView(checkpoints: CheckpointsRecord | undefined): Application
     sizeBytes: last.sizeBytes,
     records: last.records,
     durationMs: last.durationMs,
+  };
+}
+
+export function checkpointsViewOf({ id, record, progress }: Application): CheckpointsView {
+  const { checkpoints, spec } = record;
+  const settings = spec.job?.checkpoint;
+  return {
+    id,
+    state: record.state,
+    intervalMs: checkpoints === undefined ? null : (settings?.intervalMs ?? null),
+    retained: retainedOf(settings),
+    storage: checkpoints?.storage ?? null,
+    completed: (checkpoints?.completed ?? []).map((one) => ({
+      id: one.id,
+      trigger: one.trigger ?? "periodic",
+      completedAt: isoTime(one.completedAt),
+      sizeBytes: one.sizeBytes,
+      durationMs: one.durationMs,
+      alignmentMs: one.alignmentMs ?? null,
+      records: one.records,
+      subtasks: one.subtasks ?? [],
+    })),
+    failed: (checkpoints?.failed ?? []).map(({ failedAt, ...failed }) => ({ ...failed, failedAt: isoTime(failedAt) })),
+    requests: (checkpoints?.requests ?? []).map(({ key, savepoint, requestedAt }) => ({
+      key,
+      kind: savepoint === null ? "checkpoint" : "savepoint",
+      requestedAt: isoTime(requestedAt),
+    })),
+    answers: (checkpoints?.answers ?? []).map(({ answeredAt, ...answer }) => ({ ...answer, answeredAt: isoTime(answeredAt) })),
+    taking: isFinal(record.state) ? null : (progress?.checkpoint ?? null),
   };
 }
 

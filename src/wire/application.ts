@@ -4,11 +4,11 @@
  * States:  submitted -> waiting -> running -> finished | failed | cancelled
  *          running -> restarting -> running                   (its driver ended and is to be started again)
  *          submitted: accepted; in client mode until its driver registers. Whatever has to be placed is waiting as soon as that is recorded.
- *          parked: not used yet. For a job whose checkpoint cannot be read, until a person decides (design.md 2).
+ *          running -> parked -> waiting                       (a job that could only go on by a guess; a person decides: `resume`)
  * `finished`, `failed` and `cancelled` are final for ever (I8).
  */
 import { z } from "zod";
-import { checkpointId, checkpointSettings, checkpointsRecord } from "./checkpoint.js";
+import { checkpointAnswer, checkpointId, checkpointSettings, checkpointsRecord, savepointReference } from "./checkpoint.js";
 import { errorShape } from "./envelope.js";
 import { idText, submissionKey } from "./ids.js";
 
@@ -46,6 +46,8 @@ export const DEFAULT_RESTART_POLICY: RestartPolicy = {
 };
 
 export const MAX_PARALLELISM = 1024;
+/** Of a restart strategy that looks at a span of time. */
+export const MAX_COUNTED_FAILURES = 100;
 
 export const jobSpec = z.object({
   /** sha-256 of the bundled module; its bytes were put to the blob store before. */
@@ -60,6 +62,8 @@ export const jobSpec = z.object({
   executor: resources,
   /** Absent: the job takes no checkpoints. */
   checkpoint: checkpointSettings.optional(),
+  /** What it begins from. Absent: its input. */
+  from: savepointReference.optional(),
 });
 
 export const processSpec = z.object({
@@ -104,9 +108,37 @@ export const commitManifest = z.object({
   checkpoint: checkpointId.optional(),
   /** What a `collect` sink gave, bounded by MAX_RESULT_BYTES. */
   result: z.unknown(),
+  /** The job ends with this savepoint. Absent: with its input. */
+  stopped: checkpointAnswer.optional(),
 });
 export type CommitManifest = z.infer<typeof commitManifest>;
 export const MAX_RESULT_BYTES = 256 * 1024;
+
+const restartHistory = z.object({
+  row: z.number().int().nonnegative(),
+  /** Wall times. */
+  lastFailureAt: z.number().nullable(),
+  recent: z.array(z.number()).max(MAX_COUNTED_FAILURES),
+});
+
+/** What a job's restart strategies count: it outlives the driver that counted. */
+export const failureNotes = z.object({
+  lost: restartHistory,
+  user: restartHistory,
+  /** The failure that came last, and how often it came in a row. */
+  loop: z.object({ signature: z.string().max(1024), times: z.number().int().positive(), lastAt: z.number() }).nullable(),
+});
+export type FailureNotes = z.infer<typeof failureNotes>;
+
+/** What a person wants a parked job to go on from. */
+export const resumeChoice = z.discriminatedUnion("kind", [
+  /** A completed checkpoint of its history; those after it are given up. */
+  z.object({ kind: z.literal("checkpoint"), id: checkpointId }),
+  /** Its input, from the start. */
+  z.object({ kind: z.literal("fresh") }),
+  z.object({ kind: z.literal("savepoint"), savepoint: savepointReference }),
+]);
+export type ResumeChoice = z.infer<typeof resumeChoice>;
 
 export const applicationRecord = z.object({
   id: idText,
@@ -128,6 +160,10 @@ export const applicationRecord = z.object({
   commit: commitManifest.nullable(),
   /** Of a job that takes them; absent: it doesn't, or the record is older than checkpoints. */
   checkpoints: checkpointsRecord.optional(),
+  /** Absent: no try of the job has failed. */
+  failures: failureNotes.optional(),
+  /** How it was resumed last, after that attempt had been parked. Absent: it never was. */
+  resumed: z.object({ choice: resumeChoice, attempt: z.number().int().nonnegative() }).optional(),
   exitCode: z.number().int().nullable(),
   result: z.unknown(),
   submittedAt: z.number(),

@@ -7,9 +7,24 @@
  *   3. Ids are safe integers that only grow, per application; `nextId` of the record is above every id that may have been used.
  */
 import { z } from "zod";
-import { idText } from "./ids.js";
+import { errorShape } from "./envelope.js";
+import { idText, submissionKey } from "./ids.js";
 
 export const checkpointId = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);
+
+/** Completed ones that are kept, the newest among them, unless the job says otherwise. */
+export const RETAINED_CHECKPOINTS = 3;
+export const MAX_RETAINED_CHECKPOINTS = 16;
+/** Subtasks that are told of a completed checkpoint: of a job with more, those that took longest. */
+export const MAX_SUBTASKS_TOLD = 32;
+/** Checkpoints that were given up and are told, the newest. */
+export const MAX_FAILED_TOLD = 8;
+/** Checkpoints and savepoints that somebody asked for and that are not there yet. */
+export const MAX_CHECKPOINT_REQUESTS = 8;
+/** Of those that are settled the newest are remembered, so that who asked hears of it after any failover. */
+export const MAX_CHECKPOINT_ANSWERS = 16;
+/** Pieces of output that wait for the end of the job: the manifest names each of them. */
+export const MAX_CARRIED = 100_000;
 
 export const checkpointSettings = z.object({
   intervalMs: z.number().int().min(10).max(86_400_000),
@@ -21,17 +36,42 @@ export const checkpointSettings = z.object({
   toleratedFailures: z.number().int().nonnegative().max(1_000_000).nullable(),
   /** The completed ones stay after the end of the application, until it is forgotten. Absent: they go with it. */
   retain: z.boolean().optional(),
+  /** Completed ones that are kept while the job runs; absent: RETAINED_CHECKPOINTS. */
+  history: z.number().int().min(1).max(MAX_RETAINED_CHECKPOINTS).optional(),
 });
 export type CheckpointSettings = z.infer<typeof checkpointSettings>;
-
-/** Completed ones that are kept, the newest among them. */
-export const RETAINED_CHECKPOINTS = 3;
 
 export const stateHandle = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   sizeBytes: z.number().int().nonnegative(),
 });
 export type StateHandle = z.infer<typeof stateHandle>;
+
+/** A savepoint, by where its files are and what its description has to be. */
+export const savepointReference = z.object({
+  /** A directory that every process of the job reaches under this path. */
+  directory: z.string().min(1).max(4096),
+  /** Of its description, `savepoint.json`: another one in that place is not taken for it. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Operators that the job does not have (any more) may have left state in it. */
+  allowDropped: z.boolean().optional(),
+});
+export type SavepointReference = z.infer<typeof savepointReference>;
+
+/** restored: what a job begins with, made from a savepoint. */
+export const checkpointTrigger = z.enum(["periodic", "on-demand", "savepoint", "restored"]);
+export type CheckpointTrigger = z.infer<typeof checkpointTrigger>;
+
+/** What one executor had to do for a checkpoint. */
+export const subtaskCheckpoint = z.object({
+  subtask: z.number().int().nonnegative(),
+  stateBytes: z.number().nonnegative(),
+  /** From the driver's order to its answer. */
+  durationMs: z.number().nonnegative(),
+  /** From the first barrier at one of its inputs to the last: so long some input waited. */
+  alignmentMs: z.number().nonnegative(),
+});
+export type SubtaskCheckpoint = z.infer<typeof subtaskCheckpoint>;
 
 export const completedCheckpoint = z.object({
   id: checkpointId,
@@ -44,18 +84,74 @@ export const completedCheckpoint = z.object({
   completedAt: z.number(),
   durationMs: z.number().nonnegative(),
   records: z.object({ in: z.number(), out: z.number() }),
+  /** Absent: periodic. */
+  trigger: checkpointTrigger.optional(),
+  /** The longest of all executors. */
+  alignmentMs: z.number().nonnegative().optional(),
+  subtasks: z.array(subtaskCheckpoint).max(MAX_SUBTASKS_TOLD).optional(),
 });
 export type CompletedCheckpoint = z.infer<typeof completedCheckpoint>;
+
+export const failedCheckpoint = z.object({
+  id: checkpointId,
+  trigger: checkpointTrigger,
+  failedAt: z.number(),
+  durationMs: z.number().nonnegative(),
+  reason: z.string().max(1_000),
+});
+export type FailedCheckpoint = z.infer<typeof failedCheckpoint>;
+
+/** Somebody wants one now. `key` names the wish: told twice it is one. */
+export const checkpointRequest = z.object({
+  key: submissionKey,
+  requestedAt: z.number(),
+  /** Null: a checkpoint like others. */
+  savepoint: z
+    .object({
+      /** Where a directory of its own is made for it; null: beside the state, in the masters' storage. */
+      directory: z.string().min(1).max(4096).nullable(),
+      /** The job ends with it, exactly there. */
+      stop: z.boolean(),
+    })
+    .nullable(),
+});
+export type CheckpointRequest = z.infer<typeof checkpointRequest>;
+
+export const writtenSavepoint = z.object({
+  directory: z.string().max(4096),
+  /** Of its description. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  sizeBytes: z.number().int().nonnegative(),
+});
+export type WrittenSavepoint = z.infer<typeof writtenSavepoint>;
+
+export const checkpointAnswer = z.object({
+  key: submissionKey,
+  answeredAt: z.number(),
+  /** Null: it came to none. */
+  checkpoint: checkpointId.nullable(),
+  savepoint: writtenSavepoint.nullable(),
+  error: errorShape.nullable(),
+});
+export type CheckpointAnswer = z.infer<typeof checkpointAnswer>;
 
 /** What an application's record says of its checkpoints. */
 export const checkpointsRecord = z.object({
   /** Directory that every process of the job has to reach under this path. */
   storage: z.string().max(4096),
   nextId: checkpointId,
-  /** Oldest first, at most RETAINED_CHECKPOINTS. */
-  completed: z.array(completedCheckpoint).max(RETAINED_CHECKPOINTS),
+  /** The savepoint that the job begins from, as long as no checkpoint of its own is complete. */
+  from: savepointReference.optional(),
+  /** Oldest first; how many are kept: `retainedOf`. */
+  completed: z.array(completedCheckpoint).max(MAX_RETAINED_CHECKPOINTS),
+  /** Oldest first. */
+  failed: z.array(failedCheckpoint).max(MAX_FAILED_TOLD).optional(),
+  requests: z.array(checkpointRequest).max(MAX_CHECKPOINT_REQUESTS).optional(),
+  answers: z.array(checkpointAnswer).max(MAX_CHECKPOINT_ANSWERS).optional(),
 });
 export type CheckpointsRecord = z.infer<typeof checkpointsRecord>;
+
+export const retainedOf = (settings: CheckpointSettings | undefined): number => settings?.history ?? RETAINED_CHECKPOINTS;
 
 /** Parts of the state of one executor's subtasks. */
 export const slicePart = z.object({
@@ -70,6 +166,8 @@ export const slicePart = z.object({
    * its subtasks, so that it holds whoever reads which split, and owns which keys, afterwards.
    */
   watermarks: z.record(z.string(), z.number().nullable()).optional(),
+  /** Operators whose blobs hold entries of other subtasks, too (the job was rescaled): only those of own key groups are taken. */
+  spread: z.array(z.string()).optional(),
 });
 export type SlicePart = z.infer<typeof slicePart>;
 
@@ -94,6 +192,8 @@ export const sliceSnapshot = slicePart.extend({
   /** The newest completed checkpoint that it was told of: what that one and earlier ones held is not told again. */
   confirmed: z.number().int().nonnegative(),
   counts: checkpointCounts,
+  /** From the first barrier to the last, of the operator that waited longest. Absent: not measured. */
+  alignmentMs: z.number().nonnegative().optional(),
 });
 export type SliceSnapshot = z.infer<typeof sliceSnapshot>;
 
@@ -129,3 +229,17 @@ export const checkpointManifest = z.object({
   counts: checkpointCounts,
 });
 export type CheckpointManifest = z.infer<typeof checkpointManifest>;
+
+/** `savepoint.json` of a savepoint's directory. Names of files are relative to it. */
+export const savepointDescription = z.object({
+  version: z.literal(1),
+  kind: z.literal("holdfast-savepoint"),
+  /** `id` of defineJob. */
+  jobId: z.string(),
+  takenAt: z.string(),
+  maxParallelism: z.number().int().positive(),
+  operators: z.array(z.object({ uid: z.string(), kind: z.string(), subtasks: z.number().int().positive(), vertex: z.string() })),
+  files: z.array(z.object({ name: z.string().regex(/^state\/[0-9a-f]{64}$/), sha256: z.string(), sizeBytes: z.number() })),
+  manifest: checkpointManifest,
+});
+export type SavepointDescription = z.infer<typeof savepointDescription>;

@@ -8,9 +8,16 @@
  *   3. `commit`, `checkpoint` and `finished` are requests: their reply comes after the record is durable.
  */
 import { z } from "zod";
-import { applicationRecord, commitManifest } from "./application.js";
-import { checkpointId, completedCheckpoint } from "./checkpoint.js";
-import { errorShape } from "./envelope.js";
+import { applicationRecord, commitManifest, failureNotes } from "./application.js";
+import {
+  checkpointAnswer,
+  checkpointId,
+  checkpointRequest,
+  completedCheckpoint,
+  failedCheckpoint,
+  MAX_CHECKPOINT_ANSWERS,
+} from "./checkpoint.js";
+import { errorShape, type MessageTable } from "./envelope.js";
 import { idText } from "./ids.js";
 import { progress } from "./progress.js";
 
@@ -50,6 +57,19 @@ export const driverToMaster = {
   /** How many executors it wants in all, and which it gives back. */
   "driver.executors": z.object({ wanted: z.number().int().nonnegative(), released: z.array(idText) }),
   "driver.progress": progress,
+  /** What its restart strategies have counted; the last one counts. Lost with a master only if the driver is lost with it: it is told again at a registration. */
+  "driver.failures": failureNotes,
+  /** A try goes on from a checkpoint: counters go back, and whoever watches is told. `recordsBack` null: an earlier driver had read them. */
+  "driver.restored": z.object({
+    try: z.string().max(64),
+    checkpoint: checkpointId,
+    recordsIn: z.number().nonnegative(),
+    recordsBack: z.number().nonnegative().nullable(),
+  }),
+  /** A checkpoint was given up. For people only: lost with its master. */
+  "driver.checkpoint-failed": failedCheckpoint,
+  /** What became of requests; told again at a registration when the record still has them. */
+  "driver.checkpoint-answers": z.object({ answers: z.array(checkpointAnswer).max(MAX_CHECKPOINT_ANSWERS) }),
   /** Request. The decision to make the output visible; answer when durable, SUPERSEDED when another attempt is current. */
   "driver.commit": commitManifest,
   /**
@@ -61,14 +81,24 @@ export const driverToMaster = {
     nextId: checkpointId,
     completed: completedCheckpoint.nullable(),
   }),
-  /** Request. The driver ends after the answer. `failed` with `restart: true` asks to be started again by the restart policy. */
+  /**
+   * Request. The driver ends after the answer. `failed` with `restart: true` asks to be started again by the restart policy; `parked`: only a person can say
+   * what the job goes on from.
+   */
   "driver.finished": z.object({
-    outcome: z.enum(["finished", "failed", "cancelled"]),
+    outcome: z.enum(["finished", "failed", "cancelled", "parked"]),
     result: z.unknown(),
     reason: errorShape.nullable(),
     restart: z.boolean(),
   }),
 } as const;
+
+const isRequest = (kind: string): boolean => REQUESTS.has(kind);
+const REQUESTS: ReadonlySet<string> = new Set(["driver.register", "driver.commit", "driver.checkpoint", "driver.finished"]);
+const all = Object.entries(driverToMaster);
+/** Of these nothing is answered; all others are requests. */
+export const driverNotices: MessageTable = Object.fromEntries(all.filter(([kind]) => !isRequest(kind)));
+export const driverRequests: MessageTable = Object.fromEntries(all.filter(([kind]) => isRequest(kind)));
 
 export const driverRegistered = z.object({
   clusterId: z.string(),
@@ -81,5 +111,7 @@ export const masterToDriver = {
   /** State of its executors, after each change; `lost` also when their worker was declared lost. */
   "driver.executors": z.object({ executors: z.array(executorView) }),
   "driver.cancel": z.object({ reason: z.string() }),
+  /** All that are open; with the registration they come in the record. */
+  "driver.checkpoint-requests": z.object({ requests: z.array(checkpointRequest) }),
   "driver.superseded": z.object({ reason: z.string() }),
 } as const;

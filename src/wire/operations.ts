@@ -5,10 +5,19 @@
  * On the wire an operation is a request whose kind is the operation's name.
  */
 import { z } from "zod";
-import { applicationSpec } from "./application.js";
+import { applicationSpec, resumeChoice } from "./application.js";
+import { checkpointRequest } from "./checkpoint.js";
 import { submissionKey } from "./ids.js";
 import { removalsView } from "./registrar.js";
-import { applicationSummary, applicationView, clusterView, eventView, WORKER_STATES, workerView } from "./views.js";
+import {
+  applicationSummary,
+  applicationView,
+  checkpointsView,
+  clusterView,
+  eventView,
+  WORKER_STATES,
+  workerView,
+} from "./views.js";
 
 export const MAX_CHUNK_BYTES = 1024 * 1024;
 export const MAX_ARTIFACT_BYTES = 64 * 1024 * 1024;
@@ -86,6 +95,31 @@ export const OPERATIONS = {
     summary: "Cancels an application: polite signal, grace, then its process groups are killed. Harmless when it has ended.",
     input: applicationRef,
     output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  resume: operation({
+    summary:
+      "The operator's choice what a parked job goes on from: a completed checkpoint, a savepoint, or its input from the start.",
+    input: applicationRef.extend({
+      choice: z.discriminatedUnion("kind", [z.object({ kind: z.literal("latest") }), ...resumeChoice.options]),
+    }),
+    output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  checkpoints: operation({
+    summary: "The checkpoints of an application: completed, given up, asked for.",
+    input: applicationRef,
+    output: checkpointsView,
+    answeredBy: "leader",
+    changes: false,
+  }),
+  checkpoint: operation({
+    summary:
+      "Asks for a checkpoint, or a savepoint, now. The same key again is the same request. `checkpoints` tells what became of it.",
+    input: applicationRef.extend({ key: submissionKey, savepoint: checkpointRequest.shape.savepoint }),
+    output: z.object({ id: z.string(), key: z.string() }),
     answeredBy: "leader",
     changes: true,
   }),

@@ -31,6 +31,8 @@ export const progress = z.object({
   failedTries: z.array(failedTry).max(MAX_FAILED_TRIES).optional(),
   /** The checkpoint that the try of that name goes on from, and how many records that were read before are read again (null: not known). */
   restored: z.object({ try: z.string(), checkpoint: z.number(), recordsBack: z.number().nullable() }).optional(),
+  /** The checkpoint that is being taken: how many executors have answered, of how many. Absent: none is. */
+  checkpoint: z.object({ id: z.number(), trigger: z.string(), answered: z.number(), of: z.number(), stage: z.string() }).optional(),
   /** What the job is doing: planning, waiting for executors, running, committing. */
   phase: z.enum(["planning", "waiting", "running", "restarting", "committing", "done"]),
 });

@@ -1,6 +1,7 @@
 /** What users see: the shapes of `--json` (design.md 7.1). Stable: fields may be added, never removed or renamed. Times ISO 8601, sizes bytes, absent values null. */
 import { z } from "zod";
 import { APPLICATION_STATES } from "./application.js";
+import { subtaskCheckpoint, writtenSavepoint } from "./checkpoint.js";
 import { errorShape } from "./envelope.js";
 import { progress } from "./progress.js";
 import { removalsView } from "./registrar.js";
@@ -48,6 +49,45 @@ export const applicationView = z.object({
   ),
 });
 export type ApplicationView = z.infer<typeof applicationView>;
+
+export const checkpointsView = z.object({
+  id: z.string(),
+  state: z.enum(APPLICATION_STATES),
+  /** Null: it takes none. */
+  intervalMs: z.number().nullable(),
+  retained: z.number(),
+  storage: z.string().nullable(),
+  /** Oldest first. */
+  completed: z.array(
+    z.object({
+      id: z.number(),
+      trigger: z.string(),
+      completedAt: z.string(),
+      sizeBytes: z.number(),
+      durationMs: z.number(),
+      alignmentMs: z.number().nullable(),
+      records: z.object({ in: z.number(), out: z.number() }),
+      /** Of a job with very many only those that took longest. */
+      subtasks: z.array(subtaskCheckpoint),
+    }),
+  ),
+  failed: z.array(
+    z.object({ id: z.number(), trigger: z.string(), failedAt: z.string(), durationMs: z.number(), reason: z.string() }),
+  ),
+  /** Asked for and not settled. */
+  requests: z.array(z.object({ key: z.string(), kind: z.enum(["checkpoint", "savepoint"]), requestedAt: z.string() })),
+  answers: z.array(
+    z.object({
+      key: z.string(),
+      answeredAt: z.string(),
+      checkpoint: z.number().nullable(),
+      savepoint: writtenSavepoint.nullable(),
+      error: errorShape.nullable(),
+    }),
+  ),
+  taking: progress.shape.checkpoint.unwrap().nullable(),
+});
+export type CheckpointsView = z.infer<typeof checkpointsView>;
 
 export const applicationSummary = z.object({
   id: z.string(),

@@ -21,8 +21,12 @@ export interface ClusterClient extends AsyncDisposable {
   readonly client: Client;
   call<N extends OperationName>(name: N, input: OperationInput<N>): Promise<OperationOutput<N>>;
   uploadArtifact(bytes: Uint8Array): Promise<string>;
-  /** Resolves with the final state, through every failover. */
-  waitForEnd(application: string, onProgress: (view: ApplicationView) => void): Promise<ApplicationView>;
+  /** Resolves with the final state, through every failover; with `orParked` also with a job that waits for a person. */
+  waitForEnd(
+    application: string,
+    onProgress: (view: ApplicationView) => void,
+    options?: { readonly orParked: boolean },
+  ): Promise<ApplicationView>;
   events(options: { readonly once: boolean }): AsyncGenerator<EventView, void, void>;
   readLogs(options: Omit<ReadLogsOptions, "signal" | "timeoutMs">): Promise<void>;
   /** A key for a submission that the user did not name. */
@@ -69,8 +73,8 @@ export async function openClient(options: ClusterOptions, signal: AbortSignal, o
     client,
     call: (name, input) => client.call(name, input, { signal, timeoutMs: timeoutMs + waitMsOf(input) }),
     uploadArtifact: (bytes) => uploadArtifact(client, bytes, call),
-    waitForEnd: (application, onProgress) =>
-      waitForEnd(client, application, { signal, timeoutMs: Number.POSITIVE_INFINITY, onProgress }),
+    waitForEnd: (application, onProgress, { orParked } = { orParked: false }) =>
+      waitForEnd(client, application, { signal, timeoutMs: Number.POSITIVE_INFINITY, onProgress, orParked }),
     events: ({ once }) =>
       followEvents(client, { signal, timeoutMs: once ? timeoutMs : Number.POSITIVE_INFINITY, after: null, once }),
     readLogs: (wanted) => readLogs(client, { ...wanted, signal, timeoutMs: wanted.follow ? Number.POSITIVE_INFINITY : timeoutMs }),

@@ -12,6 +12,7 @@ import { openPlanner, type Plan } from "../../node/planning/plan-in-child.js";
 import type { ApplicationSpec, Resources, RestartPolicy } from "../../wire/application.js";
 import { type CheckpointInterval, checkGuarantee, checkpointsOf } from "../checkpoint-option.js";
 import type { HeadStart } from "./head-start.js";
+import { type BeginsFrom, beginFrom } from "./savepoint-option.js";
 
 export interface JobSettings {
   readonly params: Readonly<Record<string, JsonValue>>;
@@ -22,6 +23,9 @@ export interface JobSettings {
   readonly supervise: boolean;
   readonly restart: RestartPolicy;
   readonly onPartition?: ApplicationSpec["onPartition"];
+  /** A savepoint's directory, as it was given. Absent: the job begins with its input. */
+  readonly from?: string;
+  readonly allowDroppedState?: boolean;
   /** Absent: as the job says. */
   readonly checkpointInterval?: CheckpointInterval;
   /** They stay after the job's end. Needs a job that takes some. */
@@ -34,6 +38,8 @@ export interface PreparedJob {
   readonly bundle: JobBundle;
   readonly plan: Plan;
   readonly spec: ApplicationSpec;
+  /** Null: its input. */
+  readonly from: BeginsFrom | null;
 }
 
 export const DEFAULT_PARALLELISM = 1;
@@ -65,10 +71,23 @@ export async function prepareJob(
     const spec = jobSpecOf(settings, bundle, plan);
     if (options.evenWithLessGuarantee !== true)
       checkGuarantee(plan.graph, spec.job?.checkpoint !== undefined, plan.settings.checkpoint as PlannedJob["checkpoint"]);
-    return { bundle, plan, spec };
+    return withSavepoint(settings, plan, { bundle, plan, spec, from: null });
   } finally {
     planner.close();
   }
+}
+
+/** Rejects with SAVEPOINT_UNREADABLE or SAVEPOINT_MISMATCH: before anything is submitted. */
+async function withSavepoint(settings: JobSettings, { graph }: Plan, prepared: PreparedJob): Promise<PreparedJob> {
+  const { job } = prepared.spec;
+  if (settings.from === undefined || job === null) return prepared;
+  if (job.checkpoint === undefined)
+    throw new CodedError("INVALID_ARGUMENT", "A job that begins from a savepoint takes checkpoints, and this one takes none.", {
+      hint: "Add --checkpoint-interval 10s, or `checkpoint` in defineJob.",
+    });
+  const { allowDroppedState = false } = settings;
+  const from = await beginFrom(settings.from, graph, job.parallelism, { allowDroppedState });
+  return { ...prepared, from, spec: { ...prepared.spec, job: { ...job, from: from.reference } } };
 }
 
 /** Only then does it matter where a job is submitted from: the same job with absolute paths is the same everywhere. */

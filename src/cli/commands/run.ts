@@ -4,6 +4,8 @@ import type { Command } from "commander";
 import { createNodeEnv } from "../../node/env.js";
 import { createLog } from "../../node/log.js";
 import { DEFAULT_RESTART_POLICY } from "../../wire/application.js";
+import type { ApplicationView } from "../../wire/views.js";
+import { parseCheckpointInterval } from "../checkpoint-option.js";
 import { openClient } from "../client/cluster-client.js";
 import type { HeadStart } from "../client/head-start.js";
 import { prepareJob } from "../client/job-submission.js";
@@ -16,6 +18,9 @@ import { report } from "./submit.js";
 interface RunOptions {
   readonly param?: readonly string[];
   readonly parallelism?: string;
+  readonly from?: string;
+  readonly allowDroppedState?: boolean;
+  readonly checkpointInterval?: string;
   readonly memory: string;
   readonly executorMemory: string;
   readonly json?: boolean;
@@ -36,6 +41,9 @@ export function command(headStart: HeadStart | null): Command {
     .argument("<job>", "the job file (default export: defineJob({...}))")
     .option("--param <name=value>", "a parameter of the job (repeatable)", collect)
     .option("--parallelism <n>", "number of executors; default: the cores of this machine")
+    .option("--from <savepoint>", "begin from a savepoint's directory")
+    .option("--allow-dropped-state", "also when it holds state of operators that the job does not have")
+    .option("--checkpoint-interval <duration>", "take checkpoints this often; none: never. Default: as the job says")
     .option("--memory <size>", "memory of the driver", "256m")
     .option("--executor-memory <size>", "memory of each executor", "1g")
     .option("--verbose", "show the log of the embedded master and worker")
@@ -59,6 +67,9 @@ async function run(job: string, options: RunOptions, headStart: HeadStart | null
     deployMode: "cluster" as const,
     supervise: true,
     restart: DEFAULT_RESTART_POLICY,
+    checkpointInterval: parseCheckpointInterval("--checkpoint-interval", options.checkpointInterval),
+    ...(options.from === undefined ? {} : { from: options.from }),
+    ...(options.allowDroppedState === undefined ? {} : { allowDroppedState: options.allowDroppedState }),
     driver: { cores: 0, memoryBytes: parseSizeBytes("--memory", options.memory) },
     executor: { cores: 1, memoryBytes },
   };
@@ -108,9 +119,11 @@ async function follow(
   if (interrupt.signal.aborted) cancel();
   else interrupt.signal.addEventListener("abort", cancel, { once: true });
   const view = progressView(process.stderr, () => performance.now());
-  const ending = client.waitForEnd(id, (seen) => {
+  const show = (seen: ApplicationView) => {
     if (options.json !== true && process.stderr.isTTY) view.show(seen);
-  });
+  };
+  // Nobody could resume it: this cluster ends with the command.
+  const ending = client.waitForEnd(id, show, { orParked: true });
   const logs = client.readLogs({
     application: id,
     streams: ["stdout"],

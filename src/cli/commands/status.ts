@@ -36,6 +36,8 @@ function describe(view: ApplicationView, style: Style, now: number): string {
     lines.push(line("reason", `${harmless(view.reason.message)} [${view.reason.code}]`));
     if (view.reason.hint !== null) lines.push(line("", harmless(view.reason.hint)));
   }
+  if (view.state === "parked")
+    lines.push(line("", `Your choice: holdfast resume ${view.id} --from latest | --from CHECKPOINT | --fresh`));
   if (view.exitCode !== null) lines.push(line("exit code", String(view.exitCode)));
   if (view.progress !== null) {
     const { progress } = view;

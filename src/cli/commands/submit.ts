@@ -13,6 +13,7 @@ import { openClient } from "../client/cluster-client.js";
 import type { HeadStart } from "../client/head-start.js";
 import { type PreparedJob, prepareJob } from "../client/job-submission.js";
 import { operatorLines, progressView } from "../client/progress-view.js";
+import { operatorTable } from "../client/savepoint-option.js";
 import { type ClusterOptions, newCommand, onInterrupt, print, printJson, remark, withCluster } from "../command.js";
 import { collect, parseChoice, parseCores, parseCount, parseEnvironment, parseParams, parseSizeBytes } from "../parse.js";
 import { harmless } from "../terminal.js";
@@ -35,6 +36,8 @@ export interface SubmitOptions extends ClusterOptions {
   readonly onPartition?: string;
   readonly checkpointInterval?: string;
   readonly retainCheckpoints?: boolean;
+  readonly from?: string;
+  readonly allowDroppedState?: boolean;
   readonly wait?: boolean;
 }
 
@@ -42,6 +45,7 @@ export function command(headStart: HeadStart | null): Command {
   const base = newCommand("submit", "Submit a job, or any program after --, to a cluster.", [
     "holdfast submit job.ts --param input=data.ndjson --wait",
     "holdfast submit job.ts --id nightly-2026-11-21 --parallelism 4",
+    "holdfast submit job.ts --from /shared/savepoints/app-3-1-17 --parallelism 8",
     "holdfast submit --supervise -- node server.js --port 9000",
     "holdfast submit --supervise --on-partition continue -- node replica.js",
     "holdfast submit --deploy-mode client job.ts",
@@ -74,6 +78,8 @@ export function command(headStart: HeadStart | null): Command {
       "a job restarts from its last checkpoint; none: from its input. Default: the job's own, or 10s if its input never ends",
     )
     .option("--retain-checkpoints", "the completed checkpoints stay after the job's end, until its application is forgotten")
+    .option("--from <savepoint>", "begin a job from a savepoint's directory")
+    .option("--allow-dropped-state", "also when the savepoint holds state of operators that the job does not have")
     .option("--wait", "follow it to its end and exit with its exit code")
     .action(async (job: string | undefined, _rest: readonly string[], options: SubmitOptions) => {
       process.exitCode = await submit(job, options, headStart);
@@ -130,6 +136,8 @@ async function submit(job: string | undefined, options: SubmitOptions, headStart
   const spec = program ?? prepared?.spec;
   if (spec === undefined) throw new CodedError("INTERNAL", "invariant broken: neither a job nor a program");
   if (prepared !== null) await client.uploadArtifact(prepared.bundle.bytes);
+  const from = prepared?.from ?? null;
+  if (from !== null && options.json !== true) remark(operatorTable(from));
   const key = options.id ?? client.newSubmissionKey();
   const submitted = await client.call("submit", { key, spec });
   if (!submitted.created && options.json !== true) remark(`${submitted.id} was submitted before under ${key}; this is its state.`);
@@ -154,14 +162,19 @@ async function submit(job: string | undefined, options: SubmitOptions, headStart
   }
   if (options.wait !== true) {
     const { id, name, kind, state } = submitted;
-    if (options.json === true) printJson({ id, name, kind, state });
+    const begins =
+      from === null
+        ? {}
+        : { from: { directory: from.reference.directory, checkpoint: from.checkpoint, operators: from.operators } };
+    if (options.json === true) printJson({ id, name, kind, state, ...begins });
     else print(`${id} (${harmless(name)}) is ${state}. Follow it with: holdfast status ${id}`);
     return 0;
   }
   try {
-    const application = await client.waitForEnd(submitted.id, (seen) => {
+    const show = (seen: ApplicationView) => {
       if (options.json !== true) view.show(seen);
-    });
+    };
+    const application = await client.waitForEnd(submitted.id, show, { orParked: true });
     view.end();
     return report(application, options, null);
   } catch (thrown) {
@@ -185,6 +198,8 @@ export function jobSettings(options: SubmitOptions, deployMode: "cluster" | "cli
     ...onPartitionOption(options),
     checkpointInterval: parseCheckpointInterval("--checkpoint-interval", options.checkpointInterval),
     retainCheckpoints: options.retainCheckpoints ?? false,
+    ...(options.from === undefined ? {} : { from: options.from }),
+    ...(options.allowDroppedState === undefined ? {} : { allowDroppedState: options.allowDroppedState }),
     driver: {
       cores: options.cores === undefined ? 0 : parseCores("--cores", options.cores),
       memoryBytes: parseSizeBytes("--memory", options.memory ?? "256m"),
@@ -210,6 +225,8 @@ function programSpec(argv: readonly string[], options: SubmitOptions): Applicati
     throw new CodedError("INVALID_ARGUMENT", "--param is for jobs.", {
       hint: "Give a program its arguments after --, or use --env.",
     });
+  if (options.from !== undefined)
+    throw new CodedError("INVALID_ARGUMENT", "--from is for jobs.", { hint: "A program keeps its own state." });
   if (options.checkpointInterval !== undefined || options.retainCheckpoints === true)
     throw new CodedError("INVALID_ARGUMENT", "--checkpoint-interval and --retain-checkpoints are for jobs.", {
       hint: "A program keeps its own state.",

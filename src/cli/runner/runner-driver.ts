@@ -9,6 +9,7 @@ import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "../../host/link/link.j
 import { dialLink } from "../../host/link/link-handshake.js";
 import type { Ending } from "../../job/driver-events.js";
 import { restartRules } from "../../job/restart-strategy.js";
+import { createSavepointFiles } from "../../node/files/savepoint-files.js";
 import { applicationScope, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { createInputsThread } from "./runner-inputs-thread.js";
@@ -34,6 +35,7 @@ export async function runDriver(
   const driver = await startDriver({
     ...job,
     openState: stateOpener(application),
+    savepoints: createSavepointFiles(),
     env,
     application,
     attempt: application.attempt,

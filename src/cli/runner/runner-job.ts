@@ -8,6 +8,7 @@ import type { BuiltJob } from "../../api/built.js";
 import { planJob } from "../../api/plan.js";
 import type { RestartSettings } from "../../api/settings.js";
 import { CodedError } from "../../base/errors.js";
+import { placedOperators } from "../../checkpoint/compatibility.js";
 import { createSink, createSource } from "../../connectors/index.js";
 import { executionPlan } from "../../dataflow/chains.js";
 import { checkpointObstacle } from "../../dataflow/checkpoint-support.js";
@@ -88,9 +89,14 @@ function strategyOf(settings: RestartSettings | null): RestartStrategy | null {
     case "fixed-delay":
       return { kind: "fixed-delay", attempts: settings.attempts, delayMs: settings.delayMs };
     case "exponential": {
-      const { minMs, maxMs, attempts } = settings;
+      const { minMs, maxMs, attempts, jitter } = settings;
       // A job that ran for ten times its longest wait has recovered.
-      return { kind: "exponential", initialMs: minMs, maxMs, multiplier: 2, resetAfterMs: Math.max(60_000, 10 * maxMs), attempts };
+      const resetAfterMs = Math.max(60_000, 10 * maxMs);
+      return { kind: "exponential", initialMs: minMs, maxMs, multiplier: 2, resetAfterMs, attempts, jitter };
+    }
+    case "failure-rate": {
+      const { failures, intervalMs, delayMs } = settings;
+      return { kind: "failure-rate", failures, intervalMs, delayMs };
     }
   }
 }
@@ -146,5 +152,7 @@ export function inputsOf(loaded: LoadedJob, own?: InputsThread): JobInputs {
     const limit = kind === "sink" ? (config as { readonly maxRecords?: number }).maxRecords : undefined;
     return limit === undefined ? [] : [[uid, limit] as const];
   });
-  return { sources: new Map(sources), sinks: new Map(sinks), collectLimits: new Map(collectLimits) };
+  const { jobId, maxParallelism } = built.graph;
+  const target = { jobId, maxParallelism, operators: placedOperators(vertices) };
+  return { sources: new Map(sources), sinks: new Map(sinks), target, collectLimits: new Map(collectLimits) };
 }

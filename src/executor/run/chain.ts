@@ -99,9 +99,9 @@ export class Chain implements ChainControl {
     this.stop = true;
   }
 
-  /** `place`: the index of a node, or what `label` gave. */
-  failed(place: number, thrown: unknown): CodedError {
-    return operatorFailed(this.nodes[place]?.spec.uid ?? this.labels[place - this.nodes.length] ?? "unknown", thrown);
+  /** `place`: the index of a node, or what `label` gave. `record`: what the chain was given and could not handle, where that is known. */
+  failed(place: number, thrown: unknown, record?: unknown): CodedError {
+    return operatorFailed(this.nodes[place]?.spec.uid ?? this.labels[place - this.nodes.length] ?? "unknown", thrown, record);
   }
 
   /** A place for errors of functions that belong to an operator of another vertex (keys of an exchange). Once all nodes are in. */
@@ -160,12 +160,12 @@ export class Chain implements ChainControl {
   }
 
   /** Awaits a user's promise; its failure is the operator's. */
-  async result(node: ChainNode, value: unknown): Promise<unknown> {
+  async result(node: ChainNode, value: unknown, record?: unknown): Promise<unknown> {
     let result: unknown;
     try {
       result = await value;
     } catch (thrown) {
-      throw this.failed(node.index, thrown);
+      throw this.failed(node.index, thrown, record);
     }
     this.signal.throwIfAborted();
     return result;

@@ -65,7 +65,7 @@ return function run(batch, from, to) {
       if (${S}.stop) break;
     }
   } catch (thrown) {
-    throw ${S}.failed(at, thrown);
+    throw ${S}.failed(at, thrown, batch[i - 1]);
   } finally {
     ${segments.map((segment) => `${counts}[${segment}] += n${segment};`).join(" ")}
   }

@@ -14,7 +14,7 @@ export class FunctionUnit implements Resumable {
 
   async resume({ record, value }: Deferred): Promise<void> {
     const { chain, node } = this;
-    const result = await chain.result(node, value);
+    const result = await chain.result(node, value, record);
     if (node.spec.kind === "flatMap") await emitIterable(chain, node, result);
     else if (node.spec.kind === "map") await chain.emit(node.main, result);
     else if (result) await chain.emit(node.main, record);

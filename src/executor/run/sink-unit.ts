@@ -13,6 +13,9 @@ import type { Blockable } from "./edge-output.js";
 import { BATCH_RECORDS } from "./network.js";
 import { sinkFailed } from "./user-errors.js";
 
+/** Pieces of output of checkpoints that failed one after the other. More fail the try: the next one has none of them. */
+export const MAX_UNCONFIRMED = 10_000;
+
 export interface SinkState {
   readonly committables: readonly JsonValue[];
   /** What the next writer has to know to go on. */
@@ -89,6 +92,16 @@ export class SinkUnit implements Unit, Blockable {
     const { writer } = this;
     if (writer.checkpoint === undefined)
       throw new CodedError("CHECKPOINT_UNSUPPORTED", `Sink '${this.uid}' can't take part in checkpoints.`);
+    const count = this.unconfirmed().length;
+    if (count > MAX_UNCONFIRMED)
+      throw new CodedError(
+        "CHECKPOINT_FAILED",
+        `Sink '${this.uid}' holds ${count} pieces of output that no checkpoint has taken.`,
+        {
+          hint: "Checkpoints of this job have failed for long: holdfast checkpoints APP shows why.",
+          details: { operator: this.uid, newTry: true },
+        },
+      );
     const staging = writer.checkpoint();
     this.checkpointing = staging.catch(() => undefined);
     let state: JsonValue;

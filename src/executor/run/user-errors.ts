@@ -17,7 +17,20 @@ const ENGINE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "FENCED",
 ]);
 
-export function operatorFailed(operator: string, thrown: unknown): CodedError {
+const MAX_RECORD_CHARS = 200;
+
+/** For people, and to tell whether it is the same one again. */
+function shortOf(record: unknown): string | null {
+  if (record === undefined) return null;
+  try {
+    return (JSON.stringify(record) ?? String(record)).slice(0, MAX_RECORD_CHARS);
+  } catch {
+    return null;
+  }
+}
+
+/** `record`: what the operator, or one before it in the same chain, was given. */
+export function operatorFailed(operator: string, thrown: unknown, record?: unknown): CodedError {
   if (thrown instanceof CodedError && ENGINE_CODES.has(thrown.code)) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   if (thrown instanceof RangeError && /maximum size exceeded/.test(message)) {
@@ -33,7 +46,7 @@ export function operatorFailed(operator: string, thrown: unknown): CodedError {
   }
   return new CodedError("OPERATOR_FAILED", `Operator '${operator}' failed: ${message}`, {
     ...thrownAt(thrown),
-    details: { operator, message, stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
+    details: { operator, message, record: shortOf(record), stack: thrown instanceof Error ? (thrown.stack ?? null) : null },
     cause: thrown,
   });
 }

@@ -19,13 +19,13 @@ const MIN_POLL_MS = 50;
 const MAX_UPLOAD_ROUNDS = 10;
 
 /**
- * Resolves with the final state. `timeoutMs` bounds each single look (a failover may take that long), not the application.
+ * Resolves with the final state (with `orParked` also when a person has to decide first). `timeoutMs` bounds each single look (a failover may take that long), not the application.
  * Rejects with NOT_FOUND, NO_MASTER or the signal's reason.
  */
 export async function waitForEnd(
   client: Client,
   application: string,
-  options: CallOptions & { onProgress?(view: ApplicationView): void },
+  options: CallOptions & { onProgress?(view: ApplicationView): void; readonly orParked?: boolean },
 ): Promise<ApplicationView> {
   let after: string | null = null;
   for (;;) {
@@ -37,7 +37,8 @@ export async function waitForEnd(
       call,
     );
     if (answer.version !== after) options.onProgress?.(answer.application);
-    if (isFinal(answer.application.state)) return answer.application;
+    const { state } = answer.application;
+    if (isFinal(state) || (options.orParked === true && state === "parked")) return answer.application;
     after = answer.version;
     await sleep(client.env.clock, MIN_POLL_MS, options.signal);
   }

@@ -17,6 +17,7 @@ import {
   type StateHandle,
 } from "../../wire/checkpoint.js";
 import { commitOne, type InputsOptions } from "./driver-inputs.js";
+import { handlesOf } from "./savepoint-reading.js";
 
 export async function storeManifest(state: StateStore, manifest: CheckpointManifest): Promise<StateHandle> {
   return state.put(utf8Encode(JSON.stringify(manifest)));
@@ -30,7 +31,7 @@ export async function readManifest(
 ): Promise<CheckpointManifest> {
   const unreadable = (why: string, cause?: unknown): CodedError =>
     new CodedError("CHECKPOINT_UNREADABLE", `Checkpoint ${pointer.id} of ${applicationId} can't be read: ${why}`, {
-      hint: "Its files are kept. Repair the storage, or submit the job anew.",
+      hint: `Its files are kept. Repair the storage, then: holdfast resume ${applicationId} --from latest. Or choose an older one, or --fresh.`,
       details: { checkpoint: pointer.id, manifest: pointer.manifest.sha256 },
       cause,
     });
@@ -104,11 +105,11 @@ export async function dropCheckpoints(
     const live = new Set<string>();
     for (const pointer of kept) {
       at = pointer.id;
-      for (const { sha256 } of handlesOf(await readManifest(state, pointer, applicationId))) live.add(sha256);
+      for (const { sha256 } of handlesOf({ manifest: await readManifest(state, pointer, applicationId) })) live.add(sha256);
     }
     for (const pointer of dropped) {
       at = pointer.id;
-      const handles = handlesOf(await readManifest(state, pointer, applicationId));
+      const handles = handlesOf({ manifest: await readManifest(state, pointer, applicationId) });
       for (const handle of handles) if (!live.has(handle.sha256)) await state.remove(handle);
       // Last, so that what is left after a crash can still be found.
       await state.remove(pointer.manifest);
@@ -117,8 +118,4 @@ export async function dropCheckpoints(
     const reason = CodedError.from(thrown).message;
     log.warn("an old checkpoint could not be removed", { app: applicationId, checkpoint: at, reason });
   }
-}
-
-function handlesOf({ slices }: CheckpointManifest): StateHandle[] {
-  return slices.flatMap(({ states }) => Object.values(states).flat());
 }

@@ -10,10 +10,14 @@ import { mergeStaged, stagedOf, triesOf } from "../../job/staged-output.js";
 import type { CommitManifest } from "../../wire/application.js";
 import { commitStaged, dropCheckpoints, readManifest, remainingSources, storeManifest } from "./driver-checkpoint-work.js";
 import { type InputsOptions, prepareRestoredTry, prepareTry, removeLeftovers } from "./driver-inputs.js";
+import { restoreSavepoint, type SavepointWork, writeSavepoint } from "./driver-savepoint-work.js";
+import { sweepState } from "./state-sweep.js";
 
 export interface DriverCheckpointsOptions {
   readonly inputs: InputsOptions;
   readonly openState: ((storage: string) => Promise<StateStore>) | null;
+  /** Null: savepoints can't be written or read. */
+  readonly savepoints: SavepointWork | null;
   readonly post: (event: DriverEvent) => void;
 }
 
@@ -56,6 +60,34 @@ export class DriverCheckpoints {
     }
   }
 
+  async writeSavepoint({ storage, pointer, directory }: EffectOf<"write-savepoint">): Promise<void> {
+    const { id } = pointer;
+    try {
+      const { applicationId } = this.options.inputs;
+      const place = { state: await this.open(storage), applicationId, storage };
+      const savepoint = await writeSavepoint(this.savepointWork(), place, pointer, directory);
+      this.options.post({ kind: "savepoint.written", id, savepoint });
+    } catch (thrown) {
+      this.options.post({ kind: "savepoint.failed", id, error: CodedError.from(thrown).toShape() });
+    }
+  }
+
+  async restoreSavepoint({ id, attempt, storage, from }: EffectOf<"restore-savepoint">): Promise<void> {
+    try {
+      const state = await this.open(storage);
+      const restored = await restoreSavepoint(this.savepointWork(), this.options.inputs, state, { id, attempt, from });
+      this.options.post({ kind: "savepoint.restored", id, ...restored });
+    } catch (thrown) {
+      this.options.post({ kind: "savepoint.restore-failed", id, error: CodedError.from(thrown).toShape() });
+    }
+  }
+
+  private savepointWork(): SavepointWork {
+    const { savepoints } = this.options;
+    if (savepoints === null) throw new CodedError("CHECKPOINT_STORAGE", "this driver has no way to reach savepoints");
+    return savepoints;
+  }
+
   async commit({ id, sinks, attempt, again }: EffectOf<"commit-checkpoint">): Promise<void> {
     try {
       await this.inTurn(() => commitStaged(this.options.inputs, sinks, { attempt, again }));
@@ -85,6 +117,12 @@ export class DriverCheckpoints {
   async drop({ storage, dropped, kept }: EffectOf<"drop-checkpoints">): Promise<void> {
     await this.inTurn(async () => dropCheckpoints(this.options.inputs, await this.open(storage), { dropped, kept })).catch(
       (thrown: unknown) => this.warn("old checkpoints could not be removed", thrown),
+    );
+  }
+
+  async sweep({ storage, live }: EffectOf<"sweep-checkpoints">): Promise<void> {
+    await this.inTurn(async () => sweepState(this.options.inputs, await this.open(storage), live)).catch((thrown: unknown) =>
+      this.warn("leftovers of checkpoints could not be looked for", thrown),
     );
   }
 

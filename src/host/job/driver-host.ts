@@ -10,6 +10,7 @@ import { CodedError, type ErrorShape } from "../../base/errors.js";
 import type { StateStore } from "../../env/blob-store.js";
 import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
+import type { SavepointFiles } from "../../env/savepoint-files.js";
 import { createDriverCore, type DriverView } from "../../job/driver-core.js";
 import { DRIVER_LIMITS, type DriverEffect, type DriverEvent, type DriverLimits, type Ending } from "../../job/driver-events.js";
 import { finalStateOf } from "../../job/endings.js";
@@ -25,6 +26,7 @@ import { listenLinks } from "../link/link-listener.js";
 import { runTurns } from "../turns/turns.js";
 import { DriverCheckpoints } from "./driver-checkpoints.js";
 import { commitSinks, type InputsOptions, type JobInputs, removeLeftovers } from "./driver-inputs.js";
+import type { SavepointWork } from "./driver-savepoint-work.js";
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const PROBE_TIMEOUT_MS = 1_000;
@@ -58,6 +60,8 @@ export interface DriverHostOptions {
   readonly job: JobInputs;
   /** The state of the application in that storage. Absent: checkpoints can't be taken. Rejects with CHECKPOINT_STORAGE. */
   readonly openState?: (storage: string) => Promise<StateStore>;
+  /** Absent: savepoints can't be written or read. */
+  readonly savepoints?: SavepointFiles;
   readonly followMaster: FollowMaster;
   readonly limits?: Partial<DriverLimits>;
 }
@@ -117,6 +121,7 @@ class DriverHost {
     this.checkpoints = new DriverCheckpoints({
       inputs: this.inputs,
       openState: options.openState ?? null,
+      savepoints: savepointWork(options),
       post: (event) => this.post(event),
     });
     this.ended = new Promise((resolve) => {
@@ -220,6 +225,8 @@ class DriverHost {
     // The bodies were validated by the link against the same table.
     if (kind === "driver.executors") this.post({ kind: "master.executors", epoch, ...(body as Body<"driver.executors">) });
     else if (kind === "driver.cancel") this.post({ kind: "master.cancel", epoch, ...(body as Body<"driver.cancel">) });
+    else if (kind === "driver.checkpoint-requests")
+      this.post({ kind: "master.checkpoint-requests", epoch, ...(body as Body<"driver.checkpoint-requests">) });
     else if (kind === "driver.superseded")
       this.post({ kind: "master.superseded", epoch, finalState: null, ...(body as Body<"driver.superseded">) });
   }
@@ -281,11 +288,20 @@ class DriverHost {
       case "store-manifest":
         void this.checkpoints.store(effect);
         break;
+      case "write-savepoint":
+        void this.checkpoints.writeSavepoint(effect);
+        break;
+      case "restore-savepoint":
+        void this.checkpoints.restoreSavepoint(effect);
+        break;
       case "commit-checkpoint":
         void this.checkpoints.commit(effect);
         break;
       case "drop-checkpoints":
         void this.checkpoints.drop(effect);
+        break;
+      case "sweep-checkpoints":
+        void this.checkpoints.sweep(effect);
         break;
       case "forget-checkpoints":
         void this.checkpoints.forget(effect.storage);
@@ -399,6 +415,12 @@ class DriverHost {
     await this.listener?.close();
     this.settle(ending);
   }
+}
+
+function savepointWork({ savepoints, job, application, graphHash, env }: DriverHostOptions): SavepointWork | null {
+  if (savepoints === undefined || job.target === undefined) return null;
+  const parallelism = application.spec.job?.parallelism ?? 1;
+  return { files: savepoints, digest: env.digest, job: job.target, parallelism, graphHash };
 }
 
 type Body<K extends keyof typeof masterToDriver> = (typeof masterToDriver)[K] extends { readonly _output: infer T } ? T : never;

@@ -5,11 +5,13 @@
  */
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
+import type { TargetJob } from "../../checkpoint/compatibility.js";
 import type { SinkConnector, SourceConnector } from "../../dataflow/connector.js";
 import type { Log } from "../../env/log.js";
 import { isUpTo } from "../../job/driver-events.js";
 import type { EnumeratedSource } from "../../job/splits.js";
 import type { CommitManifest } from "../../wire/application.js";
+import type { CheckpointManifest } from "../../wire/checkpoint.js";
 
 interface Placed<C> {
   readonly connector: C;
@@ -21,6 +23,8 @@ interface Placed<C> {
 export interface JobInputs {
   readonly sources: ReadonlyMap<string, Placed<SourceConnector<unknown>>>;
   readonly sinks: ReadonlyMap<string, Placed<SinkConnector<unknown>>>;
+  /** The job as a savepoint sees it. Absent: it has none. */
+  readonly target?: TargetJob;
   /** By `collect` sink: the most records of all subtasks together. */
   readonly collectLimits?: ReadonlyMap<string, number>;
 }
@@ -46,6 +50,18 @@ export async function prepareTry(
   const enumerated = Promise.all([...sources].map(([uid, source]) => enumerate(options, uid, source)));
   const [, result] = await Promise.all([begun, enumerated]);
   return result;
+}
+
+/** Sources that a savepoint does not know, as a manifest has them: all of them is still to be read. */
+export async function enumerateNew(options: InputsOptions, known: ReadonlySet<string>): Promise<CheckpointManifest["sources"]> {
+  const added = [...options.job.sources].filter(([uid]) => !known.has(uid));
+  const all = await Promise.all(added.map(([uid, source]) => enumerate(options, uid, source)));
+  return Object.fromEntries(
+    all.map(({ uid, subtasks, totalRecords, splits }) => [
+      uid,
+      { subtasks, totalRecords, remaining: splits.map((split) => ({ split: { ...split }, position: null })) },
+    ]),
+  );
 }
 
 /** The same for a try that goes on from a checkpoint: its sources go on, and so do sinks of which something is visible already. */

@@ -1,5 +1,5 @@
 /** What each role may say to a master: the tables of its links. */
-import { driverToMaster } from "../../wire/driver-messages.js";
+import { driverNotices, driverRequests } from "../../wire/driver-messages.js";
 import type { MessageTable, Role } from "../../wire/envelope.js";
 import { CLUSTER_SCOPE, type Facts } from "../../wire/handshake.js";
 import { OPERATIONS, type OperationName } from "../../wire/operations.js";
@@ -27,7 +27,7 @@ export const mayAsk = (peer: LinkPeer, operation: OperationName): boolean =>
 
 const MESSAGES: Readonly<Record<Role, MessageTable>> = {
   worker: workerToMaster,
-  driver: { "driver.executors": driverToMaster["driver.executors"], "driver.progress": driverToMaster["driver.progress"] },
+  driver: driverNotices,
   executor: {},
   client: {},
   master: {},
@@ -35,13 +35,7 @@ const MESSAGES: Readonly<Record<Role, MessageTable>> = {
 
 const REQUESTS: Readonly<Record<Role, MessageTable>> = {
   worker: operationInputs,
-  driver: {
-    ...operationInputs,
-    "driver.register": driverToMaster["driver.register"],
-    "driver.commit": driverToMaster["driver.commit"],
-    "driver.checkpoint": driverToMaster["driver.checkpoint"],
-    "driver.finished": driverToMaster["driver.finished"],
-  },
+  driver: { ...operationInputs, ...driverRequests },
   executor: {},
   client: operationInputs,
   master: operationInputs,

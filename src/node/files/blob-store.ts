@@ -11,7 +11,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { open, readdir, readFile, rename, rm, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
-import type { BlobStore } from "../../env/blob-store.js";
+import type { BlobHandle, BlobStore } from "../../env/blob-store.js";
 import { makeDirectory } from "./make-directory.js";
 
 export const DEFAULT_MAX_BLOB_BYTES = 256 * 1024 * 1024;
@@ -89,6 +89,17 @@ async function get(directory: string, sha256: string): Promise<Uint8Array> {
     });
   }
   return bytes;
+}
+
+/** What has the name of a blob; one that is being removed may be missing. Rejects with DISK_FAILED. */
+export async function listBlobs(directory: string): Promise<readonly BlobHandle[]> {
+  const names = (await onDisk(directory, () => readdir(directory))).filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const found: BlobHandle[] = [];
+  for (const sha256 of names) {
+    const status = await stat(path.join(directory, sha256)).catch(() => null);
+    if (status?.isFile() === true) found.push({ sha256, sizeBytes: status.size });
+  }
+  return found;
 }
 
 /** Harmless when it is not there. Rejects with DISK_FAILED. */

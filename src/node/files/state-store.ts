@@ -10,7 +10,7 @@ import os from "node:os";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { BlobHandle, StateStore } from "../../env/blob-store.js";
-import { createFileBlobStore, removeBlob } from "./blob-store.js";
+import { createFileBlobStore, listBlobs, removeBlob } from "./blob-store.js";
 
 const STATE = "state";
 
@@ -32,6 +32,7 @@ export async function openStateStore({ storage, applicationId, bundle }: StateSt
   return {
     put: async (bytes) => ({ sha256: await blobs.put(bytes), sizeBytes: bytes.length }),
     get: (handle) => get(directory, () => blobs.get(handle.sha256), handle),
+    list: () => listBlobs(directory),
     remove: ({ sha256 }) => removeBlob(directory, sha256),
     removeAll: () => removeState(storage, applicationId),
   };

@@ -9,7 +9,7 @@
 import { createHash } from "node:crypto";
 import os from "node:os";
 import { CodedError } from "../../base/errors.js";
-import type { BlobStore, StateStore } from "../../env/blob-store.js";
+import type { BlobHandle, BlobStore, StateStore } from "../../env/blob-store.js";
 import { openS3, type S3Objects } from "./s3-client.js";
 import { formatS3Url, parseS3Url, type S3Place } from "./s3-url.js";
 
@@ -98,9 +98,20 @@ export async function openS3StateStore({ storage, applicationId, bundle }: S3Sta
         throw thrown;
       }
     },
+    list: () => listBlobs(objects, prefixOf(place, folder)),
     remove: ({ sha256 }) => objects.remove(keyOf(place, folder, sha256)),
     removeAll: () => removeAll(objects, prefixOf(place, folder)),
   };
+}
+
+async function listBlobs(objects: S3Objects, prefix: string): Promise<readonly BlobHandle[]> {
+  const found: BlobHandle[] = [];
+  for await (const key of objects.list(prefix)) {
+    const sha256 = key.slice(prefix.length);
+    const sizeBytes = /^[0-9a-f]{64}$/.test(sha256) ? await objects.sizeOf(key) : undefined;
+    if (sizeBytes !== undefined) found.push({ sha256, sizeBytes });
+  }
+  return found;
 }
 
 async function removeAll(objects: S3Objects, prefix: string): Promise<void> {

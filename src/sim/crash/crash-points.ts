@@ -87,6 +87,7 @@ export class CrashPoints {
     return {
       put: (bytes) => this.call(process, "put state", () => store.put(bytes)),
       get: (handle) => this.call(process, "get state", () => store.get(handle)),
+      list: () => this.call(process, "list state", () => store.list()),
       remove: (handle) => this.call(process, "remove state", () => store.remove(handle)),
       removeAll: () => this.call(process, "remove all state", () => store.removeAll()),
     };

@@ -101,6 +101,8 @@ export class StateWorld {
           if (blob === undefined) throw new CodedError("CHECKPOINT_UNREADABLE", `the state ${sha256} is not there`);
           return blob.bytes;
         }),
+      list: () =>
+        this.later(process, "list state", () => [...blobs()].map(([sha256, { bytes }]) => ({ sha256, sizeBytes: bytes.length }))),
       remove: ({ sha256 }) =>
         this.later(process, "remove state", () => {
           if (blobs().delete(sha256)) this.options.removed(applicationId, sha256, process);

@@ -15,6 +15,7 @@ const COMMANDS = [
   "logs",
   "events",
   "cancel",
+  "resume",
   "cluster",
   "workers",
   "drain",

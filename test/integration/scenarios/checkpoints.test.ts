@@ -1,5 +1,5 @@
 /** Jobs with checkpoints that lose an executor, their driver and their master: they go on from the last complete one, and the output is exact. */
-import { closeSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import type { ApplicationView } from "../../../src/wire/views.js";
@@ -135,32 +135,4 @@ function fill(file: string): void {
   } finally {
     closeSync(handle);
   }
-}
-
-scenario(
-  "a checkpoint that can't be read is not passed over: the job fails by its name, its files are kept, and other jobs go on",
-  async (stage) => {
-    stage.master();
-    stage.workers(2);
-    const output = stage.cluster.file("out");
-    const job = await stage.job({ params: { count: COUNT, rate: RATE, output }, args: ["--checkpoint-interval", "3s"] });
-    const { id } = await checkpointAfter(stage, job, 0);
-    const files = stateFiles(stage, job);
-    expect(files.length).toBeGreaterThan(0);
-    for (const file of files) writeFileSync(file, "damaged");
-    killPid((await stage.status(job)).driver?.pid);
-    const ended = await stage.ended(job);
-    expect(ended).toMatchObject({ state: "failed", attempt: 2, reason: { code: "CHECKPOINT_UNREADABLE" } });
-    expect(ended.reason?.message).toContain(`Checkpoint ${id} of ${job}`);
-    expect(stateFiles(stage, job)).toEqual(files);
-    await stage.usable("other");
-  },
-  { timeoutMs: 180_000 },
-);
-
-function stateFiles(stage: Stage, job: string): readonly string[] {
-  return stateOf(stage, job)
-    .map((name) => stage.cluster.file(name))
-    .filter((file) => statSync(file).isFile())
-    .sort();
 }

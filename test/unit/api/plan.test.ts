@@ -152,6 +152,7 @@ describe("the graph", () => {
       timeoutMs: 60_000,
       minPauseMs: 50,
       toleratedFailures: 3,
+      history: null,
       mode: "exactly-once",
       guarantee: null,
     });
@@ -170,7 +171,7 @@ describe("the graph", () => {
     });
     expect((await planJob(job, {}, { sha256Hex })).settings).toEqual({
       parallelism: 3,
-      restart: { strategy: "exponential", minMs: 1_000, maxMs: 60_000, attempts: null },
+      restart: { strategy: "exponential", minMs: 1_000, maxMs: 60_000, attempts: null, jitter: 0.2 },
       cores: 2,
       memoryBytes: 512 * 2 ** 20,
       checkpoint: {
@@ -178,6 +179,7 @@ describe("the graph", () => {
         timeoutMs: null,
         minPauseMs: null,
         toleratedFailures: null,
+        history: null,
         mode: "exactly-once",
         guarantee: null,
       },

@@ -24,6 +24,7 @@ const own = {
   timeoutMs: null,
   minPauseMs: 50,
   toleratedFailures: 2,
+  history: 5,
   mode: "exactly-once" as const,
   guarantee: null,
 };
@@ -41,7 +42,12 @@ describe("the checkpoints of a submission", () => {
   });
 
   test("the job's own word counts before that, and the option before the job's", () => {
-    expect(checkpointsOf(graph(true), null, own)).toMatchObject({ intervalMs: 2_000, minPauseMs: 50, toleratedFailures: 2 });
+    expect(checkpointsOf(graph(true), null, own)).toMatchObject({
+      intervalMs: 2_000,
+      minPauseMs: 50,
+      toleratedFailures: 2,
+      history: 5,
+    });
     expect(checkpointsOf(graph(true), 500, own)).toMatchObject({ intervalMs: 500, minPauseMs: 50 });
     expect(checkpointsOf(graph(true), 500, "none")).toMatchObject({ intervalMs: 500 });
     expect(checkpointsOf(graph(false), null, "none")).toBeNull();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { readState, STATE_BLOB_BYTES, writeState } from "../../../src/executor/run/checkpoint/state-blobs.js";
-import type { KeyedState, StateEntry } from "../../../src/executor/run/keyed-state.js";
+import { EVERY_SUBTASK, type KeyedState, type StateEntry } from "../../../src/executor/run/keyed-state.js";
 import { Pacer } from "../../../src/executor/run/pacer.js";
 import { createNodeTextCodec } from "../../../src/node/text-codec.js";
 import type { StateHandle } from "../../../src/wire/checkpoint.js";
@@ -49,6 +49,20 @@ describe("state in blobs", () => {
     const fresh = stateOf([]);
     await readState(fresh, kept, NAME, access(blobs));
     expect(fresh.restored).toEqual(entries);
+  });
+
+  test("of a rescaled job each takes the entries of its own key groups, and what all subtasks have from one of them only", async () => {
+    const blobs = new MemoryBlobs();
+    const all = many(128, (index) => index);
+    const parts = [all.slice(0, 64), all.slice(64)].map((part) => [...part, { keyGroup: EVERY_SUBTASK, key: "all", value: 1 }]);
+    const handles: StateHandle[] = [];
+    for (const [subtask, part] of parts.entries()) {
+      const written = await writeState(stateOf(part), { ...HEADER, subtask }, 128, access(blobs));
+      handles.push(...(await written.handles));
+    }
+    const fresh = stateOf([]);
+    await readState(fresh, handles, { operator: "count", own: { first: 60, last: 70 } }, access(blobs));
+    expect(fresh.restored.map(({ keyGroup }) => keyGroup)).toEqual([60, 61, 62, 63, EVERY_SUBTASK, 64, 65, 66, 67, 68, 69, 70]);
   });
 
   test("gives way to the process again and again, with smaller steps when they take long", async () => {

@@ -10,7 +10,7 @@ import { dialLink } from "../../../src/host/link/link-handshake.js";
 import { deriveApplicationKey } from "../../../src/host/link/link-keys.js";
 import { listenLinks } from "../../../src/host/link/link-listener.js";
 import { restartRules } from "../../../src/job/restart-strategy.js";
-import { driverToMaster } from "../../../src/wire/driver-messages.js";
+import { driverNotices, driverRequests } from "../../../src/wire/driver-messages.js";
 import { applicationScope } from "../../../src/wire/handshake.js";
 import { createTestEnv, settle, type TestEnv } from "../../support/manual-clock.js";
 import { applicationRecord, EMPTY, HASH } from "../job/driver-world.js";
@@ -55,7 +55,6 @@ class Stage {
   };
 
   async master(): Promise<void> {
-    const { "driver.executors": executors, "driver.progress": progress, ...requests } = driverToMaster;
     await listenLinks({
       env: this.env,
       address: "master:1",
@@ -66,8 +65,8 @@ class Stage {
       keyFor: () => this.key,
       facts: () => ({}),
       epoch: () => 1,
-      incoming: { "driver.executors": executors, "driver.progress": progress },
-      requests,
+      incoming: driverNotices,
+      requests: driverRequests,
       heartbeatMs: 1_000,
       silenceMs: 1e9,
       onLink: (link) => {

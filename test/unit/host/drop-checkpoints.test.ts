@@ -20,6 +20,7 @@ function memoryStore() {
       return bytes;
     },
     remove: async ({ sha256 }) => void blobs.delete(sha256),
+    list: async () => [],
     removeAll: async () => blobs.clear(),
   };
   return { blobs, state };

@@ -126,7 +126,7 @@ describe("a job with checkpoints", () => {
     });
     expect(world.requests("driver.checkpoint")).toHaveLength(1);
     world.post({ kind: "manifest.stored", id: 1, manifest: HANDLE });
-    expect(world.requests("driver.checkpoint").at(-1)?.body).toEqual({
+    expect(world.requests("driver.checkpoint").at(-1)?.body).toMatchObject({
       attempt: 1,
       nextId: 2 + RESERVED_IDS,
       completed: pointer(1, { durationMs: expect.any(Number) }),
@@ -393,6 +393,36 @@ describe("a try after a failure", () => {
 });
 
 describe("what is left behind", () => {
+  test("blobs of checkpoints that were given up are looked for when all that are kept are newer", () => {
+    const world = new Checkpointed().begun();
+    world.completed(1);
+    world.due();
+    world.acknowledge(1, 2, null);
+    for (const id of [3, 4]) world.completed(id);
+    expect(world.of("sweep-checkpoints")).toEqual([]);
+    world.completed(5);
+    expect(world.of("sweep-checkpoints").map(({ live }) => live.map(({ id }) => id))).toEqual([[3, 4, 5]]);
+    world.completed(6);
+    expect(world.of("sweep-checkpoints")).toHaveLength(1);
+  });
+
+  test("and those of earlier drivers, when all that are kept are this one's", () => {
+    const earlier = withCheckpoints({ checkpoints: { storage: STORAGE, nextId: 18, completed: [pointer(1)] } });
+    const world = new Checkpointed(earlier).begun();
+    for (const id of [18, 19]) world.completed(id);
+    expect(world.of("sweep-checkpoints")).toEqual([]);
+    world.completed(20);
+    expect(world.of("sweep-checkpoints").map(({ live }) => live.map(({ id }) => id))).toEqual([[18, 19, 20]]);
+  });
+
+  test("an executor that says that no later checkpoint could be better gets another try", () => {
+    const world = new Checkpointed().begun();
+    world.due();
+    const error = { ...shape("CHECKPOINT_FAILED", "too much is untold"), details: { newTry: true } };
+    world.post({ kind: "executor.checkpointed", link: 1, try: 1, id: 1, snapshot: null, error });
+    expect(world.view.phase).toBe("stopping");
+  });
+
   test("a driver that goes keeps what its checkpoint refers to; the recorded end of the application removes everything", () => {
     const quits = new Checkpointed().begun();
     quits.completed(1);

@@ -20,15 +20,22 @@ const strategies: fc.Arbitrary<RestartStrategy> = fc.oneof(
     multiplier: fc.double({ min: 1, max: 4, noNaN: true }),
     resetAfterMs: fc.integer({ min: 1, max: 100_000 }),
     attempts: fc.option(fc.nat(5)),
+    jitter: fc.double({ min: 0, max: 1, noNaN: true }),
+  }),
+  fc.record({
+    kind: fc.constant("failure-rate" as const),
+    failures: fc.integer({ min: 1, max: 5 }),
+    intervalMs: fc.integer({ min: 1, max: 100_000 }),
+    delayMs: fc.nat(10_000),
   }),
 );
 
-function run(strategy: RestartStrategy, gaps: readonly number[]) {
+function run(strategy: RestartStrategy, gaps: readonly number[], chance = 0) {
   let history: RestartHistory = NO_FAILURES;
   let now = 1_000;
   return gaps.map((gap) => {
     now += gap;
-    const decision = decideRestart(strategy, history, now);
+    const decision = decideRestart(strategy, history, now, chance);
     history = decision.history;
     return { gap, delayMs: decision.delayMs, row: history.row };
   });
@@ -44,8 +51,8 @@ describe("restart strategies", () => {
   test("a delay is finite, not negative and never above its bound", () => {
     fc.assert(
       fc.property(strategies, fc.array(fc.nat(200_000), { maxLength: 200 }), (strategy, gaps) => {
-        const bound = strategy.kind === "none" ? 0 : strategy.kind === "fixed-delay" ? strategy.delayMs : strategy.maxMs;
-        for (const { delayMs } of run(strategy, gaps)) {
+        const bound = strategy.kind === "none" ? 0 : strategy.kind === "exponential" ? strategy.maxMs : strategy.delayMs;
+        for (const { delayMs } of run(strategy, gaps, 0.9)) {
           if (delayMs !== null) expect(Number.isFinite(delayMs) && delayMs >= 0 && delayMs <= bound).toBe(true);
         }
       }),
@@ -55,7 +62,7 @@ describe("restart strategies", () => {
   test("at most `attempts` restarts are granted in a row, then none until the row ends", () => {
     fc.assert(
       fc.property(strategies, fc.array(fc.nat(200_000), { maxLength: 100 }), (strategy, gaps) => {
-        if (strategy.kind === "none" || strategy.attempts === null) return;
+        if (strategy.kind === "none" || strategy.kind === "failure-rate" || strategy.attempts === null) return;
         let granted = 0;
         for (const [index, { gap, delayMs }] of run(strategy, gaps).entries()) {
           if (strategy.kind === "exponential" && index > 0 && gap >= strategy.resetAfterMs) granted = 0;
@@ -78,6 +85,29 @@ describe("restart strategies", () => {
           expect(delayMs).toBeGreaterThanOrEqual(last);
           last = delayMs;
         }
+      }),
+    );
+  });
+
+  test("jitter leaves out up to its share of each wait, and never makes it longer", () => {
+    const jittered: RestartStrategy = { ...LOST_STRATEGY, jitter: 0.5 } as RestartStrategy;
+    expect(run(jittered, [0, 0, 0], 0).map(({ delayMs }) => delayMs)).toEqual([50, 100, 200]);
+    expect(run(jittered, [0, 0, 0], 0.5).map(({ delayMs }) => delayMs)).toEqual([38, 75, 150]);
+  });
+
+  test("a failure rate allows so many failures within any span, for ever", () => {
+    const rate: RestartStrategy = { kind: "failure-rate", failures: 2, intervalMs: 1_000, delayMs: 5 };
+    expect(run(rate, [0, 100, 100]).map(({ delayMs }) => delayMs)).toEqual([5, 5, null]);
+    expect(run(rate, new Array(100).fill(500)).every(({ delayMs }) => delayMs === 5)).toBe(true);
+    fc.assert(
+      fc.property(fc.array(fc.nat(2_000), { maxLength: 100 }), (gaps) => {
+        let now = 0;
+        const granted: number[] = [];
+        for (const { gap, delayMs } of run(rate, gaps)) {
+          now += gap;
+          if (delayMs !== null) granted.push(now);
+        }
+        return granted.every((at, index) => index < 2 || at - (granted[index - 2] ?? 0) >= 1_000);
       }),
     );
   });

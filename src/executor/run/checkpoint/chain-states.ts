@@ -6,6 +6,7 @@
  *
  * Invariants: `snapshot` has opened everything when it returns, so nothing that follows the barrier is in it; one snapshot is open at a time.
  */
+import { keyGroupsOfSubtask } from "../../../dataflow/key-groups.js";
 import type { SlicePart, StateHandle } from "../../../wire/checkpoint.js";
 import type { Chain } from "../chain.js";
 import { keyedStateOf } from "../keyed-state.js";
@@ -17,6 +18,7 @@ export interface ChainStatesOptions {
   readonly chain: Chain;
   readonly access: StateAccess;
   readonly maxParallelism: number;
+  readonly subtask: number;
 }
 
 /** What is the same for all operators of the slice. */
@@ -52,17 +54,20 @@ export class ChainStates {
   }
 
   /** Rejects with CHECKPOINT_UNREADABLE. */
-  async restore(restored: SlicePart | null, applicationId: string): Promise<void> {
+  async restore(restored: SlicePart | null): Promise<void> {
+    const { chain, access, subtask, maxParallelism } = this.options;
     const changing: Changing[] = [];
-    for (const { spec, unit } of this.options.chain.nodes) {
+    for (const { spec, unit, context } of chain.nodes) {
       const state = snapshotStateOf(unit);
       const readable = state ?? keyedStateOf(unit);
       const handles = restored?.states[spec.uid] ?? null;
-      if (readable !== null && handles !== null)
-        await readState(readable, handles, { applicationId, operator: spec.uid }, this.options.access);
+      const isSpread = restored?.spread?.includes(spec.uid) === true;
+      const own = isSpread ? { own: keyGroupsOfSubtask(subtask, maxParallelism, context.parallelism) } : {};
+      if (readable !== null && handles !== null) await readState(readable, handles, { operator: spec.uid, ...own }, access);
       if (state === null) continue;
       state.track();
-      changing.push({ uid: spec.uid, state, blobs: new StateChain(handles) });
+      // Blobs that hold entries of others are no base of what this subtask writes.
+      changing.push({ uid: spec.uid, state, blobs: new StateChain(isSpread ? null : handles) });
     }
     this.changing = changing;
   }

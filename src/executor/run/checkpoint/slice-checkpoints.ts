@@ -39,6 +39,8 @@ export interface CheckpointMember {
   readonly states: ChainStates;
   source: SourceTask | null;
   alignment: { readonly barriers: BarrierAlignment<ChannelId>; readonly gates: readonly BatchInput[] } | null;
+  /** From the first barrier at its inputs to the last, at the newest checkpoint. */
+  alignmentMs: number;
   /** The newest checkpoint that it has answered. */
   answered: number;
   ended: boolean;
@@ -59,6 +61,7 @@ interface Answer {
   readonly counts: CheckpointCounts;
   /** Event time of the chain. */
   readonly watermarkMs: number;
+  readonly alignmentMs: number;
 }
 
 interface Taking {
@@ -89,8 +92,12 @@ export class SliceCheckpoints {
 
   join(vertex: string, chain: Chain): CheckpointMember {
     const { access } = this;
-    const states = new ChainStates({ chain, access, maxParallelism: this.options.maxParallelism });
-    const member: CheckpointMember = { vertex, chain, states, source: null, alignment: null, answered: 0, ended: false };
+    const { maxParallelism, subtask } = this.options;
+    const states = new ChainStates({ chain, access, maxParallelism, subtask });
+    const member: CheckpointMember = {
+      ...{ vertex, chain, states, source: null, alignment: null },
+      ...{ alignmentMs: 0, answered: 0, ended: false },
+    };
     this.members.push(member);
     return member;
   }
@@ -106,9 +113,9 @@ export class SliceCheckpoints {
 
   /** Gives the units of all chains their state and their time back, and has changes noted from here on. Rejects with CHECKPOINT_UNREADABLE. */
   async restore(): Promise<void> {
-    const { restored, applicationId } = this.options;
+    const { restored } = this.options;
     for (const { vertex, chain, states } of this.members) {
-      await states.restore(restored, applicationId);
+      await states.restore(restored);
       const watermarkMs = restored?.watermarks?.[vertex];
       if (watermarkMs !== undefined && watermarkMs !== null) chain.time.restore(watermarkMs);
     }
@@ -142,14 +149,19 @@ export class SliceCheckpoints {
     const barriers = new BarrierAlignment<ChannelId>(inputs.reduce((sum, { channels }) => sum + channels.length, 0));
     const gates = inputs.map(({ gate }) => gate);
     member.alignment = { barriers, gates };
+    let since = 0;
     const act = async (outcome: ReturnType<typeof barriers.barrier>): Promise<void> => {
       release(gates, outcome.release);
       if (outcome.aligned === null) return;
+      member.alignmentMs = Math.max(0, this.options.pacer.now() - since);
       await this.take(member, outcome.aligned);
       release(gates, barriers.done(outcome.aligned));
     };
     return {
-      barrier: (channel, id) => act(barriers.barrier(channel, id)),
+      barrier: (channel, id) => {
+        if (barriers.current !== id) since = this.options.pacer.now();
+        return act(barriers.barrier(channel, id));
+      },
       ended: () => act(barriers.ended()),
       isAligning: () => barriers.isWaiting,
       refuse: (reason) => this.refuse(barriers.current, reason),
@@ -224,6 +236,7 @@ export class SliceCheckpoints {
           position === null ? null : { uid: chain.nodes[0]?.spec.uid ?? "", taken: position.taken, reading: position.reading },
         counts,
         watermarkMs,
+        alignmentMs: member.alignmentMs,
       }),
     );
     // The chain waits for its state to be encoded, not for what is then written.
@@ -270,6 +283,7 @@ export class SliceCheckpoints {
           position === null ? null : { uid: chain.nodes[0]?.spec.uid ?? "", taken: position.taken, reading: position.reading },
         counts,
         watermarkMs: END_OF_TIME,
+        alignmentMs: member.alignmentMs,
       }),
     );
     this.answer(taking, answer);
@@ -305,6 +319,7 @@ function snapshotOf(answers: readonly Answer[], confirmed: number): SliceSnapsho
     confirmed,
     watermarks,
     counts: { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] },
+    alignmentMs: Math.max(0, ...answers.map(({ alignmentMs }) => alignmentMs)),
   };
   for (const { vertex, states, writers, committables, source, counts, watermarkMs } of answers) {
     if (watermarkMs !== END_OF_TIME) watermarks[vertex] = watermarkMs === BEGINNING ? null : watermarkMs;

@@ -11,9 +11,10 @@
  */
 import { CodedError } from "../../../base/errors.js";
 import { utf8Decode, utf8Encode } from "../../../base/utf8.js";
+import type { KeyGroupRange } from "../../../dataflow/key-groups.js";
 import type { StateHandle } from "../../../wire/checkpoint.js";
 import { BatchDecoder, BatchEncoder, type TextCodec } from "../codec/index.js";
-import type { KeyedState, StateEntry, StateLayout } from "../keyed-state.js";
+import { EVERY_SUBTASK, type KeyedState, type StateEntry, type StateLayout } from "../keyed-state.js";
 import type { Pacer } from "../pacer.js";
 import type { StateBlobs } from "../slice.js";
 import type { OpenSnapshot } from "../state/open-snapshot.js";
@@ -206,13 +207,23 @@ export async function writeSnapshot(
   }
 }
 
+/** Whose state is to be read. */
+export interface StateOwner {
+  /** Absent: that of any; a job that began from a savepoint reads what another application wrote. */
+  readonly applicationId?: string;
+  readonly operator: string;
+  /** Only entries of these key groups, and of what every subtask has those of one. Absent: all. */
+  readonly own?: KeyGroupRange;
+}
+
 /** Restores state from its blobs. Rejects with CHECKPOINT_UNREADABLE. */
 export async function readState(
   state: Pick<KeyedState, "restore">,
   handles: readonly StateHandle[],
-  expected: { readonly applicationId: string; readonly operator: string },
+  expected: StateOwner,
   { blobs, text, pacer }: StateAccess,
 ): Promise<void> {
+  let every: number | null = null;
   for (const handle of handles) {
     const blob = await blobs.get(handle);
     const unreadable = (why: string): CodedError =>
@@ -221,19 +232,29 @@ export async function readState(
       });
     const decoder = new BatchDecoder({ text });
     const { end, header } = headerOfBlob(blob, expected, unreadable);
+    const { layout = null, subtask = 0 } = header;
+    every ??= subtask;
+    const isOwn = ownership(expected.own, subtask === every);
     for (let at = end; at < blob.length; ) {
       const length = at + FRAME_BYTES <= blob.length ? viewOf(blob).getUint32(at, true) : Number.POSITIVE_INFINITY;
       if (at + FRAME_BYTES + length > blob.length) throw unreadable("ends in the middle of a batch");
-      state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length))), header.layout ?? null);
+      state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length)), isOwn), layout);
       at += padded(FRAME_BYTES + length);
       if (pacer.isDue(pacer.now())) await pacer.pause();
     }
   }
 }
 
-function* entriesOf(records: readonly unknown[]): Iterable<StateEntry> {
+/** `holdsEvery`: what every subtask has is taken from these blobs. */
+function ownership(own: KeyGroupRange | undefined, holdsEvery: boolean): ((keyGroup: number) => boolean) | null {
+  if (own === undefined) return null;
+  return (keyGroup) => (keyGroup === EVERY_SUBTASK ? holdsEvery : keyGroup >= own.first && keyGroup <= own.last);
+}
+
+function* entriesOf(records: readonly unknown[], isOwn: ((keyGroup: number) => boolean) | null): Iterable<StateEntry> {
   for (const record of records) {
     const { g, k, v } = record as { readonly g: number; readonly k: unknown; readonly v?: unknown };
+    if (isOwn !== null && !isOwn(g)) continue;
     yield "v" in (record as object) ? { keyGroup: g, key: k, value: v } : { keyGroup: g, key: k, value: v, removed: true };
   }
 }
@@ -241,14 +262,15 @@ function* entriesOf(records: readonly unknown[]): Iterable<StateEntry> {
 /** Where the batches begin, and what they hold. */
 function headerOfBlob(
   blob: Uint8Array,
-  expected: { readonly applicationId: string; readonly operator: string },
+  { applicationId, operator }: StateOwner,
   unreadable: (why: string) => CodedError,
 ): { readonly end: number; readonly header: Partial<StateHeader> } {
   if (blob.length < FRAME_BYTES || MAGIC.some((byte, index) => blob[index] !== byte)) throw unreadable("is not state");
   const length = viewOf(blob).getUint32(4, true);
   if (length > MAX_HEADER_BYTES || FRAME_BYTES + length > blob.length) throw unreadable("has no header");
   const header = headerOf(blob.subarray(FRAME_BYTES, FRAME_BYTES + length));
-  if (header?.applicationId !== expected.applicationId || header.operator !== expected.operator)
+  const isOther = applicationId !== undefined && header?.applicationId !== applicationId;
+  if (isOther || header?.operator !== operator)
     throw unreadable(`belongs to operator '${header?.operator ?? "?"}' of ${header?.applicationId ?? "?"}`);
   return { end: padded(FRAME_BYTES + length), header };
 }
