@@ -42,7 +42,7 @@ export interface CheckpointOptions {
   readonly minPause?: Duration;
   /** So many checkpoints in a row may fail; one more, and the job restarts from the last that did not. Default: any number. */
   readonly toleratedFailures?: number;
-  /** Completed checkpoints that are kept, 1 to 16; default: 3. */
+  /** Completed checkpoints that are kept, 2 to 16; default: 3. */
   readonly history?: number;
   /** Both give exactly-once in this release. */
   readonly mode?: "exactly-once" | "at-least-once";

@@ -53,6 +53,7 @@ export function settingsOf(job: Job): JobSettings {
 }
 
 /** MAX_RETAINED_CHECKPOINTS: pointers of all of them are in the application's record. */
+const MIN_HISTORY = 2;
 const MAX_HISTORY = 16;
 const DEFAULT_JITTER = 0.2;
 /** With more a wait could be shorter than the one before it. */
@@ -73,7 +74,7 @@ function checkpointSettings(
     throw invalid(job, "checkpoint.toleratedFailures", toleratedFailures);
   if (guarantee !== undefined && guarantee !== "exactly-once" && guarantee !== "effectively-once")
     throw invalid(job, "checkpoint.guarantee", guarantee);
-  if (history !== undefined && !(Number.isInteger(history) && history >= 1 && history <= MAX_HISTORY))
+  if (history !== undefined && !(Number.isInteger(history) && history >= MIN_HISTORY && history <= MAX_HISTORY))
     throw invalid(job, "checkpoint.history", history);
   return {
     everyMs,

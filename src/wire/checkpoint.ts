@@ -14,6 +14,8 @@ export const checkpointId = z.number().int().positive().max(Number.MAX_SAFE_INTE
 
 /** Completed ones that are kept, the newest among them, unless the job says otherwise. */
 export const RETAINED_CHECKPOINTS = 3;
+/** An executor that has not heard of the newest one yet builds on the one before it, so that one's blobs are still needed. */
+export const MIN_RETAINED_CHECKPOINTS = 2;
 export const MAX_RETAINED_CHECKPOINTS = 16;
 /** Subtasks that are told of a completed checkpoint: of a job with more, those that took longest. */
 export const MAX_SUBTASKS_TOLD = 32;
@@ -37,7 +39,7 @@ export const checkpointSettings = z.object({
   /** The completed ones stay after the end of the application, until it is forgotten. Absent: they go with it. */
   retain: z.boolean().optional(),
   /** Completed ones that are kept while the job runs; absent: RETAINED_CHECKPOINTS. */
-  history: z.number().int().min(1).max(MAX_RETAINED_CHECKPOINTS).optional(),
+  history: z.number().int().min(MIN_RETAINED_CHECKPOINTS).max(MAX_RETAINED_CHECKPOINTS).optional(),
 });
 export type CheckpointSettings = z.infer<typeof checkpointSettings>;
 
