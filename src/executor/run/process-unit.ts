@@ -149,13 +149,14 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
 
   nextClockAt(): number | null {
     const timerAt = this.timers?.nextProcessing() ?? null;
-    if (!this.rows.expires || this.size === 0) return timerAt;
-    this.sweepAt ??= this.clock.wallNow() + SWEEP_EVERY_MS;
-    return timerAt === null ? this.sweepAt : Math.min(timerAt, this.sweepAt);
+    const sweepAt = this.nextSweepAt(this.clock.wallNow());
+    if (sweepAt === null) return timerAt;
+    return timerAt === null ? sweepAt : Math.min(timerAt, sweepAt);
   }
 
   async onClock(wallMs: number): Promise<void> {
-    if (this.sweepAt !== null && wallMs >= this.sweepAt) this.sweep();
+    const sweepAt = this.nextSweepAt(wallMs);
+    if (sweepAt !== null && wallMs >= sweepAt) this.sweep();
     await this.fireClock(wallMs);
   }
 
@@ -182,6 +183,13 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
 
   private async endOf(id: unknown, key: unknown, onEnd: NonNullable<ProcessFunctions["onEnd"]>): Promise<void> {
     await this.call(id, key, () => onEnd(key, this.handlerContext, this.out));
+  }
+
+  /** Null: nothing can expire. */
+  private nextSweepAt(wallMs: number): number | null {
+    if (!this.rows.expires || this.size === 0) return null;
+    this.sweepAt ??= wallMs + SWEEP_EVERY_MS;
+    return this.sweepAt;
   }
 
   /** Looks at the next rows: what has expired is dropped, and rows of which nothing is left. */
