@@ -8,6 +8,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { type ClusterClient, openClient } from "../../../src/cli/client/cluster-client.js";
+import { connectZooKeeper } from "../../../src/zookeeper/index.js";
 import { filesBelow } from "../../support/files-below.js";
 import { PROGRAM, ROOT, startHoldfast, until } from "../../support/holdfast.js";
 import { type ProcessCluster, processCluster } from "../../support/process-cluster.js";
@@ -217,9 +218,20 @@ async function footprint(cluster: ProcessCluster, ensemble: ZooKeeperServers | n
   };
 }
 
-async function nodesOf(ensemble: ZooKeeperServers): Promise<number> {
-  const told = await ensemble.servers[0]?.ask("mntr");
-  return Number(/zk_znode_count\s+(\d+)/.exec(told ?? "")?.[1] ?? Number.NaN);
+/** All but the log of commits and what it is merged into: how long the log is depends on when it was last merged, at MERGE_ENTRIES. */
+async function nodesOf({ connectString }: ZooKeeperServers): Promise<number> {
+  const zookeeper = connectZooKeeper({ servers: connectString, sessionTimeoutMs: 10_000 });
+  const countBelow = async (node: string): Promise<number> => {
+    if (/\/(log|pages)$/.test(node)) return 0;
+    const { children } = await zookeeper.getChildren(node);
+    const counts = await Promise.all(children.map((child) => countBelow(`${node}/${child}`)));
+    return children.length + counts.reduce((sum, count) => sum + count, 0);
+  };
+  try {
+    return await countBelow("/holdfast");
+  } finally {
+    await zookeeper.close();
+  }
 }
 
 function differences(before: Footprint, after: Footprint): string[] {
