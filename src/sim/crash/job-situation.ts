@@ -93,7 +93,8 @@ export function watchJob({ window }: JobSituation, cluster: Cluster, points: Cra
       const isNext = window === "completion" ? id > WATCHED_CHECKPOINT : window === "restore" && id > restoredUpTo;
       if (state === "open" && isNext) state = "over";
     },
-    committed: ({ records }) => {
+    committed: ({ process, records }) => {
+      if (process !== null) points.pass(process, "committed");
       for (const seen of records) {
         if (seen.kind !== "application" || seen.record === null) continue;
         const { commit, checkpoints, attempt } = seen.record;
