@@ -56,7 +56,7 @@ export class ClientSlot {
   }
 
   isDone(): boolean {
-    return this.accounts.every(({ finalState }) => finalState !== null);
+    return this.accounts.every(({ id, finalState }) => finalState !== null || this.cluster.parked.has(id ?? ""));
   }
 
   start(): void {
@@ -284,7 +284,7 @@ export async function inspect(cluster: Cluster): Promise<void> {
     for (;;) {
       // Without recovery there may be applications that their users gave up, and submitted again.
       const { applications } = await client.call("list", {}, options);
-      if (applications.every(({ state }) => isFinal(state))) break;
+      if (applications.every(({ state }) => isFinal(state) || state === "parked")) break;
       await sleep(env.clock, LIST_EVERY_MS, options.signal);
     }
     await sleep(env.clock, SETTLE_MS, options.signal);

@@ -73,6 +73,8 @@ export class Cluster {
   /** Masters that nobody starts again for now. */
   readonly keptDown = new Set<string>();
   readonly blobs = new Map<string, Uint8Array>();
+  /** Applications that wait for a person; simulated ones leave it at that. */
+  readonly parked = new Set<string>();
   /** Everything that was ever launched on workers, in order. */
   readonly launches: LaunchedSeen[] = [];
   /** How long the supervisor takes to start what has died. */
@@ -95,6 +97,8 @@ export class Cluster {
       maxLatencyMs: options.storeMaxLatencyMs,
       committed: (applied, process) => {
         const records: readonly RecordSeen[] = readRecords(applied.transaction);
+        for (const { kind, id, record } of records)
+          if (kind === "application") this.parked[record?.state === "parked" ? "add" : "delete"](id);
         const seen = { ...applied, at: world.now(), process, records };
         for (const observer of this.observers) observer.committed?.(seen);
       },

@@ -196,6 +196,7 @@ class Checks {
   private finished(): void {
     const { state, parts } = this.context.cluster.counting;
     for (const [id, { plan }] of this.applications) {
+      if (this.context.history.applications.get(id)?.state === "parked") continue;
       if (state.blobsOf(id) > 0) this.violate("I10", `${id} is over, and ${state.blobsOf(id)} blobs of its state are left`);
       const record = this.context.history.applications.get(id);
       // Who ended without a driver may leave something staged: nobody else knows where (docs/design/checkpoints.md).

@@ -6,8 +6,8 @@ import type { Checker } from "./context.js";
 const NEXT: Readonly<Record<ApplicationState, ReadonlySet<ApplicationState>>> = {
   submitted: new Set(["submitted", "waiting", "running", "restarting", "finished", "failed", "cancelled"]),
   waiting: new Set(["waiting", "running", "restarting", "finished", "failed", "cancelled"]),
-  running: new Set(["running", "restarting", "finished", "failed", "cancelled"]),
-  restarting: new Set(["restarting", "running", "finished", "failed", "cancelled"]),
+  running: new Set(["running", "restarting", "parked", "finished", "failed", "cancelled"]),
+  restarting: new Set(["restarting", "running", "parked", "finished", "failed", "cancelled"]),
   parked: new Set(["parked", "waiting", "running", "failed", "cancelled"]),
   finished: new Set(["finished"]),
   failed: new Set(["failed"]),
