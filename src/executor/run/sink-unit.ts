@@ -6,7 +6,7 @@
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
 import { refuseCommittable } from "../../dataflow/committables.js";
-import type { SinkWriter } from "../../dataflow/connector.js";
+import type { SinkWriter, WriterCheckpoint } from "../../dataflow/connector.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Unit } from "./chain-nodes.js";
 import type { Blockable } from "./edge-output.js";
@@ -102,18 +102,22 @@ export class SinkUnit implements Unit, Blockable {
           details: { operator: this.uid, newTry: true },
         },
       );
-    const staging = writer.checkpoint();
+    // What an earlier checkpoint, given up meanwhile, is still staging belongs to this one: it is told with it, and not confirmed without having been told.
+    const staging = this.staging(id, this.checkpointing, writer.checkpoint());
     this.checkpointing = staging.catch(() => undefined);
-    let state: JsonValue;
     try {
-      const { committables, state: position } = await staging;
-      this.refuseLarge(committables);
-      this.staged.push({ id, committables });
-      state = position;
+      const state = await staging;
+      return { committables: this.unconfirmed(), state };
     } catch (thrown) {
       throw this.failed(thrown);
     }
-    return { committables: this.unconfirmed(), state };
+  }
+
+  private async staging(id: number, before: Promise<unknown>, staged: Promise<WriterCheckpoint>): Promise<JsonValue> {
+    const [, { committables, state }] = await Promise.all([before, staged]);
+    this.refuseLarge(committables);
+    this.staged.push({ id, committables });
+    return state;
   }
 
   /** Those of the job's own sinks; what the built-in ones stage they name in a few hundred characters. */
