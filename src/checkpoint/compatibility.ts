@@ -5,6 +5,7 @@
  */
 import { CodedError } from "../base/errors.js";
 import type { Vertex } from "../dataflow/chains.js";
+import type { OperatorSpec } from "../dataflow/graph.js";
 import type { CheckpointManifest, SavepointDescription } from "../wire/checkpoint.js";
 
 export interface PlacedOperator {
@@ -12,6 +13,8 @@ export interface PlacedOperator {
   readonly kind: string;
   readonly subtasks: number;
   readonly vertex: string;
+  /** Kinds of its declared states, by name; absent: it declares none. */
+  readonly states?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface TargetJob {
@@ -29,8 +32,19 @@ export interface OperatorChange {
 
 export function placedOperators(vertices: readonly Vertex[]): PlacedOperator[] {
   return vertices.flatMap(({ id, operators, parallelism }) =>
-    operators.map(({ uid, kind }) => ({ uid, kind, subtasks: parallelism, vertex: id })),
+    operators.map((operator) => {
+      const { uid, kind } = operator;
+      return { uid, kind, subtasks: parallelism, vertex: id, ...declaredStates(operator) };
+    }),
   );
+}
+
+/** What `process` has put into the graph: by name a kind, or a kind with what else there is to say. */
+function declaredStates({ kind, config }: OperatorSpec): Pick<PlacedOperator, "states"> {
+  if (kind !== "process") return {};
+  const { state = {} } = config as { readonly state?: Readonly<Record<string, string | { readonly kind: string }>> };
+  const states = Object.entries(state).map(([name, one]) => [name, typeof one === "string" ? one : one.kind] as const);
+  return states.length === 0 ? {} : { states: Object.fromEntries(states) };
 }
 
 /** Operators that have anything in it, in the order of their uids. */
@@ -67,6 +81,7 @@ export function checkCompatible(savepoint: SavepointDescription, job: TargetJob,
     throw mismatch(why, "The number of key groups is fixed for the life of a job's state.");
   }
   const changes = compareOperators(savepoint, job);
+  const known = new Map(job.operators.map((operator) => [operator.uid, operator]));
   const before = new Map(savepoint.operators.map((operator) => [operator.uid, operator]));
   for (const { uid, kind, change } of changes) {
     const was = before.get(uid);
@@ -77,6 +92,16 @@ export function checkCompatible(savepoint: SavepointDescription, job: TargetJob,
         "Give the new operator another uid, and add --allow-dropped-state.",
         { operator: uid },
       );
+    const states = known.get(uid)?.states ?? {};
+    for (const [state, held] of Object.entries(was.states ?? {})) {
+      const now = states[state];
+      if (now !== undefined && now !== held)
+        throw mismatch(
+          `holds state '${state}' of operator '${uid}' as a ${held}, and in this job it is a ${now}`,
+          "Give the new state a name of its own; what the old one holds is then left out.",
+          { operator: uid, state },
+        );
+    }
   }
   const dropped = changes.filter(({ change }) => change === "dropped").map(({ uid }) => uid);
   if (dropped.length > 0 && !allowDropped)

@@ -32,10 +32,17 @@ export function requestCheckpoint(
 ): void {
   const { record } = app;
   const { checkpoints } = record;
-  const refuse = (code: "CHECKPOINT_UNSUPPORTED" | "CONFLICT" | "LIMIT_EXCEEDED", message: string) =>
-    replyError(step, linkId, requestId, shape(code, message));
+  const refuse = (code: "CHECKPOINT_UNSUPPORTED" | "CONFLICT" | "LIMIT_EXCEEDED", message: string, hint: string | null = null) =>
+    replyError(step, linkId, requestId, shape(code, message, hint));
   if (checkpoints === undefined) {
-    refuse("CHECKPOINT_UNSUPPORTED", `${app.id} takes no checkpoints: it was submitted without them`);
+    if (record.spec.job === null)
+      refuse("CHECKPOINT_UNSUPPORTED", `${app.id} is a program, and has no checkpoints: it keeps its own state`);
+    else
+      refuse(
+        "CHECKPOINT_UNSUPPORTED",
+        `${app.id} takes no checkpoints: it was submitted without them`,
+        "Submit it with --checkpoint-interval.",
+      );
     return;
   }
   const isKnown = [...(checkpoints.requests ?? []), ...(checkpoints.answers ?? [])].some((one) => one.key === key);

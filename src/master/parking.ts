@@ -52,12 +52,13 @@ export function resumeApplication(
 function decide(state: MasterState, step: Step, app: Application, choice: OperationInput<"resume">["choice"]): ErrorShape | null {
   const { record } = app;
   const wanted = choice.kind === "latest" ? latestOf(record.checkpoints) : choice;
-  if (wanted === null) return shape("NOT_FOUND", `${app.id} has no completed checkpoint`, "Begin from its input: --fresh.");
   if (record.state !== "parked") {
     // The answer was lost, and it is asked again.
-    if (record.resumed !== undefined && !isFinal(record.state) && isSame(record.resumed.choice, wanted)) return null;
+    if (record.resumed !== undefined && !isFinal(record.state) && wanted !== null && isSame(record.resumed.choice, wanted))
+      return null;
     return shape("CONFLICT", `${app.id} is ${record.state}: only a parked job can be resumed`);
   }
+  if (wanted === null) return shape("NOT_FOUND", `${app.id} has no completed checkpoint`, "Begin from its input: --fresh.");
   if (record.cancelRequested) return shape("CONFLICT", `${app.id} is being cancelled`);
   const checkpoints = goesOnFrom(app, wanted);
   if ("code" in checkpoints) return checkpoints;

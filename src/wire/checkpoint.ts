@@ -240,7 +240,13 @@ export const savepointDescription = z.object({
   jobId: z.string(),
   takenAt: z.string(),
   maxParallelism: z.number().int().positive(),
-  operators: z.array(z.object({ uid: z.string(), kind: z.string(), subtasks: z.number().int().positive(), vertex: z.string() })),
+  operators: z.array(
+    z.object({
+      ...{ uid: z.string(), kind: z.string(), subtasks: z.number().int().positive(), vertex: z.string() },
+      /** Kinds of its declared states, by name. */
+      states: z.record(z.string(), z.string()).optional(),
+    }),
+  ),
   files: z.array(z.object({ name: z.string().regex(/^state\/[0-9a-f]{64}$/), sha256: z.string(), sizeBytes: z.number() })),
   manifest: checkpointManifest,
 });

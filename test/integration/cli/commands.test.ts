@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -15,6 +15,9 @@ const COMMANDS = [
   "logs",
   "events",
   "cancel",
+  "checkpoint",
+  "checkpoints",
+  "savepoint",
   "resume",
   "cluster",
   "workers",
@@ -25,6 +28,10 @@ const COMMANDS = [
   "secret",
   "doctor",
 ];
+const PLAIN_JOB = `
+  import { defineJob, sinks, sources } from "holdfast";
+  export default defineJob({ id: "plain", build(job) { job.from("n", sources.numbers({ to: 10 })).to("r", sinks.collect()); } });
+`;
 const errorLine = (stderr: string) =>
   z.object({ error: z.object({ code: z.string(), message: z.string(), hint: z.string().nullable() }) }).parse(JSON.parse(stderr))
     .error;
@@ -57,6 +64,12 @@ describe("help and wrong usage", () => {
     [["master", "--placement", "chance"], "INVALID_ARGUMENT", "spread, pack"],
     [["list", "--master", "ftp://x"], "INVALID_ARGUMENT", "ftp"],
     [["list", "--timeout", "soon"], "INVALID_ARGUMENT", "--timeout"],
+    [["checkpoint"], "INVALID_ARGUMENT", "app"],
+    [["savepoint", "x", "--to", "s3://bucket"], "INVALID_ARGUMENT", "--to"],
+    [["submit", "--from", "/savepoint", "--", "true"], "INVALID_ARGUMENT", "--from"],
+    [["resume", "x"], "INVALID_ARGUMENT", "--fresh"],
+    [["resume", "x", "--from", "latest", "--fresh"], "INVALID_ARGUMENT", "--from"],
+    [["resume", "x", "--from", "newest"], "INVALID_ARGUMENT", "newest"],
     [["master", "--listen", "0.0.0.0:7077"], "INSECURE_LISTEN", "secret"],
   ])("%j is refused with exit code 2 and names what is wrong", async (args, code, named) => {
     const { exitCode, stdout, stderr } = await holdfast(args);
@@ -208,10 +221,77 @@ describe("a cluster through the command line", () => {
       ["cancel", "nothing"],
       ["logs", "nothing"],
       ["drain", "nothing"],
+      ["checkpoint", "nothing"],
+      ["checkpoints", "nothing"],
+      ["savepoint", "nothing"],
+      ["resume", "nothing", "--fresh"],
     ]) {
       const { exitCode, stderr } = await ask([...args, "--json"]);
       expect({ args, exitCode, code: errorLine(stderr).code }).toEqual({ args, exitCode: 4, code: "NOT_FOUND" });
     }
+  });
+
+  test("what takes no checkpoints is refused one, by its name, and a job that is not parked can't be resumed", async () => {
+    await ask(["submit", "--id", "program", "--", "sleep", "60"]);
+    const file = path.join(directory, "plain.ts");
+    await writeFile(file, PLAIN_JOB);
+    expect(await ask(["submit", file, "--id", "plain", "--checkpoint-interval", "none", "--wait"])).toMatchObject({ exitCode: 0 });
+    const refusals: readonly (readonly [readonly string[], number, string, string])[] = [
+      [["checkpoint", "program"], 2, "CHECKPOINT_UNSUPPORTED", "is a program"],
+      [["savepoint", "program", "--stop"], 2, "CHECKPOINT_UNSUPPORTED", "is a program"],
+      [["checkpoint", "plain"], 2, "CHECKPOINT_UNSUPPORTED", "takes no checkpoints"],
+      [["savepoint", "plain"], 2, "CHECKPOINT_UNSUPPORTED", "takes no checkpoints"],
+      [["resume", "program", "--fresh"], 4, "CONFLICT", "only a parked job"],
+      [["resume", "program", "--from", "latest"], 4, "CONFLICT", "only a parked job"],
+      [["resume", "plain", "--from", "3"], 4, "CONFLICT", "only a parked job"],
+    ];
+    for (const [args, exitCode, code, message] of refusals) {
+      const refused = await ask([...args, "--json"]);
+      const error = errorLine(refused.stderr);
+      expect({ args, exitCode: refused.exitCode, stdout: refused.stdout, code: error.code }).toEqual({
+        args,
+        exitCode,
+        stdout: "",
+        code,
+      });
+      expect(error.message).toContain(message);
+    }
+    for (const name of ["program", "plain"]) {
+      expect((await ask(["checkpoints", name])).stdout).toMatch(/^app-\S+ takes no checkpoints\.$/m);
+      expect(await json(z.object({ intervalMs: z.null(), completed: z.array(z.never()) }), ["checkpoints", name])).toBeTruthy();
+    }
+    await ask(["cancel", "program"]);
+  });
+
+  test("a directory that is no savepoint, and one with a description that is none, are refused before anything is submitted", async () => {
+    const file = path.join(directory, "plain.ts");
+    await writeFile(file, PLAIN_JOB);
+    const before = (await ask(["list", "--json"])).stdout;
+    const nowhere = path.join(directory, "nowhere");
+    const without = await ask(["submit", file, "--from", nowhere]);
+    expect(without).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--checkpoint-interval") });
+    const other = path.join(directory, "other");
+    await mkdir(other, { recursive: true });
+    await writeFile(path.join(other, "savepoint.json"), JSON.stringify({ version: 1, kind: "something else" }));
+    for (const [place, why] of [
+      [nowhere, "its file savepoint.json is not there"],
+      [directory, "its file savepoint.json is not there"],
+      [other, "its file savepoint.json is not valid at kind"],
+    ] as const) {
+      for (const args of [
+        ["submit", file, "--checkpoint-interval", "1s", "--from", place],
+        ["resume", "plain", "--from", place],
+      ]) {
+        const { exitCode, stdout, stderr } = await ask([...args, "--json"]);
+        expect({ args, exitCode, stdout }).toEqual({ args, exitCode: 1, stdout: "" });
+        expect(errorLine(stderr)).toMatchObject({
+          code: "SAVEPOINT_UNREADABLE",
+          message: expect.stringContaining(`The savepoint ${place} can't be used: ${why}`),
+          hint: expect.stringContaining("Copy it again"),
+        });
+      }
+    }
+    expect((await ask(["list", "--json"])).stdout).toBe(before);
   });
 
   test("logs -f follows a program to its end, and cancel ends it", async () => {

@@ -3,7 +3,7 @@ import { cpSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import path from "node:path";
 import { expect } from "vitest";
 import { checkpointAfter, expectExact, stateOf, visible } from "../../support/checkpointed-jobs.js";
-import { until } from "../../support/holdfast.js";
+import { holdfast, until } from "../../support/holdfast.js";
 import { expectBuckets, jobFile, jobWords, killPid, type Stage, scenario } from "../../support/scenario.js";
 
 const RATE = 2_000;
@@ -19,6 +19,15 @@ interface Savepoint {
   readonly directory: string;
   readonly checkpoint: number;
   readonly state?: string;
+}
+
+/** Each record once, and each key's counts without a gap; a bounded input is read in several splits, so in which order is open. */
+function expectCounted(records: readonly { readonly n: number; readonly count: number }[]): void {
+  expect(new Set(records.map(({ n }) => n)).size).toBe(records.length);
+  for (let key = 0; key < 10; key++) {
+    const counts = records.filter(({ n }) => n % 10 === key).map(({ count }) => count);
+    expect(counts.sort((a, b) => a - b)).toEqual(counts.map((_, index) => index + 1));
+  }
 }
 
 const stop = (stage: Stage, job: string, ...args: readonly string[]) =>
@@ -83,6 +92,39 @@ scenario(
       progress: { recordsIn: 20_000, recordsOut: 10 },
     });
     expectBuckets(output, 20_000);
+  },
+  { timeoutMs: 150_000 },
+);
+
+scenario(
+  "a job whose state has another codec since its savepoint goes on from it, with run, to its end; one whose state became another kind is refused",
+  async (stage) => {
+    stage.master();
+    stage.workers(2);
+    const output = stage.cluster.file("out");
+    const count = 40_000;
+    const params = (version: string, rate = RATE) => ({ count, rate, output, version });
+    const first = await stage.job({ name: "running-counts-coded", params: params("v1"), args: OFTEN });
+    await checkpointAfter(stage, first, 0);
+    const { directory } = await stop(stage, first);
+    const shown = visible(output).length;
+    expect(shown).toBeGreaterThan(0);
+    expect(shown).toBeLessThan(count);
+    expectCounted(visible(output));
+
+    const words = (version: string) => [
+      jobFile("running-counts-coded"),
+      ...jobWords({ params: params(version, 10 * RATE), parallelism: 3, args: [...OFTEN, "--from", directory] }),
+    ];
+    for (const refused of [await stage.command(["submit", ...words("list")]), await holdfast(["run", ...words("list")])]) {
+      expect(refused).toMatchObject({ exitCode: 2 });
+      expect(refused.stderr).toContain("holds state 'seen' of operator 'count' as a value, and in this job it is a list");
+    }
+    const ran = await holdfast(["run", ...words("v2"), "--json"], { timeoutMs: 120_000 });
+    expect(ran, ran.stderr).toMatchObject({ exitCode: 0 });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ state: "finished" });
+    expect(visible(output)).toHaveLength(count);
+    expectCounted(visible(output));
   },
   { timeoutMs: 150_000 },
 );

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { checkCompatible, compareOperators } from "../../../src/checkpoint/compatibility.js";
+import type { JsonValue } from "../../../src/base/json.js";
+import { checkCompatible, compareOperators, type PlacedOperator, placedOperators } from "../../../src/checkpoint/compatibility.js";
 import { jobOf, operatorsOf, savepointOf } from "./savepoints.js";
 
 const check =
@@ -33,5 +34,38 @@ describe("a job that begins from a savepoint", () => {
     const without = jobOf(2, { operators: operatorsOf(2, { in: "source", out: "sink" }) });
     expect(check(without)).toThrow("holds state of 'count', which this job does not have");
     expect(check(without, true)).not.toThrow();
+  });
+
+  test("is refused by the name of a state that became one of another kind; one that is new, or gone, or has another codec is not", () => {
+    const declaring = (config: JsonValue): PlacedOperator[] =>
+      placedOperators([
+        {
+          ...{ id: "count", parallelism: 2, fused: [], inputs: [], outputs: [] },
+          operators: [
+            { uid: "count", kind: "process", parallelism: null, config },
+            { uid: "map-1", kind: "map", parallelism: null, config: null },
+          ],
+        },
+      ]);
+    const savepoint = {
+      ...savepointOf(2),
+      operators: [
+        ...operatorsOf(2, { in: "source", out: "sink" }),
+        ...declaring({ state: { seen: "value", all: { kind: "list", version: 1 } } }),
+      ],
+    };
+    const begin = (state: JsonValue) => () =>
+      checkCompatible(
+        savepoint,
+        jobOf(2, { operators: [...operatorsOf(2, { in: "source", out: "sink" }), ...declaring({ state })] }),
+        "/sp",
+        false,
+      );
+    expect(begin({ seen: { kind: "value", ttlMs: 5 }, all: { kind: "list", version: 2 }, fresh: "map" })).not.toThrow();
+    expect(begin({ all: "list" })).not.toThrow();
+    expect(begin({})).not.toThrow();
+    expect(begin({ seen: { kind: "list", version: 3 } })).toThrow(
+      "holds state 'seen' of operator 'count' as a value, and in this job it is a list",
+    );
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { RESERVED_IDS } from "../../../src/checkpoint/course.js";
 import type { ApplicationRecord } from "../../../src/wire/application.js";
-import type { CompletedCheckpoint, SliceSnapshot, StagedBySink } from "../../../src/wire/checkpoint.js";
+import { type CompletedCheckpoint, MAX_CARRIED, type SliceSnapshot, type StagedBySink } from "../../../src/wire/checkpoint.js";
 import { applicationRecord, EMPTY, shape, World } from "./driver-world.js";
 
 const SETTINGS = { intervalMs: 1_000, minPauseMs: 0, timeoutMs: 5_000, toleratedFailures: null as number | null };
@@ -238,6 +238,26 @@ describe("a checkpoint that fails", () => {
     refused.answer("driver.checkpoint", shape("LIMIT_EXCEEDED"));
     expect(refused.view.phase).toBe("running");
     expect(refused.told("executor.checkpoint").at(-1)?.body).toMatchObject({ id: 1, order: "abort" });
+  });
+
+  test("also when more output would wait for the end of the job than a manifest may name, and says what to do; so much may", () => {
+    const world = new Checkpointed().begun();
+    const half = MAX_CARRIED / 2;
+    const pieces = (member: number, count: number) =>
+      snapshot(member, { committables: { out: Array.from({ length: count }, (_, piece) => `part-${member}-${piece}`) } });
+    world.due();
+    world.acknowledge(1, 1, pieces(1, half));
+    world.acknowledge(2, 1, pieces(2, half + 1));
+    expect(world.of("store-manifest")).toEqual([]);
+    expect(world.of("tell-master").find(({ message }) => message === "driver.checkpoint-failed")?.body).toMatchObject({
+      id: 1,
+      reason: `${MAX_CARRIED + 1} pieces of output wait for the end of the job, more than ${MAX_CARRIED}: let the sink roll`,
+    });
+    expect(world.view.phase).toBe("running");
+    world.due();
+    world.acknowledge(1, 2, pieces(1, half));
+    world.acknowledge(2, 2, pieces(2, half));
+    expect(world.of("store-manifest")[0]?.manifest.carried.out).toHaveLength(MAX_CARRIED);
   });
 
   test("fails the try when more in a row fail than the job tolerates", () => {

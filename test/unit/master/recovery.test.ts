@@ -123,6 +123,44 @@ describe("a new leader", () => {
     expect(worker.launch()).toEqual([`${id}.d2`]);
   });
 
+  test("takes what a job's driver asks, and gives its answers, while the driver of another job is still waited for, and loses nothing of either", () => {
+    const master = new TestMaster({ settings: { storage: "/shared" } });
+    const worker = new TestWorker(master, "w1", { cores: 8 });
+    const checkpoint = { intervalMs: 1_000, minPauseMs: 0, timeoutMs: 10_000, toleratedFailures: null };
+    const spec = jobSpec(1);
+    const [gone, beside] = ["gone", "beside"].map((key) =>
+      master.submit(key, { ...spec, job: spec.job === null ? null : { ...spec.job, checkpoint } }),
+    ) as [string, string];
+    worker.launch();
+    for (const id of [gone, beside]) new TestDriver(master, master.record(id), 1);
+    worker.launch();
+
+    const next = master.failover();
+    worker.register(next);
+    const driver = new TestDriver(next, next.record(beside), 1, { executors: [`${beside}.d1.e1`], highestEpoch: 7 });
+    expect(driver.registered.error).toBeNull();
+    expect(next.ask("cluster", {}).state).toBe("RECOVERING");
+    const completed = {
+      ...{ id: 1, attempt: 1, try: 1, manifest: { sha256: "d".repeat(64), sizeBytes: 10 }, sizeBytes: 1 },
+      ...{ completedAt: 0, durationMs: 0, records: { in: 1, out: 1 } },
+    };
+    expect(next.request(driver.linkId, "driver.checkpoint", { attempt: 1, nextId: 17, completed }).error).toBeNull();
+    expect(next.record(beside).checkpoints?.completed).toMatchObject([{ id: 1 }]);
+    next.ask("checkpoint", { application: beside, key: "k", savepoint: null });
+    expect(next.sent("driver.checkpoint-requests").map(({ linkId }) => linkId)).toEqual([driver.linkId]);
+    // Another executor, although recovery is not over.
+    driver.executors(2);
+    expect(worker.launch()).toHaveLength(1);
+    expect(next.ask("cluster", {}).state).toBe("RECOVERING");
+
+    next.pass(10_500);
+    expect(worker.launch()).toEqual([`${gone}.d2`]);
+    expect(next.status(gone)).toMatchObject({ state: "running", attempt: 2 });
+    expect(next.status(beside)).toMatchObject({ state: "running", attempt: 1 });
+    expect(worker.stop().filter((processId) => processId.startsWith(beside))).toEqual([]);
+    expect(driver.commit(1).error).toBeNull();
+  });
+
   test("orders no executors in place of those that its predecessor had ordered, before their worker has spoken", () => {
     const master = new TestMaster();
     const w1 = new TestWorker(master, "w1");

@@ -101,7 +101,12 @@ async function flush(chain: Chain): Promise<void> {
 }
 
 /** The chain of `op`, of one subtask. */
-export async function chainOf(build: (job: JobBuilder) => void, clock: Clock, out: Record<string, unknown[]>): Promise<Chain> {
+export async function chainOf(
+  build: (job: JobBuilder) => void,
+  clock: Clock,
+  out: Record<string, unknown[]>,
+  { subtask, parallelism } = { subtask: 0, parallelism: 1 },
+): Promise<Chain> {
   const { built } = await planJob(jobOf(build), {}, { sha256Hex: (bytes) => createHash("sha256").update(bytes).digest("hex") });
   // With two executors the operator begins a vertex of its own, behind its exchange.
   const plan = executionPlan(built.graph, 2);
@@ -130,7 +135,7 @@ export async function chainOf(build: (job: JobBuilder) => void, clock: Clock, ou
   return buildChain({
     built,
     vertex,
-    subtask: 0,
+    subtask,
     network: createLocalNetwork(),
     clock,
     pacer: new Pacer(clock, async () => undefined),
@@ -138,8 +143,8 @@ export async function chainOf(build: (job: JobBuilder) => void, clock: Clock, ou
     contextOf: (operator) => ({
       signal,
       operator: operator.uid,
-      subtask: 0,
-      parallelism: 1,
+      subtask,
+      parallelism,
       application: "app-1-1",
       attempt: "1.1",
       fence: 1,
