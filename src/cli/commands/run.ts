@@ -134,7 +134,19 @@ async function follow(
   });
   const application = await ending;
   view.end();
+  // Its logs end with it.
+  if (application.state === "parked") await client.call("cancel", { application: id });
   await logs.catch(() => {});
-  const exitCode = report(application, options, null);
+  const exitCode = report(endedHere(application), options, null);
   return interrupt.name() === null ? exitCode : 130;
+}
+
+/** A parked job waits for somebody to resume it, but not here. */
+function endedHere(application: ApplicationView): ApplicationView {
+  const { state, reason } = application;
+  if (state !== "parked" || reason === null) return application;
+  return {
+    ...application,
+    reason: { ...reason, hint: "Mend the cause and run it again: this cluster ends with the command, and keeps nothing." },
+  };
 }

@@ -117,6 +117,25 @@ test("run prints what the job prints before its result; with --json standard out
   }
 });
 
+test("run of a job that would be parked ends with it, since nobody could resume it", async () => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-run-"));
+  try {
+    const file = path.join(directory, "loops.ts");
+    await writeFile(
+      file,
+      `import { defineJob, sinks, sources } from "holdfast";
+       export default defineJob({ id: "loops", build(job) {
+         job.from("n", sources.numbers({ to: 10 })).map((n) => { if (n === 5) throw new Error("no five"); return n; }).to("r", sinks.collect());
+       } });`,
+    );
+    const ran = await holdfast(["run", file, "--parallelism", "1", "--checkpoint-interval", "1s"], { timeoutMs: 120_000 });
+    expect(ran.exitCode).toBe(1);
+    expect(ran.stderr).toMatch(/parked: .*at the record 5.*\[CRASH_LOOP\]\n {2}Mend the cause and run it again/);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
 describe("a cluster through the command line", () => {
   let cluster: ProcessCluster;
   let directory = "";
