@@ -63,6 +63,12 @@ interface JobOptions {
   readonly resources?: Resources;
   /** Default: every 10 s when the input never ends, none when it does. */
   readonly checkpoint?: CheckpointOptions | "none";
+  /**
+   * Where keyed state lives. `memory` (the default): in the memory of the executors. `disk`: what has no room there goes to a scratch directory of the
+   * executor, which costs time for each key that is not in memory. Of operators with state `aggregate`, `reduce` and `process` without timers and times to live can do that;
+   * others are refused when the job is planned (PLAN_FAILED).
+   */
+  readonly state?: "memory" | "disk";
   /** Number of executors unless the submission says otherwise. */
   readonly parallelism?: number;
 }

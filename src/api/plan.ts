@@ -15,6 +15,7 @@ import { plainPath } from "./plain-path.js";
 import { withProbeModes } from "./probe-modes.js";
 import { issueLines, type StandardSchemaV1 } from "./schema.js";
 import { type JobSettings, settingsOf } from "./settings.js";
+import { checkDiskState } from "./state-on-disk.js";
 
 /** Key groups of a job: the most subtasks that its state can be spread over. */
 export const MAX_PARALLELISM = 128;
@@ -46,6 +47,7 @@ export async function planJob(job: unknown, rawParams: unknown, options: PlanOpt
   const settings = settingsOf(job);
   const params = await checkedParams(job, rawParams);
   const built = buildJob(job, params, options.sha256Hex);
+  if (settings.state === "disk") checkDiskState(built);
   if (options.verify !== false) verifyRepeatable(job, params, built.graph, options);
   return { graph: built.graph, params, settings, built };
 }

@@ -36,10 +36,13 @@ export interface JobSettings {
   readonly memoryBytes: number | null;
   /** none: the job wants no checkpoints, also not by default. */
   readonly checkpoint: CheckpointJobSettings | "none" | null;
+  /** Where keyed state lives: all of it in memory, or what has no room there on the executor's disk. */
+  readonly state: "memory" | "disk";
 }
 
 export function settingsOf(job: Job): JobSettings {
-  const { parallelism, restart, resources, checkpoint } = job;
+  const { parallelism, restart, resources, checkpoint, state = "memory" } = job;
+  if (state !== "memory" && state !== "disk") throw invalid(job, "state", state);
   if (parallelism !== undefined && !(Number.isInteger(parallelism) && parallelism >= 1))
     throw invalid(job, "parallelism", parallelism);
   if (resources?.cores !== undefined && !(resources.cores > 0)) throw invalid(job, "resources.cores", resources.cores);
@@ -49,6 +52,7 @@ export function settingsOf(job: Job): JobSettings {
     cores: resources?.cores ?? null,
     memoryBytes: resources?.memory === undefined ? null : sizeBytes(resources.memory, `resources.memory of job '${job.id}'`),
     checkpoint: checkpoint === undefined ? null : checkpoint === "none" ? "none" : checkpointSettings(job, checkpoint),
+    state,
   };
 }
 

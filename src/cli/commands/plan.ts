@@ -66,12 +66,14 @@ async function plan(file: string, options: PlanOptions): Promise<void> {
   const guarantees = pathGuarantees(graph, checkpoint !== null);
   if (options.json === true) {
     const { jobId, bounded, hash } = graph;
-    printJson({ job: jobId, bounded, parallelism, graphHash: hash, checkpoint, operators: rows, guarantees });
+    const { state } = settings;
+    printJson({ job: jobId, bounded, parallelism, graphHash: hash, checkpoint, state, operators: rows, guarantees });
   } else {
     const length = graph.bounded ? "ends with its input" : "never ends";
     const taken = checkpoint === null ? "no checkpoints" : `a checkpoint every ${checkpoint.intervalMs} ms`;
+    const disk = settings.state === "disk" ? ", state on disk" : "";
     print(
-      `Job '${graph.jobId}' of ${path.basename(file)}: ${length}, ${parallelism} executor${parallelism === 1 ? "" : "s"}, ${taken}.\n`,
+      `Job '${graph.jobId}' of ${path.basename(file)}: ${length}, ${parallelism} executor${parallelism === 1 ? "" : "s"}, ${taken}${disk}.\n`,
     );
     printOperators(rows);
     print("");

@@ -1,4 +1,5 @@
 /** The runner as an executor: loads the job, listens for the exchanges of its neighbours, and follows its driver's orders. */
+import path from "node:path";
 import { hexToBytes } from "../../base/bytes.js";
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
@@ -21,6 +22,7 @@ import {
 } from "../../host/job/executor-host.js";
 import { resultTooLarge } from "../../job/collected.js";
 import { attemptName } from "../../job/driver-events.js";
+import { createScratchStores } from "../../node/level-store/scratch-store.js";
 import { createNodeTextCodec } from "../../node/text-codec.js";
 import { MAX_RESULT_BYTES } from "../../wire/application.js";
 import type { SlicePart } from "../../wire/checkpoint.js";
@@ -88,6 +90,9 @@ interface SliceParts {
   readonly openState: (storage: string) => Promise<StateStore>;
 }
 
+/** In the directory that the worker made for this process, and removes with it. Taken before user code can go elsewhere. */
+const SCRATCH_DIRECTORY = path.resolve("scratch");
+
 const yieldToLoop = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** A slice with checkpoints begins when its storage is open and its part of the checkpoint that it goes on from is read. */
@@ -119,6 +124,7 @@ function beginSlice(parts: SliceParts, checkpoints?: SliceCheckpointing): Runnin
     yieldToLoop,
     onCollect: (sink, records) => calls.collect(sink, asJson(sink, records)),
     ...(checkpoints === undefined ? {} : { checkpoints }),
+    ...(loaded.state === "disk" ? { scratch: createScratchStores(path.join(SCRATCH_DIRECTORY, attempt)) } : {}),
   });
 }
 

@@ -29,6 +29,7 @@ export interface LoadedJob {
   /** What relative paths are relative to. */
   readonly baseDir: string;
   readonly takesCheckpoints: boolean;
+  readonly state: "memory" | "disk";
 }
 
 const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
@@ -46,6 +47,7 @@ export async function loadJob(application: ApplicationRecord, artifactPath: stri
     parallelism: job.parallelism,
     baseDir: job.baseDir ?? process.cwd(),
     takesCheckpoints: job.checkpoint !== undefined,
+    state: settings.state,
   };
 }
 

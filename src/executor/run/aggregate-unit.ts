@@ -8,15 +8,21 @@
  */
 import type { AggregateFunctions } from "../../api/built.js";
 import type { OperatorContext } from "../../api/context.js";
+import type { ScratchStore } from "../../env/scratch-store.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
 import type { StateEntry } from "./keyed-state.js";
 import { KeyedUnit } from "./keyed-unit.js";
 import { BATCH_RECORDS } from "./network.js";
 import { KEY, KEYED_BY_RECORD, NONE } from "./stages.js";
+import { DiskTable } from "./state/disk-table.js";
 import { KeyedTable } from "./state/keyed-table.js";
 import type { OpenSnapshot, SnapshotState } from "./state/open-snapshot.js";
+import { plainState } from "./state/plain-state.js";
 import { isThenable } from "./thenable.js";
+
+/** Called when there is something to write for the first time. */
+export type OpenDisk = () => Promise<ScratchStore>;
 
 /** Accumulators that a combine holds before it hands them on: bounds its memory, and keeps it useful where few records share a key. */
 export const COMBINE_MAX_KEYS = 65_536;
@@ -33,7 +39,8 @@ interface Partial {
 type Add = (accumulator: unknown, record: unknown, context: OperatorContext) => unknown;
 
 export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
-  readonly table: KeyedTable;
+  readonly table: KeyedTable | DiskTable;
+  readonly makeRoom: (() => Promise<void>) | undefined;
   /** Generated code calls it for keys that are known. */
   readonly add: Add;
   readonly emitsUpdates: boolean;
@@ -41,12 +48,24 @@ export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
   private readonly combines: boolean;
   private readonly combined: boolean;
 
-  constructor(chain: Chain, node: ChainNode, functions: Omit<AggregateFunctions, "kind">) {
+  /** `openDisk`: where state goes that has no room in memory; null: it stays there. */
+  constructor(chain: Chain, node: ChainNode, functions: Omit<AggregateFunctions, "kind">, openDisk: OpenDisk | null) {
     const config = node.spec.config as { readonly emit?: string; readonly combined?: boolean } | null;
     const combined = config?.combined === true;
     super(chain, node, combined ? (record) => (record as Partial).key : functions.key);
     this.functions = functions;
-    this.table = new KeyedTable((drained) => chain.waitFor(drained));
+    if (openDisk === null) this.table = new KeyedTable((drained) => chain.waitFor(drained));
+    else {
+      const pack = (value: unknown) => plainState(node.spec.uid, value);
+      const table = new DiskTable({
+        open: openDisk,
+        onCrowded: (relieved) => chain.waitFor(relieved),
+        pack,
+        unpack: (value) => value,
+      });
+      this.table = table;
+      this.makeRoom = () => table.makeRoom();
+    }
     this.combines = node.spec.kind === "combine";
     this.combined = combined;
     this.emitsUpdates = config?.emit === "updates";
@@ -123,6 +142,7 @@ export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
   /** What a combine has gathered belongs to the records before the barrier; the aggregate behind the exchange keeps it. */
   async beforeBarrier(): Promise<void> {
     if (this.combines) await this.emitAll();
+    if (this.table instanceof DiskTable) await this.table.flush();
   }
 
   protected resumable(): Resumable {
@@ -155,9 +175,19 @@ export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
   }
 
   private async emitAll(): Promise<void> {
-    const { chain, node } = this;
+    const { chain, node, table } = this;
     const batch: unknown[] = [];
-    for (const { id, value: accumulator } of this.table.slots.values()) {
+    if (table instanceof DiskTable) for await (const some of table.all()) await this.emitSome(some, batch);
+    else await this.emitSome(table.slots.values(), batch);
+    await chain.emitBatch(node.main, batch, batch.length);
+    table.clear();
+    this.forgetKeys();
+  }
+
+  /** What does not fill the batch stays in it. */
+  private async emitSome(some: Iterable<{ readonly id: unknown; readonly value: unknown }>, batch: unknown[]): Promise<void> {
+    const { chain, node } = this;
+    for (const { id, value: accumulator } of some) {
       const key = this.keyOf(id);
       const value = this.finalValue(accumulator, key);
       batch.push({ key, value: isThenable(value) ? await chain.result(node, value) : value });
@@ -165,9 +195,6 @@ export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
       await chain.emitBatch(node.main, batch, batch.length);
       batch.length = 0;
     }
-    await chain.emitBatch(node.main, batch, batch.length);
-    this.table.clear();
-    this.forgetKeys();
   }
 
   private finalValue(accumulator: unknown, key: unknown): unknown {

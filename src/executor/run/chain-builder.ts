@@ -12,7 +12,8 @@ import type { EdgeSpec, OperatorSpec } from "../../dataflow/graph.js";
 import { hashKey, hashNumber, hashText } from "../../dataflow/hash.js";
 import { keyGroupOf, subtaskOfKeyGroup } from "../../dataflow/key-groups.js";
 import type { Clock } from "../../env/clock.js";
-import { AggregateUnit } from "./aggregate-unit.js";
+import type { ScratchStores } from "../../env/scratch-store.js";
+import { AggregateUnit, type OpenDisk } from "./aggregate-unit.js";
 import { AsyncUnit } from "./async-unit.js";
 import { Chain } from "./chain.js";
 import type { ChainNode, Outlet, Target, Unit } from "./chain-nodes.js";
@@ -40,6 +41,8 @@ export interface ChainInputs {
   readonly contextOf: (operator: OperatorSpec) => OperatorContext;
   /** Opened before the chain is built. */
   readonly writers: ReadonlyMap<string, SinkWriter<unknown>>;
+  /** For state that has no room in memory. Absent: all of it stays there. */
+  readonly scratch?: ScratchStores;
 }
 
 /** Operators that give exactly one record for each, so that their output needs no counter of its own. */
@@ -129,9 +132,9 @@ class ChainBuilder {
       case "combine":
       case "aggregate":
       case "reduce":
-        return new AggregateUnit(chain, node, functions);
+        return new AggregateUnit(chain, node, functions, this.diskOf(node));
       case "process":
-        return new ProcessUnit(chain, node, functions, this.inputs.clock);
+        return new ProcessUnit(chain, node, functions, this.inputs.clock, this.diskOf(node));
       case "join":
       case "broadcastJoin":
         return new JoinUnit(chain, node, functions);
@@ -157,6 +160,12 @@ class ChainBuilder {
       default:
         return null;
     }
+  }
+
+  /** What a combine holds is bounded, and handed on at each barrier. */
+  private diskOf({ spec }: ChainNode): OpenDisk | null {
+    const { scratch } = this.inputs;
+    return scratch === undefined || spec.kind === "combine" ? null : () => scratch.open(spec.uid);
   }
 
   private edgeOutput(edge: ExchangeEdge, from: ChainNode): EdgeOutput {

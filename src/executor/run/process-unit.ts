@@ -9,13 +9,16 @@ import type { ProcessContext } from "../../api/context.js";
 import { CodedError } from "../../base/errors.js";
 import { BEGINNING, END_OF_TIME } from "../../dataflow/time/watermarks.js";
 import type { Clock } from "../../env/clock.js";
+import type { OpenDisk } from "./aggregate-unit.js";
 import type { Chain } from "./chain.js";
 import type { ChainNode, Deferred, Resumable, Unit } from "./chain-nodes.js";
 import type { StateEntry, StateLayout } from "./keyed-state.js";
 import { KeyedUnit } from "./keyed-unit.js";
 import { KEY, RESULT } from "./stages.js";
+import { DiskTable } from "./state/disk-table.js";
 import { KeyedTable, type Slot } from "./state/keyed-table.js";
 import type { OpenSnapshot, SnapshotState } from "./state/open-snapshot.js";
+import { plainState } from "./state/plain-state.js";
 import { RowFormat } from "./state/row-format.js";
 import { createHandles, type StateCursor, type StateRow } from "./state-handles.js";
 import { isThenable, iteratorOf } from "./thenable.js";
@@ -36,7 +39,8 @@ export const SWEEP_EVERY_MS = 100;
 
 export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
   readonly outputs: readonly unknown[][];
-  readonly table: KeyedTable;
+  readonly table: KeyedTable | DiskTable;
+  readonly makeRoom: (() => Promise<void>) | undefined;
   /** Null: it has no `onTimer`. */
   readonly timers: ProcessTimers | null;
   private readonly functions: ProcessFunctions;
@@ -49,13 +53,19 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
   private readonly handlerContext: { -readonly [P in keyof ProcessContext]: ProcessContext[P] };
   private readonly out: { emit(record: unknown): void; side(tag: string, record: unknown): void };
 
-  constructor(chain: Chain, node: ChainNode, functions: ProcessFunctions, clock: Clock) {
+  /** `openDisk`: where state goes that has no room in memory; null: it stays there. Jobs with timers or times to live have none. */
+  constructor(chain: Chain, node: ChainNode, functions: ProcessFunctions, clock: Clock, openDisk: OpenDisk | null) {
     super(chain, node, functions.key);
     this.functions = functions;
     this.slots = Object.keys(functions.state).length;
     this.clock = clock;
-    this.table = new KeyedTable((drained) => chain.waitFor(drained));
     this.rows = new RowFormat(node.spec.uid, functions.state, () => clock.wallNow());
+    if (openDisk === null) this.table = new KeyedTable((drained) => chain.waitFor(drained));
+    else {
+      const table = this.diskTable(openDisk);
+      this.table = table;
+      this.makeRoom = () => table.makeRoom();
+    }
     const { eventTime } = (node.spec.config ?? {}) as { readonly eventTime?: boolean };
     this.timers = functions.onTimer === null ? null : new ProcessTimers(clock, eventTime === true);
     this.handlerContext = {
@@ -160,6 +170,10 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
     await this.fireClock(wallMs);
   }
 
+  async beforeBarrier(): Promise<void> {
+    if (this.table instanceof DiskTable) await this.table.flush();
+  }
+
   async end(): Promise<void> {
     // Timers that are set from here on would never come.
     this.timers?.close();
@@ -168,10 +182,9 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
     const { onEnd } = this.functions;
     if (onEnd !== null) {
       if (this.key === null) await this.endOf(UNKEYED, undefined, onEnd);
-      for (const { id } of this.table.slots.values()) {
-        await this.endOf(id, this.keyOf(id), onEnd);
-        await this.chain.breathe();
-      }
+      const { table } = this;
+      if (table instanceof DiskTable) for await (const some of table.all()) await this.endOfAll(some, onEnd);
+      else await this.endOfAll(table.slots.values(), onEnd);
     }
     this.table.clear();
     this.forgetKeys();
@@ -181,8 +194,26 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
     return this;
   }
 
+  private async endOfAll(some: Iterable<{ readonly id: unknown }>, onEnd: NonNullable<ProcessFunctions["onEnd"]>): Promise<void> {
+    for (const { id } of some) {
+      await this.endOf(id, this.keyOf(id), onEnd);
+      await this.chain.breathe();
+    }
+  }
+
   private async endOf(id: unknown, key: unknown, onEnd: NonNullable<ProcessFunctions["onEnd"]>): Promise<void> {
     await this.call(id, key, () => onEnd(key, this.handlerContext, this.out));
+  }
+
+  /** Rows there are as a checkpoint holds them. */
+  private diskTable(open: OpenDisk): DiskTable {
+    const { chain, node, rows } = this;
+    return new DiskTable({
+      open,
+      onCrowded: (relieved) => chain.waitFor(relieved),
+      pack: (row) => rows.written(row as StateRow).map((value) => plainState(node.spec.uid, value)),
+      unpack: (row) => rows.read(row as StateRow, rows.layout),
+    });
   }
 
   /** Null: nothing can expire. */
@@ -195,6 +226,8 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
   /** Looks at the next rows: what has expired is dropped, and rows of which nothing is left. */
   private sweep(): void {
     this.sweepAt = null;
+    // What can expire is not on disk.
+    if (this.table instanceof DiskTable) return;
     this.sweeping ??= this.table.slots.values();
     for (let i = 0; i < SWEEP_ROWS; i++) {
       const { value: slot, done } = this.sweeping.next();

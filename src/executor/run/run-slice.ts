@@ -157,7 +157,7 @@ class Slice {
 
   /** Builds the subtask and returns what runs it. */
   private prepareVertex(vertex: Vertex): () => Promise<void> {
-    const { built, subtask, network, clock } = this.options;
+    const { built, subtask, network, clock, scratch } = this.options;
     const signal = this.controller.signal;
     const contextOf = (operator: OperatorSpec) => this.contextOf(operator, vertex.parallelism);
     const chain = buildChain({
@@ -170,6 +170,7 @@ class Slice {
       signal,
       contextOf,
       writers: this.writers,
+      ...(scratch === undefined ? {} : { scratch }),
     });
     this.chains.push(chain);
     const driver = new ChainDriver(chain, this.pacing);
@@ -284,6 +285,7 @@ class Slice {
 
   private async close(): Promise<void> {
     await Promise.allSettled([...this.writers.values()].map((writer) => writer.close()));
+    await this.options.scratch?.close();
     if (!this.controller.signal.aborted) this.controller.abort(new CodedError("CLOSED", "The slice has ended."));
   }
 }

@@ -22,6 +22,7 @@ import type {
 } from "../../dataflow/connector.js";
 import type { Clock } from "../../env/clock.js";
 import type { Log } from "../../env/log.js";
+import type { ScratchStores } from "../../env/scratch-store.js";
 import type { SlicePart, SliceSnapshot, StateHandle } from "../../wire/checkpoint.js";
 import type { TextCodec } from "./codec/index.js";
 import type { ExchangeNetwork } from "./network.js";
@@ -70,6 +71,8 @@ export interface SliceOptions {
   readonly onCollect?: (sinkUid: string, records: unknown[]) => void | Promise<void>;
   /** Absent: the job takes no checkpoints. */
   readonly checkpoints?: SliceCheckpointing;
+  /** Where keyed state goes that has no room in memory; the slice closes it. Absent: state stays in memory. */
+  readonly scratch?: ScratchStores;
 }
 
 export interface SliceCheckpointing {

@@ -15,6 +15,7 @@ const ENGINE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "ONCE_UNKNOWN",
   "LEDGER_FAILED",
   "FENCED",
+  "DISK_FAILED",
 ]);
 
 const MAX_RECORD_CHARS = 200;

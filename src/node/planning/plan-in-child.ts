@@ -26,6 +26,7 @@ export interface PlannedSettings {
   readonly cores: number | null;
   readonly memoryBytes: number | null;
   readonly checkpoint: unknown;
+  readonly state: "memory" | "disk";
 }
 
 export interface Plan {

@@ -183,6 +183,7 @@ describe("the graph", () => {
         mode: "exactly-once",
         guarantee: null,
       },
+      state: "memory",
     });
   });
 });

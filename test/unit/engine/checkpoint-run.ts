@@ -8,6 +8,7 @@ import { CodedError } from "../../../src/base/errors.js";
 import type { JsonValue } from "../../../src/base/json.js";
 import { createSource } from "../../../src/connectors/index.js";
 import type { SinkConnector } from "../../../src/dataflow/connector.js";
+import type { ScratchStores } from "../../../src/env/scratch-store.js";
 import { createLocalNetwork } from "../../../src/executor/run/local-network.js";
 import type { ExchangeNetwork } from "../../../src/executor/run/network.js";
 import { runSlice } from "../../../src/executor/run/run-slice.js";
@@ -85,6 +86,8 @@ export interface CrashPlan {
   readonly creditsPerChannel?: number;
   readonly network?: (network: ExchangeNetwork) => ExchangeNetwork;
   readonly blobs?: MemoryBlobs;
+  /** Where the slices of a try keep their state; called for each. */
+  readonly scratch?: () => ScratchStores;
   /** A slice says that it can't take part in the checkpoint: all are told that it is over, and go on. Without it the try ends. */
   readonly onRefused?: (error: CodedError) => void;
 }
@@ -221,6 +224,7 @@ async function oneTry(build: (job: JobBuilder, tick: () => void) => void, plan: 
         pacing,
         log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
         yieldToLoop: () => new Promise((resolve) => setImmediate(resolve)),
+        ...(plan.scratch === undefined ? {} : { scratch: plan.scratch() }),
         checkpoints: {
           blobs: plan.blobs,
           text: createNodeTextCodec(),

@@ -17,7 +17,7 @@ import { BatchDecoder, BatchEncoder, type TextCodec } from "../codec/index.js";
 import { EVERY_SUBTASK, type KeyedState, type StateEntry, type StateLayout } from "../keyed-state.js";
 import type { Pacer } from "../pacer.js";
 import type { StateBlobs } from "../slice.js";
-import type { OpenSnapshot } from "../state/open-snapshot.js";
+import type { OpenSnapshot, SnapshotState } from "../state/open-snapshot.js";
 
 /** Hashing that many bytes takes a few milliseconds. */
 export const STATE_BLOB_BYTES = 4 * 1024 * 1024;
@@ -190,6 +190,7 @@ export async function writeSnapshot(
   try {
     for (;;) {
       if (!isWanted()) throw new CodedError("ABORTED", `Checkpoint ${header.checkpoint} is over.`);
+      if (snapshot.ready !== undefined) await snapshot.ready();
       const startedAt = pacer.now();
       const entries = snapshot.take(steps.size);
       if (entries.length === 0) return await writer.finish();
@@ -218,7 +219,7 @@ export interface StateOwner {
 
 /** Restores state from its blobs. Rejects with CHECKPOINT_UNREADABLE. */
 export async function readState(
-  state: Pick<KeyedState, "restore">,
+  state: Pick<KeyedState, "restore"> & Pick<SnapshotState, "makeRoom">,
   handles: readonly StateHandle[],
   expected: StateOwner,
   { blobs, text, pacer }: StateAccess,
@@ -240,6 +241,7 @@ export async function readState(
       if (at + FRAME_BYTES + length > blob.length) throw unreadable("ends in the middle of a batch");
       state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length)), isOwn), layout);
       at += padded(FRAME_BYTES + length);
+      if (state.makeRoom !== undefined) await state.makeRoom();
       if (pacer.isDue(pacer.now())) await pacer.pause();
     }
   }

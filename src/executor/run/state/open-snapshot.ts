@@ -5,6 +5,8 @@ import type { StateEntry, StateLayout } from "../keyed-state.js";
 export interface OpenSnapshot {
   /** Whether it is everything, or what has changed since the last checkpoint. */
   readonly isFull: boolean;
+  /** Absent: `take` may be called at any time. Else before each call. */
+  ready?(): Promise<void>;
   /** Up to `limit` entries that it has not given yet; none: it is at its end. */
   take(limit: number): readonly StateEntry[];
   /** Nothing more is asked of it. */
@@ -26,6 +28,8 @@ export interface SnapshotState {
   snapshot(isFull: boolean, maxParallelism: number): OpenSnapshot;
   /** Before the first record; entries of a full snapshot, and then of the changes since, in order. */
   restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void;
+  /** Absent: `restore` may be called any number of times. Else after each call. */
+  readonly makeRoom?: (() => Promise<void>) | undefined;
 }
 
 export function snapshotStateOf(unit: object | null): SnapshotState | null {
