@@ -13,7 +13,7 @@ import { type LinkListener, listenLinks } from "../../../src/host/link/link-list
 import { createNodeEnv } from "../../../src/node/env.js";
 import { programPath } from "../../../src/node/programs.js";
 import type { ApplicationRecord, CommitManifest } from "../../../src/wire/application.js";
-import { driverToMaster, type ExecutorView } from "../../../src/wire/driver-messages.js";
+import { driverNotices, driverRequests, type driverToMaster, type ExecutorView } from "../../../src/wire/driver-messages.js";
 import type { BodyOf } from "../../../src/wire/envelope.js";
 import { driverProcessId, executorProcessId } from "../../../src/wire/ids.js";
 import type { Progress } from "../../../src/wire/progress.js";
@@ -66,7 +66,6 @@ export class SmallMaster {
   }
 
   async listen(address = "127.0.0.1:0"): Promise<void> {
-    const { "driver.executors": executors, "driver.progress": progress, ...requests } = driverToMaster;
     this.listener = await listenLinks({
       env: this.env,
       address,
@@ -77,8 +76,8 @@ export class SmallMaster {
       keyFor: keysOfCluster(this.env.digest, null),
       facts: () => ({ state: "ALIVE", leader: null }),
       epoch: () => this.epoch,
-      incoming: { "driver.executors": executors, "driver.progress": progress },
-      requests,
+      incoming: driverNotices,
+      requests: driverRequests,
       heartbeatMs: 500,
       silenceMs: 5_000,
       onLink: (link) => {
