@@ -10,7 +10,6 @@ const SEEDS = 25;
 /** Each with the invariants by which it may be noticed. */
 const QUICKLY_FOUND: Readonly<Record<string, readonly string[]>> = {
   "acknowledges-first": ["I4"],
-  "trusts-unknown": ["I4", "I7", "I12", "I21"],
   "cancel-not-recorded": ["I4"],
   "decision-not-recorded": ["I7"],
   "attempt-not-recorded": ["I12"],
@@ -24,8 +23,6 @@ const QUICKLY_FOUND: Readonly<Record<string, readonly string[]>> = {
   "forgets-gone": ["I28"],
   "reports-once": ["I11", "I21"],
   "stops-politely-only": ["I9", "I21"],
-  "does-not-notice-its-absence": ["I12"],
-  "vouches-for-the-living": ["I12"],
   "commits-before-the-manifest": ["I15"],
   "pointer-before-sync": ["I13"],
   "removes-before-the-pointer": ["I10"],
@@ -33,9 +30,6 @@ const QUICKLY_FOUND: Readonly<Record<string, readonly string[]>> = {
   "position-ahead": ["I14"],
   "ids-begin-anew": ["I13"],
 };
-
-/** Where the first seeds do not reach the state that shows it. */
-const FIRST_SEED: Readonly<Record<string, number>> = { "trusts-unknown": 85, "does-not-notice-its-absence": 160 };
 
 describe("planted bugs", () => {
   test("are at least ten, with names of their own", () => {
@@ -47,8 +41,7 @@ describe("planted bugs", () => {
     const mutant = MUTANTS.find((one) => one.name === name);
     expect(mutant).toBeDefined();
     if (mutant === undefined) return;
-    const first = FIRST_SEED[name] ?? 1;
-    for (let seed = first; seed < first + SEEDS; seed += 1) {
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
       const { violation } = await runSeed(seed, { drain, mutant });
       if (violation === null) continue;
       expect(QUICKLY_FOUND[name]).toContain(violation.invariant);
