@@ -105,8 +105,10 @@ async function killAndWait(
   const before = await observer.footprint();
   for (const pid of pids) kill(pid);
   const millisecondsUntilWhole = await observer.until(`the job to run again after ${fault}`, WHOLE_TIMEOUT_MS, async () => {
-    const view = await observer.status();
-    return isWhole(view, parallelism) && changed(before, await observer.footprint());
+    if (!isWhole(await observer.status(), parallelism)) return false;
+    const now = await observer.footprint();
+    // What a try goes on from comes with its first progress, which may be later than its processes.
+    return changed(before, now) && now.restoredTry !== null && now.restoredTry !== before.restoredTry;
   });
   const after = await observer.footprint();
   const recordsBack = Math.max(0, before.recordsIn - (observer.recordsAt(after.restored) ?? 0));

@@ -108,6 +108,8 @@ async function demo(options: DemoOptions): Promise<number> {
           `${name}: ${formatCount(groups)} groups of ${formatCount(flights)} flights, ${same ? "equal to DuckDB's answer" : `NOT equal to DuckDB's: ${differences.join(" ")}`}.`,
         );
       }
+      for (const { fault, noticed } of reports.filter(({ asPromised }) => !asPromised))
+        say(`${fault}: NOT as promised, the job noticed: ${noticed}.`);
       say(
         `${equal && kept ? "Exact" : "WRONG"}, after ${reports.length} kills${workAgain(reports)}, in ${formatDuration(seconds * 1000)}.`,
       );

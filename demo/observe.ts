@@ -14,8 +14,10 @@ export interface Footprint {
   readonly executorPids: readonly number[];
   /** Records that the sources have read, as far as the job has told. */
   readonly recordsIn: number;
-  /** The checkpoint that the present try goes on from; 0: none. */
+  /** The checkpoint that the present try goes on from; 0: none, or the try has not told yet. */
   readonly restored: number;
+  /** The try that has told so. */
+  readonly restoredTry: string | null;
 }
 
 export interface Observer {
@@ -52,6 +54,7 @@ export function observer(client: ClusterClient, application: string): Observer {
           .sort((a, b) => a - b),
         recordsIn: view.progress?.recordsIn ?? 0,
         restored: view.progress?.restored?.checkpoint ?? 0,
+        restoredTry: view.progress?.restored?.try ?? null,
       };
     },
     until: async (what, timeoutMs, holds) => {
