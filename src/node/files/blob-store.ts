@@ -8,11 +8,12 @@
  *   3. Bytes are checked against their name whenever they are read.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { open, readdir, readFile, rename, rm, stat, unlink } from "node:fs/promises";
+import { readdir, readFile, rm, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { BlobHandle, BlobStore } from "../../env/blob-store.js";
 import { makeDirectory } from "./make-directory.js";
+import { syncDirectory, writeDurably } from "./write-durably.js";
 
 export const DEFAULT_MAX_BLOB_BYTES = 256 * 1024 * 1024;
 const TEMPORARY = ".part-";
@@ -54,22 +55,7 @@ async function put(directory: string, bytes: Uint8Array, maxBlobBytes: number): 
     return sha256;
   }
   const temporary = path.join(directory, `${TEMPORARY}${sha256.slice(0, 16)}-${randomBytes(8).toString("hex")}`);
-  await onDisk(directory, async () => {
-    try {
-      const file = await open(temporary, "wx", 0o600);
-      try {
-        await file.writeFile(bytes);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, pathOf(directory, sha256));
-    } catch (thrown) {
-      await unlink(temporary).catch(() => {});
-      throw thrown;
-    }
-    await syncDirectory(directory);
-  });
+  await onDisk(directory, () => writeDurably(pathOf(directory, sha256), temporary, bytes));
   return sha256;
 }
 
@@ -113,15 +99,6 @@ function pathOf(directory: string, sha256: string): string {
   if (!/^[0-9a-f]{64}$/.test(sha256))
     throw new CodedError("INVALID_ARGUMENT", `${JSON.stringify(sha256.slice(0, 80))} is not a sha-256`);
   return path.join(directory, sha256);
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** One that may not even be read was made by somebody else, long ago. */

@@ -4,11 +4,12 @@
  * Invariants: a file was written and synced whole before it got its name, and the folder of the name is synced; no name leads out of the directory.
  */
 import { randomBytes } from "node:crypto";
-import { open, readFile, rename, unlink } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { SavepointFiles } from "../../env/savepoint-files.js";
 import { makeDirectory } from "./make-directory.js";
+import { syncDirectory, writeDurably } from "./write-durably.js";
 
 const DIRECTORY_MODE = 0o700;
 
@@ -37,30 +38,8 @@ async function write(file: string, bytes: Uint8Array): Promise<void> {
   const folder = path.dirname(file);
   await makeDirectory(folder, DIRECTORY_MODE);
   const temporary = path.join(folder, `.part-${randomBytes(8).toString("hex")}`);
-  try {
-    const handle = await open(temporary, "wx", 0o600);
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (thrown) {
-    await unlink(temporary).catch(() => {});
-    throw thrown;
-  }
-  await syncDirectory(folder);
+  await writeDurably(file, temporary, bytes);
   await syncDirectory(path.dirname(folder));
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 function pathOf(directory: string, name: string): string {

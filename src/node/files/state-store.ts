@@ -9,7 +9,8 @@ import { rm, rmdir, stat } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
-import type { BlobHandle, StateStore } from "../../env/blob-store.js";
+import type { StateStore } from "../../env/blob-store.js";
+import { readStateFrom } from "../state-reading.js";
 import { createFileBlobStore, listBlobs, removeBlob } from "./blob-store.js";
 
 const STATE = "state";
@@ -31,7 +32,7 @@ export async function openStateStore({ storage, applicationId, bundle }: StateSt
   });
   return {
     put: async (bytes) => ({ sha256: await blobs.put(bytes), sizeBytes: bytes.length }),
-    get: (handle) => get(directory, () => blobs.get(handle.sha256), handle),
+    get: (handle) => readStateFrom(directory, handle, (sha256) => blobs.get(sha256)),
     list: () => listBlobs(directory),
     remove: ({ sha256 }) => removeBlob(directory, sha256),
     removeAll: () => removeState(storage, applicationId),
@@ -60,22 +61,4 @@ function unreachable(storage: string, why: string, cause: unknown): CodedError {
     details: { storage, host: os.hostname() },
     cause,
   });
-}
-
-async function get(directory: string, read: () => Promise<Uint8Array>, handle: BlobHandle): Promise<Uint8Array> {
-  const unreadable = (why: string, cause?: unknown): CodedError =>
-    new CodedError("CHECKPOINT_UNREADABLE", `The state ${handle.sha256} in ${directory} ${why}.`, {
-      details: { directory, sha256: handle.sha256 },
-      cause,
-    });
-  try {
-    const bytes = await read();
-    if (bytes.length !== handle.sizeBytes) throw unreadable(`has ${bytes.length} bytes, and ${handle.sizeBytes} were written`);
-    return bytes;
-  } catch (thrown) {
-    const { code } = CodedError.from(thrown);
-    if (code === "NOT_FOUND") throw unreadable("is not there", thrown);
-    if (code === "ARTIFACT_CORRUPT") throw unreadable("is damaged", thrown);
-    throw thrown;
-  }
 }

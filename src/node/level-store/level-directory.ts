@@ -9,11 +9,12 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { open, readdir, readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import { makeDirectory } from "../files/make-directory.js";
+import { syncDirectory } from "../files/write-durably.js";
 
 /** Grows when an older Holdfast could not read what this one writes. */
 const FORMAT = 1;
@@ -95,15 +96,6 @@ export async function writeMarker(paths: StorePaths): Promise<void> {
     for (const directory of [paths.database, paths.directory, path.dirname(paths.directory)]) await syncDirectory(directory);
   } catch (thrown) {
     throw explainFileError(thrown, paths.directory);
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -10,6 +10,7 @@ import { createHash } from "node:crypto";
 import os from "node:os";
 import { CodedError } from "../../base/errors.js";
 import type { BlobHandle, BlobStore, StateStore } from "../../env/blob-store.js";
+import { readStateFrom } from "../state-reading.js";
 import { openS3, type S3Objects } from "./s3-client.js";
 import { formatS3Url, parseS3Url, type S3Place } from "./s3-url.js";
 
@@ -69,35 +70,21 @@ export async function openS3StateStore({ storage, applicationId, bundle }: S3Sta
   if (!/^[A-Za-z0-9._-]{1,128}$/.test(applicationId))
     throw new CodedError("INVALID_ARGUMENT", `${applicationId} is no id of an application`);
   const folder = `state/${applicationId}/`;
-  let objects: S3Objects;
+  let objects: S3Objects | null = null;
   try {
+    // It lives as long as this process, which has one application.
     objects = await openS3(place, new AbortController().signal);
     if ((await objects.sizeOf(keyOf(place, "", bundle))) === undefined)
       throw unreachable("the job's bundle, which a master put there, is not in it");
   } catch (thrown) {
+    objects?.close();
     const error = CodedError.from(thrown);
     throw error.code === "CHECKPOINT_STORAGE" ? error : unreachable(error.message, thrown);
   }
   const blobs = blobsUnder(place, objects, folder, MAX_S3_BLOB_BYTES);
   return {
     put: async (bytes) => ({ sha256: await blobs.put(bytes), sizeBytes: bytes.length }),
-    get: async ({ sha256, sizeBytes }) => {
-      const unreadable = (why: string, cause?: unknown): CodedError =>
-        new CodedError("CHECKPOINT_UNREADABLE", `The state ${sha256} in ${storage} ${why}.`, {
-          details: { storage, sha256 },
-          cause,
-        });
-      try {
-        const bytes = await blobs.get(sha256);
-        if (bytes.length !== sizeBytes) throw unreadable(`has ${bytes.length} bytes, and ${sizeBytes} were written`);
-        return bytes;
-      } catch (thrown) {
-        const { code } = CodedError.from(thrown);
-        if (code === "NOT_FOUND") throw unreadable("is not there", thrown);
-        if (code === "ARTIFACT_CORRUPT") throw unreadable("is damaged", thrown);
-        throw thrown;
-      }
-    },
+    get: (handle) => readStateFrom(storage, handle, (sha256) => blobs.get(sha256)),
     list: () => listBlobs(objects, prefixOf(place, folder)),
     remove: ({ sha256 }) => objects.remove(keyOf(place, folder, sha256)),
     removeAll: () => removeAll(objects, prefixOf(place, folder)),
