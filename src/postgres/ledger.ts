@@ -8,6 +8,7 @@
  *   3. A row that is intended has one owner; a note is written only over the owner's own intent.
  */
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Claim, createLedger, type HeldKey, type OnceContext, type OnceLedger, type OnceStore } from "../api/once.js";
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
@@ -48,6 +49,8 @@ const DEFAULT_CONNECTIONS = 8;
 const DEFAULT_WAIT_FOR_KEY_MS = 60_000;
 const FIRST_WAIT_MS = 5;
 const MAX_WAIT_MS = 500;
+/** Calls of one process that wait for a connection: more than any `mapAsync` that makes sense has under way. */
+const MAX_WAITING_CALLS = 10_000;
 
 /** Nothing is opened before the first call. Throws INVALID_ARGUMENT. */
 export function postgresLedger(options: PostgresLedgerOptions): OnceLedger {
@@ -165,7 +168,7 @@ class PostgresOnceStore implements OnceStore {
             details: { key },
           },
         );
-      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
 
@@ -174,6 +177,14 @@ class PostgresOnceStore implements OnceStore {
     const { connections = DEFAULT_CONNECTIONS } = this.options;
     while (this.open >= connections) {
       signal.throwIfAborted();
+      if (this.waiting.length >= MAX_WAITING_CALLS)
+        throw new CodedError(
+          "LIMIT_EXCEEDED",
+          `${MAX_WAITING_CALLS} calls of the ledger '${this.options.name}' wait for a connection.`,
+          {
+            hint: "Give the ledger more `connections`, or mapAsync less `concurrency`.",
+          },
+        );
       await new Promise<void>((resolve) => {
         this.waiting.push(resolve);
       });
