@@ -1,10 +1,11 @@
 /**
  * Crash loops: a job that fails the same way at the same record, again and again, will do so until somebody changes something. Pure.
  *
- * The same way means: the same error code of the same operator, at a record of the same content; where the record is not known, with the same message.
- * That checkpoints complete in between makes no difference: the record may lie far behind them.
+ * The same way means: the same error code of the same operator, at a record of the same content. That checkpoints complete in between makes no
+ * difference: the record may lie far behind them. What fails at no record (a storage or a service that is away) may be well the next time: that is for
+ * the restart strategy, which waits longer and longer.
  *
- * Invariant: a failure of another kind, or one after a long time without any, begins to count anew.
+ * Invariant: another failure of the user's code, or one after a long time without any, begins to count anew.
  */
 import type { ErrorShape } from "../base/errors.js";
 import type { Failure } from "./failures.js";
@@ -21,10 +22,11 @@ export interface LoopNotes {
   readonly lastAt: number;
 }
 
-/** Null: of a kind that is no fault of the job. */
+/** Null: at no record. What is no fault of the job leaves the count as it is. */
 export function noteLoop(known: LoopNotes | null, failure: Failure, now: number): LoopNotes | null {
   if (failure.kind !== "user") return known;
   const signature = signatureOf(failure.error);
+  if (signature === null) return null;
   const isSame = known !== null && known.signature === signature && now - known.lastAt < FORGET_AFTER_MS;
   return { signature, times: isSame ? known.times + 1 : 1, lastAt: now };
 }
@@ -43,9 +45,10 @@ export function crashLoop({ times }: LoopNotes, error: ErrorShape): ErrorShape {
   };
 }
 
-function signatureOf(error: ErrorShape): string {
+/** Null: it failed at no record. */
+function signatureOf(error: ErrorShape): string | null {
   const { operator, record } = placeOf(error);
-  return [error.code, operator ?? "", record ?? error.message].join("|").slice(0, MAX_SIGNATURE_CHARS);
+  return record === null ? null : [error.code, operator ?? "", record].join("|").slice(0, MAX_SIGNATURE_CHARS);
 }
 
 function placeOf({ details }: ErrorShape): { readonly operator: string | null; readonly record: string | null } {

@@ -28,9 +28,14 @@ describe("a crash loop", () => {
     expect(isLoop(seen([one, one, one], 600_000))).toBe(false);
   });
 
-  test("where the record is not known the message tells whether it is the same; what is lost counts for nothing", () => {
-    expect(isLoop(seen([failure(null), failure(null), failure(null)]))).toBe(true);
-    expect(isLoop(seen([failure(null), failure(null), failure(null, "count", "yes")]))).toBe(false);
+  test("is not what fails at no record, such as a storage that is away; it begins the count anew", () => {
+    const away = failureOf({ code: "DISK_FAILED", message: "input/output error", hint: null }, null);
+    expect(isLoop(seen(new Array(CRASH_LOOP_FAILURES + 2).fill(away)))).toBe(false);
+    expect(isLoop(seen(new Array(CRASH_LOOP_FAILURES + 2).fill(failure(null))))).toBe(false);
+    expect(isLoop(seen([failure("1"), failure("1"), away, failure("1")]))).toBe(false);
+  });
+
+  test("what is lost counts for nothing", () => {
     const lost = failureOf({ code: "EXECUTOR_LOST", message: "gone", hint: null }, null);
     expect(seen([failure("1"), failure("1"), lost as never])?.times).toBe(2);
   });
