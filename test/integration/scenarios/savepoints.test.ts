@@ -61,10 +61,22 @@ scenario(
     expect(visible(output).length).toBeGreaterThan(shown);
     expectExact(visible(output));
 
-    const third = await stage.job({ name: "running-counts", params, parallelism: 1, args: from(two.directory) });
+    // Its input is in two parts that never end: one subtask would read one of them and leave the other for ever.
+    const tooFew = await stage.command(
+      ["submit", jobFile("running-counts"), ...jobWords({ params, parallelism: 1, args: from(two.directory) })],
+      {},
+    );
+    expect(tooFew).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringMatching(/2 parts of source 'numbers'[\s\S]*SAVEPOINT_MISMATCH/),
+    });
+    const before = new Set(visible(output).map(({ n }) => n));
+    const third = await stage.job({ name: "running-counts", params, parallelism: 2, args: from(two.directory) });
     await checkpointAfter(stage, third, 1);
     const three = await stop(stage, third);
     expectExact(visible(output));
+    const later = visible(output).filter(({ n }) => !before.has(n));
+    expect(new Set(later.map(({ n }) => n % 10)).size, "of both parts there is more").toBe(10);
     expect(three.directory).toContain("savepoints");
     expect(await stage.status(third)).toMatchObject({ state: "finished", attempt: 1 });
   },
