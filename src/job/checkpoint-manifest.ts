@@ -29,8 +29,10 @@ export function manifestOf(
   };
   const members = current.memberIds();
   const splits = present(current.splits, "splits of a try that runs");
-  const remaining = splits.remaining((source, processId) => {
-    const snapshot = snapshotOf(processId);
+  const processOf = new Map(members.map((processId) => [current.readerOf(processId), processId]));
+  const remaining = splits.remaining((source, reader) => {
+    const processId = processOf.get(reader);
+    const snapshot = processId === undefined ? null : snapshotOf(processId);
     if (snapshot === null) return undefined;
     const mark = present(snapshot.sources[source], `the position of ${processId} in source ${source}`);
     return {
@@ -42,7 +44,8 @@ export function manifestOf(
   let counts = current.restored?.counts ?? { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] };
   for (const processId of members) {
     const snapshot = snapshotOf(processId);
-    staged = mergeStaged(staged, stagedOf(attempt, snapshot?.committables ?? current.committablesOf(processId)));
+    const name = attemptName(config.attempt, current.tryOf(processId) ?? current.number);
+    staged = mergeStaged(staged, stagedOf(name, snapshot?.committables ?? current.committablesOf(processId)));
     const part = snapshot?.counts ?? current.progressOf(processId);
     if (part !== undefined) counts = addCounts(counts, part);
   }

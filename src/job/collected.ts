@@ -20,11 +20,11 @@ export class Collected {
   }
 
   /** Null: added, now or before. Otherwise the limit that it would exceed; it was not added. */
-  add(sink: string, processId: string, batch: number, records: readonly unknown[]): ErrorShape | null {
-    const perExecutor = this.bySink.get(sink) ?? new Map();
-    this.bySink.set(sink, perExecutor);
-    const state = perExecutor.get(processId) ?? { last: 0, records: [] };
-    perExecutor.set(processId, state);
+  add(sink: string, reader: string, batch: number, records: readonly unknown[]): ErrorShape | null {
+    const perReader = this.bySink.get(sink) ?? new Map();
+    this.bySink.set(sink, perReader);
+    const state = perReader.get(reader) ?? { last: 0, records: [] };
+    perReader.set(reader, state);
     if (batch <= state.last) return null;
     const count = (this.counts.get(sink) ?? 0) + records.length;
     const limit = this.limits.get(sink) ?? Number.POSITIVE_INFINITY;
@@ -38,12 +38,12 @@ export class Collected {
     return null;
   }
 
-  /** `{ sink uid: records }`, those of an executor together, executors in the given order; null when nothing was collected. */
-  result(executors: readonly string[]): Readonly<Record<string, readonly unknown[]>> | null {
+  /** `{ sink uid: records }`, those of a reader (a subtask) together, readers in the given order; null when nothing was collected. */
+  result(readers: readonly string[]): Readonly<Record<string, readonly unknown[]>> | null {
     if (this.bySink.size === 0) return null;
     const result: Record<string, unknown[]> = {};
     for (const sink of [...this.bySink.keys()].sort()) {
-      result[sink] = executors.flatMap((processId) => this.bySink.get(sink)?.get(processId)?.records ?? []);
+      result[sink] = readers.flatMap((reader) => this.bySink.get(sink)?.get(reader)?.records ?? []);
     }
     return result;
   }

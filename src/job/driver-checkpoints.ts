@@ -193,8 +193,9 @@ export function orderCheckpoint(driver: DriverState, processId: string, link: nu
   if (checkpoints === null || link === null || driver.phase.kind !== "running") return;
   const { course, completedOfTry } = checkpoints;
   const { id } = course;
-  if (id === null || !course.isAwaited(processId)) return;
-  const body = { try: driver.current.number, id, order: "begin" as const, completed: completedOfTry };
+  const tryNumber = driver.current.tryOf(processId);
+  if (id === null || tryNumber === null || !course.isAwaited(processId)) return;
+  const body = { try: tryNumber, id, order: "begin" as const, completed: completedOfTry };
   driver.out.push({ kind: "tell-executor", link, message: "executor.checkpoint", body });
 }
 
@@ -249,14 +250,19 @@ function giveUpCheckpoint(driver: DriverState, reason: string): void {
   log(driver, "warn", `Checkpoint ${id} was given up: ${reason}`, { checkpoint: id });
   tellFailed(driver, { id, trigger, failedAt: driver.wall, durationMs, reason: reason.slice(0, MAX_REASON_CHARS) });
   answerAsked(driver, checkpoints, shape("CHECKPOINT_FAILED", `checkpoint ${id} was given up: ${reason}`));
-  const body = { try: driver.current.number, id, order: "abort" as const, completed: checkpoints.completedOfTry };
-  for (const { link, processId } of driver.roster.connected()) {
-    if (link !== null && driver.current.state(processId) === "running")
-      driver.out.push({ kind: "tell-executor", link, message: "executor.checkpoint", body });
-  }
+  abortCheckpoint(driver, checkpoints, id);
   if (isTolerated || driver.phase.kind !== "running") return;
   const message = `Checkpoint ${id} failed, and more in a row than are tolerated did: ${reason}`;
   fail(driver, failureOf({ code: "CHECKPOINT_FAILED", message, hint: null }, null));
+}
+
+function abortCheckpoint(driver: DriverState, { completedOfTry }: JobCheckpoints, id: number): void {
+  for (const { link, processId } of driver.roster.connected()) {
+    const tryNumber = driver.current.tryOf(processId);
+    if (link === null || tryNumber === null || driver.current.state(processId) !== "running") continue;
+    const body = { try: tryNumber, id, order: "abort" as const, completed: completedOfTry };
+    driver.out.push({ kind: "tell-executor", link, message: "executor.checkpoint", body });
+  }
 }
 
 export function manifestStored(driver: DriverState, event: EventOf<"manifest.stored">): void {

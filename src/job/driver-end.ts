@@ -36,7 +36,7 @@ export function decide(driver: DriverState): void {
 /** What is to be committed, and the result of the job: told while it ran, or (with checkpoints) staged as all other output is. */
 function outputOf({ current, checkpoints, config }: DriverState) {
   const sinks = current.committables();
-  if (checkpoints === null) return { sinks, result: current.collected.result(current.memberIds()), error: null };
+  if (checkpoints === null) return { sinks, result: current.collected.result(current.readers()), error: null };
   const limits = config.collectLimits ?? new Map<string, number>();
   const ofSinks = Object.fromEntries(Object.entries(sinks).filter(([uid]) => !limits.has(uid)));
   return { sinks: ofSinks, ...resultOfParts(mergeStaged(checkpoints.carried, stagedOf("", sinks)), limits) };

@@ -86,7 +86,8 @@ export function executorUnreachable(driver: DriverState, processId: string): voi
 
 export function executorSplit(driver: DriverState, event: EventOf<"executor.split">): void {
   const member = memberOf(driver, event);
-  const answer = member === null ? undefined : driver.current.splits?.answer(event.source, member.processId, event.ask);
+  const reader = member === null ? null : driver.current.readerOf(member.processId);
+  const answer = reader === null ? undefined : driver.current.splits?.answer(event.source, reader, event.ask);
   if (answer === undefined) {
     const error = shape("ABORTED", `Try ${event.try} of the job has no such source any more: ${event.source}.`);
     driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
@@ -96,20 +97,23 @@ export function executorSplit(driver: DriverState, event: EventOf<"executor.spli
   const from = position === null ? {} : { position };
   driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, ...from, readers, more } });
   if (!isNews) return;
-  const body = { try: event.try, source: event.source, readers, more };
-  for (const { link } of driver.roster.connected()) {
-    if (link !== null && link !== event.link) driver.out.push({ kind: "tell-executor", link, message: "executor.readers", body });
+  for (const { link, processId } of driver.roster.connected()) {
+    const tryNumber = driver.current.tryOf(processId);
+    if (link === null || link === event.link || tryNumber === null) continue;
+    const body = { try: tryNumber, source: event.source, readers, more };
+    driver.out.push({ kind: "tell-executor", link, message: "executor.readers", body });
   }
 }
 
 export function executorCollected(driver: DriverState, event: EventOf<"executor.collected">): void {
   const member = memberOf(driver, event);
-  if (member === null) {
+  const reader = member === null ? null : driver.current.readerOf(member.processId);
+  if (member === null || reader === null) {
     const error = shape("ABORTED", `Try ${event.try} of the job is over.`);
     driver.out.push({ kind: "refuse", link: event.link, requestId: event.requestId, error });
     return;
   }
-  const error = driver.current.collected.add(event.sink, member.processId, event.batch, event.records);
+  const error = driver.current.collected.add(event.sink, reader, event.batch, event.records);
   if (error === null) {
     driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: {} });
     return;

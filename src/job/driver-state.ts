@@ -115,9 +115,7 @@ export function isOurs(driver: DriverState, processId: string): boolean {
 
 export function memberOf(driver: DriverState, event: { readonly link: number; readonly try: number }): Executor | null {
   const executor = driver.roster.byLink(event.link);
-  const isMember =
-    executor !== undefined && event.try === driver.current.number && driver.current.state(executor.processId) !== null;
-  return isMember ? executor : null;
+  return executor !== undefined && driver.current.tryOf(executor.processId) === event.try ? executor : null;
 }
 
 export function isUndecided(driver: DriverState): boolean {

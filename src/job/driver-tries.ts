@@ -138,8 +138,9 @@ export function fail(driver: DriverState, failure: Failure): void {
   driver.phase = { kind: "stopping", until: driver.now + driver.config.limits.cancelMs, ending: null };
   for (const processId of driver.current.unsettled()) {
     const link = driver.roster.get(processId)?.link ?? null;
-    if (link !== null)
-      driver.out.push({ kind: "tell-executor", link, message: "executor.cancel", body: { try: driver.current.number } });
+    const tryNumber = driver.current.tryOf(processId);
+    if (link !== null && tryNumber !== null)
+      driver.out.push({ kind: "tell-executor", link, message: "executor.cancel", body: { try: tryNumber } });
   }
   stoppedWhenSettled(driver);
 }

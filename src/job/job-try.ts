@@ -20,8 +20,11 @@ type MemberState = "running" | "done" | "stopped";
 type Committables = Readonly<Record<string, readonly unknown[]>>;
 
 interface Member {
+  readonly subtask: number;
   readonly processId: string;
   readonly dataAddress: string;
+  /** The try in which it was deployed: it stands in all its messages, and in the name of what it stages. */
+  readonly try: number;
   state: MemberState;
   /** Its process is gone; what it had prepared before is durable all the same. */
   gone: boolean;
@@ -46,9 +49,11 @@ export class JobTry {
   }
 
   deploy(executors: readonly Executor[]): void {
-    this.members = executors.map(({ processId, dataAddress }) => ({
+    this.members = executors.map(({ processId, dataAddress }, subtask) => ({
+      subtask,
       processId,
       dataAddress,
+      try: this.number,
       state: "running",
       gone: false,
       committables: {},
@@ -57,13 +62,13 @@ export class JobTry {
 
   /** The order for this executor, or null when it is no member. `storage`: of a job with checkpoints. */
   orderFor(processId: string, storage: string | null): BodyOf<typeof driverToExecutor, "executor.deploy"> | null {
-    const subtask = this.members.findIndex((member) => member.processId === processId);
-    if (subtask < 0) return null;
-    const peers = this.members.map((member) => ({ processId: member.processId, dataAddress: member.dataAddress }));
+    const member = this.member(processId);
+    if (member === undefined) return null;
+    const peers = this.members.map((peer) => ({ processId: peer.processId, dataAddress: peer.dataAddress }));
     const { checkpoint } = this.restored ?? {};
     return {
-      try: this.number,
-      subtask,
+      try: member.try,
+      subtask: member.subtask,
       parallelism: this.members.length,
       peers,
       ...(storage === null ? {} : { storage }),
@@ -73,6 +78,22 @@ export class JobTry {
 
   state(processId: string): MemberState | null {
     return this.member(processId)?.state ?? null;
+  }
+
+  /** Null: it is no member. */
+  tryOf(processId: string): number | null {
+    return this.member(processId)?.try ?? null;
+  }
+
+  /** Whose splits and collected records are whose: by subtask, whichever process runs it. Null: it is no member. */
+  readerOf(processId: string): string | null {
+    const member = this.member(processId);
+    return member === undefined ? null : readerName(member.subtask);
+  }
+
+  /** In the order of sub-tasks. */
+  readers(): readonly string[] {
+    return this.members.map(({ subtask }) => readerName(subtask));
   }
 
   memberIds(): readonly string[] {
@@ -145,3 +166,5 @@ export class JobTry {
     return this.members.find((member) => member.processId === processId);
   }
 }
+
+const readerName = (subtask: number): string => String(subtask);

@@ -1,7 +1,8 @@
 /**
  * Which splits of each source are still to be read in the present try, and who got what.
  *
- * Invariants: a split is handed to one executor, once a try; the same ask of the same executor gets the same answer, however often.
+ * A reader is a subtask, whichever executor runs it.
+ * Invariants: a split is handed to one reader, once a try; the same ask of the same reader gets the same answer, however often.
  */
 import { assert } from "../base/assert.js";
 import type { JsonValue } from "../base/json.js";
@@ -52,10 +53,10 @@ interface SourceSplits {
   readonly totalRecords: number | null;
   /** By split: where it stands among them. */
   readonly order: ReadonlyMap<string, number>;
-  /** By executor: what it was given, in that order. */
+  /** By reader: what it was given, in that order. */
   readonly given: Map<string, Split[]>;
   next: number;
-  /** By executor: its latest ask and what it was told. An executor asks one after the other. */
+  /** By reader: its latest ask and what it was told. A reader asks one after the other. */
   readonly answers: Map<string, { readonly ask: number; readonly split: Split | null }>;
 }
 
@@ -75,10 +76,10 @@ export class SplitAssignment {
   }
 
   /** Undefined: the job has no such source. */
-  answer(source: string, processId: string, ask: number): SplitAnswer | undefined {
+  answer(source: string, reader: string, ask: number): SplitAnswer | undefined {
     const state = this.sources.get(source);
     if (state === undefined) return undefined;
-    const last = state.answers.get(processId);
+    const last = state.answers.get(reader);
     if (last !== undefined && last.ask >= ask)
       return {
         split: last.split,
@@ -91,11 +92,11 @@ export class SplitAssignment {
     const split = state.splits[state.next] ?? null;
     if (split !== null) {
       state.next += 1;
-      const given = state.given.get(processId);
-      if (given === undefined) state.given.set(processId, [split]);
+      const given = state.given.get(reader);
+      if (given === undefined) state.given.set(reader, [split]);
       else given.push(split);
     }
-    state.answers.set(processId, { ask, split });
+    state.answers.set(reader, { ask, split });
     const [readers, more] = [readersOf(state), hasMore(state)];
     const isNews = readers !== before.readers || more !== before.more;
     return { split, position: positionOf(state, split), readers, more, isNews };
@@ -108,19 +109,19 @@ export class SplitAssignment {
   }
 
   /**
-   * What is still to be read of each source, at a checkpoint: `at` says of an executor how many splits it had been given before the barrier, and where it stood
+   * What is still to be read of each source, at a checkpoint: `at` says of a reader how many splits it had been given before the barrier, and where it stood
    * in the last of them (`reading` null: at its end); undefined: it had read all that it was given.
    */
-  remaining(at: (source: string, processId: string) => SourceMark | undefined): ReadonlyMap<string, RemainingSource> {
+  remaining(at: (source: string, reader: string) => SourceMark | undefined): ReadonlyMap<string, RemainingSource> {
     const remaining = new Map<string, RemainingSource>();
     for (const [uid, state] of this.sources) {
       const { subtasks, totalRecords, splits, next } = state;
       const begun: RemainingSplit[] = [];
       const fresh: Split[] = [];
-      for (const [processId, given] of state.given) {
-        const mark = at(uid, processId);
+      for (const [reader, given] of state.given) {
+        const mark = at(uid, reader);
         if (mark === undefined) continue;
-        assert(mark.taken <= given.length, `${processId} was given ${given.length} splits of ${uid}, not ${mark.taken}`);
+        assert(mark.taken <= given.length, `${reader} was given ${given.length} splits of ${uid}, not ${mark.taken}`);
         const last = given[mark.taken - 1];
         if (last !== undefined && mark.reading !== null)
           begun.push({ split: last, position: mark.reading.position ?? positionOf(state, last) });
