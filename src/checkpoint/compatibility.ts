@@ -15,8 +15,6 @@ export interface PlacedOperator {
   readonly vertex: string;
   /** Kinds of its declared states, by name; absent: it declares none. */
   readonly states?: Readonly<Record<string, string>> | undefined;
-  /** Of a source whose input never ends. */
-  readonly isEndless?: boolean | undefined;
 }
 
 export interface TargetJob {
@@ -36,7 +34,7 @@ export function placedOperators(vertices: readonly Vertex[]): PlacedOperator[] {
   return vertices.flatMap(({ id, operators, parallelism }) =>
     operators.map((operator) => {
       const { uid, kind } = operator;
-      return { uid, kind, subtasks: parallelism, vertex: id, ...declaredStates(operator), ...endlessness(operator) };
+      return { uid, kind, subtasks: parallelism, vertex: id, ...declaredStates(operator) };
     }),
   );
 }
@@ -47,10 +45,6 @@ function declaredStates({ kind, config }: OperatorSpec): Pick<PlacedOperator, "s
   const { state = {} } = config as { readonly state?: Readonly<Record<string, string | { readonly kind: string }>> };
   const states = Object.entries(state).map(([name, one]) => [name, typeof one === "string" ? one : one.kind] as const);
   return states.length === 0 ? {} : { states: Object.fromEntries(states) };
-}
-
-function endlessness({ kind, config }: OperatorSpec): Pick<PlacedOperator, "isEndless"> {
-  return kind === "source" && (config as { readonly bounded?: boolean } | null)?.bounded === false ? { isEndless: true } : {};
 }
 
 /** Operators that have anything in it, in the order of their uids. */
@@ -108,19 +102,6 @@ export function checkCompatible(savepoint: SavepointDescription, job: TargetJob,
           { operator: uid, state },
         );
     }
-  }
-  for (const { uid, subtasks, isEndless } of job.operators) {
-    const source = savepoint.manifest.sources[uid];
-    const was = before.get(uid);
-    if (isEndless !== true || source === undefined || was === undefined) continue;
-    // A subtask reads one part after the other, and these may never end: with fewer readers some would never be read, and nobody would be told.
-    const needed = Math.min(was.subtasks, source.remaining.length);
-    if (subtasks < needed)
-      throw mismatch(
-        `holds ${source.remaining.length} parts of source '${uid}', which never ends, and in this job ${subtasks} subtasks read it`,
-        `Run the job, or this source, with a parallelism of ${needed} or more.`,
-        { operator: uid, needed },
-      );
   }
   const dropped = changes.filter(({ change }) => change === "dropped").map(({ uid }) => uid);
   if (dropped.length > 0 && !allowDropped)

@@ -37,7 +37,7 @@ export function manifestOf(
     const mark = present(snapshot.sources[source], `the position of ${processId} in source ${source}`);
     return {
       taken: mark.taken,
-      reading: mark.reading === null ? null : { position: (mark.reading.position ?? null) as JsonValue },
+      reading: mark.reading.map(({ nth, position }) => ({ nth, position: (position ?? null) as JsonValue })),
     };
   });
   let staged: StagedBySink = {};

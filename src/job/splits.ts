@@ -1,8 +1,11 @@
 /**
  * Which splits of each source are still to be read in the present try, and who got what.
  *
- * A reader is a subtask, whichever executor runs it.
- * Invariants: a split is handed to one reader, once a try; the same ask of the same reader gets the same answer, however often.
+ * A reader is a subtask, whichever executor runs it. Splits that end are read one after the other, by whoever is free. Those of an endless source are read
+ * together: each reader is given its share of them, and no further one.
+ *
+ * Invariants: a split is handed to one reader, once a try; the same ask of the same reader gets the same answer, however often; of an endless source every
+ * split is handed out as soon as all readers have asked for theirs.
  */
 import { assert } from "../base/assert.js";
 import type { JsonValue } from "../base/json.js";
@@ -16,6 +19,8 @@ export interface EnumeratedSource {
   /** Of a restored source, by split: where to begin. Absent: each at its start. */
   readonly positions?: ReadonlyMap<string, JsonValue>;
   readonly totalRecords: number | null;
+  /** Its splits may never end. Absent: they do. */
+  readonly isEndless?: boolean;
 }
 
 export interface SplitAnswer {
@@ -30,9 +35,12 @@ export interface SplitAnswer {
   readonly isNews: boolean;
 }
 
+/** How far a reader has come with what it was given of a source. */
 export interface SourceMark {
+  /** Splits that it had been given. */
   readonly taken: number;
-  readonly reading: { readonly position: JsonValue | null } | null;
+  /** Those of them that are not read to their end: which (from 0, in the order in which they were given), and where it stands. */
+  readonly reading: readonly { readonly nth: number; readonly position: JsonValue | null }[];
 }
 
 export interface RemainingSplit {
@@ -51,6 +59,7 @@ interface SourceSplits {
   readonly splits: readonly Split[];
   readonly positions: ReadonlyMap<string, JsonValue>;
   readonly totalRecords: number | null;
+  readonly isEndless: boolean;
   /** By split: where it stands among them. */
   readonly order: ReadonlyMap<string, number>;
   /** By reader: what it was given, in that order. */
@@ -67,9 +76,10 @@ export class SplitAssignment {
   constructor(sources: readonly EnumeratedSource[]) {
     let total: number | null = 0;
     for (const source of sources) {
-      const { uid, subtasks, splits, positions = new Map(), totalRecords } = source;
+      const { uid, subtasks, splits, positions = new Map(), totalRecords, isEndless = false } = source;
       const order = new Map(splits.map(({ id }, index) => [id, index]));
-      this.sources.set(uid, { subtasks, splits, positions, totalRecords, order, given: new Map(), next: 0, answers: new Map() });
+      const begun = { given: new Map(), next: 0, answers: new Map() };
+      this.sources.set(uid, { subtasks, splits, positions, totalRecords, isEndless, order, ...begun });
       total = total === null || source.totalRecords === null ? null : total + source.totalRecords;
     }
     this.totalRecords = sources.length === 0 ? null : total;
@@ -89,7 +99,7 @@ export class SplitAssignment {
         isNews: false,
       };
     const before = { readers: readersOf(state), more: hasMore(state) };
-    const split = state.splits[state.next] ?? null;
+    const split = hasShare(state, reader) ? null : (state.splits[state.next] ?? null);
     if (split !== null) {
       state.next += 1;
       const given = state.given.get(reader);
@@ -110,7 +120,7 @@ export class SplitAssignment {
 
   /**
    * What is still to be read of each source, at a checkpoint: `at` says of a reader how many splits it had been given before the barrier, and where it stood
-   * in the last of them (`reading` null: at its end); undefined: it had read all that it was given.
+   * in those that it had not read to their end; undefined: it had read all that it was given.
    */
   remaining(at: (source: string, reader: string) => SourceMark | undefined): ReadonlyMap<string, RemainingSource> {
     const remaining = new Map<string, RemainingSource>();
@@ -122,9 +132,11 @@ export class SplitAssignment {
         const mark = at(uid, reader);
         if (mark === undefined) continue;
         assert(mark.taken <= given.length, `${reader} was given ${given.length} splits of ${uid}, not ${mark.taken}`);
-        const last = given[mark.taken - 1];
-        if (last !== undefined && mark.reading !== null)
-          begun.push({ split: last, position: mark.reading.position ?? positionOf(state, last) });
+        for (const { nth, position } of mark.reading) {
+          const split = nth < mark.taken ? given[nth] : undefined;
+          assert(split !== undefined, `${reader} reads what it was given of ${uid}`);
+          begun.push({ split, position: position ?? positionOf(state, split) });
+        }
         fresh.push(...given.slice(mark.taken));
       }
       const untouched = fresh.map((split) => ({ split, position: positionOf(state, split) }));
@@ -149,10 +161,21 @@ function hasMore({ splits, next }: SourceSplits): boolean {
   return next < splits.length;
 }
 
+/** Of an endless source a reader gets so many that all are read, and that no other one has two more. */
+function hasShare({ isEndless, splits, subtasks, given }: SourceSplits, reader: string): boolean {
+  if (!isEndless) return false;
+  const own = given.get(reader)?.length ?? 0;
+  const each = Math.floor(splits.length / subtasks);
+  if (own !== each) return own > each;
+  let larger = 0;
+  for (const { length } of given.values()) if (length > each) larger++;
+  return larger >= splits.length % subtasks;
+}
+
 /** Those that have a split, and of the others as many as there are splits left for. */
-function readersOf({ subtasks, splits, next, answers }: SourceSplits): number {
+function readersOf({ subtasks, splits, next, answers, isEndless, given }: SourceSplits): number {
   let reading = 0;
   let ended = 0;
-  for (const { split } of answers.values()) split === null ? ended++ : reading++;
+  for (const [reader, { split }] of answers) split !== null || (isEndless && given.has(reader)) ? reading++ : ended++;
   return reading + Math.max(0, Math.min(splits.length - next, subtasks - reading - ended));
 }

@@ -184,10 +184,13 @@ export type CheckpointCounts = z.infer<typeof checkpointCounts>;
 
 /** What one executor says of its part of a checkpoint. */
 export const sliceSnapshot = slicePart.extend({
-  /** By source: splits that it was given so far in this try, and the position in the last of them; null: that one is read to its end. */
+  /** By source: splits that it was given so far in this try, and those of them (from 0, in that order) that are not read to their end, with where it stands. */
   sources: z.record(
     z.string(),
-    z.object({ taken: z.number().int().nonnegative(), reading: z.object({ position: z.unknown() }).nullable() }),
+    z.object({
+      taken: z.number().int().nonnegative(),
+      reading: z.array(z.object({ nth: z.number().int().nonnegative(), position: z.unknown() })),
+    }),
   ),
   /** By sink: everything that was staged and is in no completed checkpoint that this executor was told of. */
   committables: z.record(z.string(), z.array(z.unknown())),

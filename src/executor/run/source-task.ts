@@ -1,17 +1,22 @@
 /**
  * A source's subtask: pulls splits, reads batches within the rate, checks records against the schema, and feeds the chain.
  *
+ * Splits that end are read one after the other. Of an endless source all that this subtask is given are read together, a batch of each in turn, so that none
+ * waits for the end of another one that never comes.
+ *
  * Invariants: a reader is closed whatever happens; bad records are counted, the first ones kept, and none is dropped without one of both.
  */
 import { issueLines, type StandardSchemaV1 } from "../../api/schema.js";
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
-import type { BadRecord, OnError, SourceConnector, SourceReader, Split } from "../../dataflow/connector.js";
+import type { BadRecord, OnError, SourceConnector, Split } from "../../dataflow/connector.js";
 import { type Clock, sleep } from "../../env/clock.js";
 import type { ChainNode } from "./chain-nodes.js";
+import type { BatchFunction } from "./codegen.js";
 import { BATCH_RECORDS } from "./network.js";
 import { RateLimiter } from "./rate-limiter.js";
 import type { SplitProvider } from "./slice.js";
+import { SplitReading } from "./split-reading.js";
 import type { ChainDriver } from "./subtask.js";
 import { isThenable } from "./thenable.js";
 import { type EventTimeConfig, SourceTime } from "./time/source-time.js";
@@ -22,7 +27,8 @@ export const MAX_BAD_RECORDS = 10;
 
 export interface SourcePosition {
   readonly taken: number;
-  readonly reading: { readonly position: JsonValue | null } | null;
+  /** Of the splits that it was given those that are not read to their end: which (from 0), and where the next record stands that the chain has not been given. */
+  readonly reading: readonly { readonly nth: number; readonly position: JsonValue | null }[];
   readonly badRecords: number;
 }
 
@@ -52,16 +58,20 @@ export class SourceTask {
   private readonly options: SourceTaskOptions;
   private readonly onError: OnError;
   private readonly limiter: RateLimiter | null;
-  private readonly time: SourceTime | null;
+  private readonly time: SourceTime<SplitReading> | null;
   /** Of `onError: "side"`, not yet emitted. */
   private sideRecords: BadRecord[] = [];
   private readonly draining = new AbortController();
-  private reader: SourceReader<unknown> | null = null;
   private finishedSize = 0;
   /** Splits that were given to this subtask. */
   private taken = 0;
-  /** Where in the last of them the next record stands that the chain has not been given; null: it is read to its end. */
-  private reading: { readonly position: JsonValue | null } | null = null;
+  /** Those that are open: one, or of an endless source all that it was given and that go on. */
+  private open: readonly SplitReading[] = [];
+  /** Whose turn it is. */
+  private turn = 0;
+  /** No further splits are given to this subtask. */
+  private hasAll = false;
+  private batchIsThere: () => void = () => {};
   private badAtPosition = 0;
 
   constructor(options: SourceTaskOptions) {
@@ -76,12 +86,13 @@ export class SourceTask {
 
   /** How much of the splits' size hints has been read. */
   progress(): number {
-    return this.finishedSize + (this.reader?.progress() ?? 0);
+    return this.open.reduce((sum, reading) => sum + reading.progress(), this.finishedSize);
   }
 
   /** What a checkpoint keeps: up to here, and no further, the chain was given the records. Only while the chain has nothing in work. */
   position(): SourcePosition {
-    return { taken: this.taken, reading: this.reading, badRecords: this.badAtPosition };
+    const reading = this.open.map(({ nth, position }) => ({ nth, position }));
+    return { taken: this.taken, reading, badRecords: this.badAtPosition };
   }
 
   /** The input shall end here. */
@@ -90,55 +101,95 @@ export class SourceTask {
   }
 
   async run(): Promise<void> {
-    const { driver, node, splits } = this.options;
+    const { driver, node } = this.options;
     const signal = AbortSignal.any([driver.chain.signal, this.draining.signal]);
+    const code = driver.chain.compile(node.main.targets);
     try {
-      for (;;) {
-        const next = await this.during(splits.next(node.spec.uid, signal));
-        if (next === null || this.draining.signal.aborted) return;
-        this.taken++;
-        this.reading = { position: next.position };
-        await this.readSplit(next.split, next.position, signal);
-        this.time?.splitEnded();
-        this.reading = null;
-      }
+      while (await this.openSplits(signal)) await this.readOnce(code, signal);
     } catch (thrown) {
       driver.chain.signal.throwIfAborted();
       if (this.draining.signal.aborted && isAbort(thrown, this.draining.signal)) return;
       throw sourceFailed(node.spec.uid, thrown);
+    } finally {
+      await this.closeSplits();
     }
   }
 
-  private async readSplit(split: Split, position: JsonValue | null, signal: AbortSignal): Promise<void> {
-    const { driver, node, connector } = this.options;
-    const reader = await driver.meanwhile(connector.open(split, position, { signal, onBadRecord: (bad) => this.bad(bad) }));
-    this.reader = reader;
-    const code = driver.chain.compile(node.main.targets);
-    const records: unknown[] = [];
-    try {
-      while (!this.draining.signal.aborted) {
-        if (driver.attend !== null) {
-          this.reading = { position: reader.position() };
-          this.badAtPosition = this.badRecords;
-          await driver.attend();
-        }
-        const limit = await this.allowance(signal);
-        const reading = reader.next(records, limit);
-        const count = typeof reading === "number" ? reading : await this.during(reading);
-        if (this.sideRecords.length > 0) await this.emitSideRecords();
-        if (count === 0) break;
-        this.limiter?.taken(count);
-        const valid = this.options.schema === null ? count : await this.validated(this.options.schema, split, records, count);
-        if (this.sideRecords.length > 0) await this.emitSideRecords();
-        await this.time?.read(records, valid);
-        await driver.feed(code, records, valid);
-        await this.time?.advance();
+  /** Opens what is to be read now. False: there is nothing to read any more. */
+  private async openSplits(signal: AbortSignal): Promise<boolean> {
+    const { driver, node, connector, splits } = this.options;
+    while (!this.draining.signal.aborted && !this.hasAll && (this.open.length === 0 || !connector.bounded)) {
+      if (this.open.length > 0 && splits.hasMore?.(node.spec.uid) === false) break;
+      const next = await this.during(splits.next(node.spec.uid, signal));
+      if (this.draining.signal.aborted) return false;
+      if (next === null) {
+        this.hasAll = true;
+        break;
       }
-    } finally {
-      await reader.close();
-      this.finishedSize += split.sizeHint;
-      this.reader = null;
+      const reading = new SplitReading(next, this.taken++, { connector, signal, onSettled: () => this.batchIsThere() });
+      this.open = [...this.open, reading];
+      await driver.meanwhile(reading.open());
+      this.time?.opened(reading);
     }
+    return this.open.length > 0 && !this.draining.signal.aborted;
+  }
+
+  /** Reads a batch of one of the open splits, or waits until one of them has something. */
+  private async readOnce(code: BatchFunction, signal: AbortSignal): Promise<void> {
+    const { driver } = this.options;
+    if (driver.attend !== null) {
+      for (const reading of this.open) reading.passed();
+      this.badAtPosition = this.badRecords;
+      await driver.attend();
+    }
+    const limit = await this.allowance(signal);
+    for (let i = 0; i < this.open.length; i++) {
+      const reading = this.open[(this.turn + i) % this.open.length];
+      const count = reading?.take(limit) ?? null;
+      if (reading === undefined) continue;
+      if (count === null) {
+        this.time?.waits(reading);
+        continue;
+      }
+      this.turn += i + 1;
+      await this.pass(code, reading, count);
+      return;
+    }
+    await this.during(new Promise<void>((resolve) => (this.batchIsThere = resolve)));
+  }
+
+  /** Gives a batch to the chain; 0: the split has ended. */
+  private async pass(code: BatchFunction, reading: SplitReading, count: number): Promise<void> {
+    const { split, records } = reading;
+    if (reading.badRecords.length > 0) {
+      for (const bad of reading.badRecords) this.bad(bad);
+      reading.badRecords = [];
+    }
+    if (this.sideRecords.length > 0) await this.emitSideRecords();
+    if (count === 0) {
+      await this.ended(reading);
+      return;
+    }
+    this.limiter?.taken(count);
+    const valid = this.options.schema === null ? count : await this.validated(this.options.schema, split, records, count);
+    if (this.sideRecords.length > 0) await this.emitSideRecords();
+    await this.time?.read(reading, records, valid);
+    await this.options.driver.feed(code, records, valid);
+    await this.time?.advance();
+  }
+
+  private async ended(reading: SplitReading): Promise<void> {
+    await reading.close();
+    this.finishedSize += reading.split.sizeHint;
+    this.open = this.open.filter((other) => other !== reading);
+    this.time?.ended(reading);
+  }
+
+  private async closeSplits(): Promise<void> {
+    const { open } = this;
+    for (const { split } of open) this.finishedSize += split.sizeHint;
+    this.open = [];
+    await Promise.all(open.map((reading) => reading.close()));
   }
 
   /** Waits for something to read. */
@@ -199,7 +250,7 @@ export class SourceTask {
 function sourceTimeOf(
   { driver, node, splits, clock, eventTime }: SourceTaskOptions,
   config: EventTimeConfig | null,
-): SourceTime | null {
+): SourceTime<SplitReading> | null {
   if (eventTime === null || config === null) return null;
   const { uid } = node.spec;
   return new SourceTime({ uid, driver, config, time: eventTime, hasMore: () => splits.hasMore?.(uid) ?? false, clock });

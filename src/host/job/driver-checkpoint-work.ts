@@ -16,7 +16,7 @@ import {
   type StagedBySink,
   type StateHandle,
 } from "../../wire/checkpoint.js";
-import { commitOne, type InputsOptions } from "./driver-inputs.js";
+import { commitOne, type InputsOptions, type JobInputs } from "./driver-inputs.js";
 import { handlesOf } from "./savepoint-reading.js";
 
 export async function storeManifest(state: StateStore, manifest: CheckpointManifest): Promise<StateHandle> {
@@ -76,11 +76,12 @@ export async function commitStaged(
 }
 
 /** What is left of each source, in place of an enumeration. */
-export function remainingSources({ sources }: CheckpointManifest): EnumeratedSource[] {
+export function remainingSources({ sources }: CheckpointManifest, job: Pick<JobInputs, "sources">): EnumeratedSource[] {
   return Object.entries(sources).map(([uid, { subtasks, totalRecords, remaining }]) => ({
     uid,
     subtasks,
     totalRecords,
+    isEndless: job.sources.get(uid)?.connector.bounded === false,
     splits: remaining.map(({ split }) => split as Split),
     positions: new Map(
       remaining.flatMap(({ split, position }) =>

@@ -46,7 +46,7 @@ export class DriverCheckpoints {
       const { commit, carried, counts } = manifest;
       await commitStaged(inputs, commit, { attempt: manifest.attempt, again: true });
       await prepareRestoredTry(inputs, attempt, new Set([...keep, ...triesOf(carried)]));
-      return { sources: remainingSources(manifest), restored: { carried, counts } };
+      return { sources: remainingSources(manifest, inputs.job), restored: { carried, counts } };
     });
   }
 

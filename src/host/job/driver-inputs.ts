@@ -134,8 +134,9 @@ async function beginSink(
 
 async function enumerate(options: InputsOptions, uid: string, source: Placed<SourceConnector<unknown>>): Promise<EnumeratedSource> {
   try {
-    const { splits, totalRecords } = await source.connector.enumerate({ parallelism: source.parallelism, signal: options.signal });
-    return { uid, subtasks: source.parallelism, splits, totalRecords };
+    const { connector, parallelism } = source;
+    const { splits, totalRecords } = await connector.enumerate({ parallelism, signal: options.signal });
+    return { uid, subtasks: parallelism, splits, totalRecords, isEndless: !connector.bounded };
   } catch (thrown) {
     throw named(thrown, "SOURCE_FAILED", `The source ${uid} could not be read`);
   }

@@ -24,25 +24,6 @@ describe("a job that begins from a savepoint", () => {
     expect(check(jobOf(2, { operators: [...operatorsOf(2), ...operatorsOf(2, { audit: "sink" })] }))).not.toThrow();
   });
 
-  test("reads an endless source with enough subtasks for all its parts, or is refused: one after the other they would never be read", () => {
-    const endless = (subtasks: number): PlacedOperator[] =>
-      operatorsOf(subtasks).map((operator) => (operator.kind === "source" ? { ...operator, isEndless: true } : operator));
-    const remaining = [0, 1].map((part) => ({ split: { id: `s${part}`, sizeHint: 1 }, position: part }));
-    const savepoint = savepointOf(4, { sources: { in: { subtasks: 4, totalRecords: null, remaining } } });
-    const begin = (operators: PlacedOperator[]) => () => checkCompatible(savepoint, jobOf(1, { operators }), "/sp", false);
-    expect(begin(endless(1))).toThrow("holds 2 parts of source 'in', which never ends, and in this job 1 subtasks read it");
-    expect(begin(endless(2))).not.toThrow();
-    expect(begin(endless(8))).not.toThrow();
-    expect(begin(operatorsOf(1)), "bounded").not.toThrow();
-    const [source] = placedOperators([
-      {
-        ...{ id: "in", parallelism: 1, fused: [], inputs: [], outputs: [] },
-        operators: [{ uid: "in", kind: "source", parallelism: null, config: { bounded: false } }],
-      },
-    ]);
-    expect(source?.isEndless).toBe(true);
-  });
-
   test("is refused by the name of what differs: another job, other key groups, another kind of operator, state that nobody takes", () => {
     expect(check(jobOf(2, { jobId: "other" }))).toThrow("is of job 'counts', and this is 'other'");
     expect(check(jobOf(2, { maxParallelism: 256 }))).toThrow("in 128 key groups, and this job wants 256");

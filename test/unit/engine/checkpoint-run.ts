@@ -9,6 +9,7 @@ import type { JsonValue } from "../../../src/base/json.js";
 import { createSource } from "../../../src/connectors/index.js";
 import type { SinkConnector } from "../../../src/dataflow/connector.js";
 import type { ScratchStores } from "../../../src/env/scratch-store.js";
+import { sourceConnectorOf } from "../../../src/executor/run/connectors-of.js";
 import { createLocalNetwork } from "../../../src/executor/run/local-network.js";
 import type { ExchangeNetwork } from "../../../src/executor/run/network.js";
 import { runSlice } from "../../../src/executor/run/run-slice.js";
@@ -260,17 +261,18 @@ async function splitsOf(built: Awaited<ReturnType<typeof planJob>>["built"], pla
   const sources = built.graph.operators.filter(({ kind }) => kind === "source");
   return new SplitAssignment(
     await Promise.all(
-      sources.map(async ({ uid, config }) => {
+      sources.map(async ({ uid }) => {
+        const source = sourceConnectorOf(built, uid, { source: createSource });
+        const isEndless = !source.bounded;
         const left = plan.stored?.sources.get(uid);
         if (left !== undefined) {
           const positions = left.splits.flatMap(({ split, position }) =>
             position === null ? [] : [[split.id, position] as const],
           );
-          return { uid, ...left, splits: left.splits.map(({ split }) => split), positions: new Map(positions) };
+          return { uid, ...left, isEndless, splits: left.splits.map(({ split }) => split), positions: new Map(positions) };
         }
-        const source = createSource((config as unknown as { descriptor: Parameters<typeof createSource>[0] }).descriptor);
         const { splits } = await source.enumerate({ parallelism: plan.parallelism, signal: new AbortController().signal });
-        return { uid, subtasks: plan.parallelism, splits, totalRecords: null };
+        return { uid, subtasks: plan.parallelism, splits, totalRecords: null, isEndless };
       }),
     ),
   );
@@ -289,8 +291,8 @@ function storedOf(
     slices: parts.map((part) => (part === undefined ? { finished: "all", states: {}, writers: {} } : { ...part, watermarks })),
     sources: splits.remaining((source, subtask) => {
       const mark = answers.get(Number(subtask))?.sources[source];
-      const position = (mark?.reading?.position ?? null) as JsonValue;
-      return mark === undefined ? undefined : { taken: mark.taken, reading: mark.reading === null ? null : { position } };
+      const reading = (mark?.reading ?? []).map(({ nth, position }) => ({ nth, position: (position ?? null) as JsonValue }));
+      return mark === undefined ? undefined : { taken: mark.taken, reading };
     }),
     committables: eachOnce([
       ...(before?.committables ?? []),

@@ -139,7 +139,7 @@ describe("unbounded jobs", () => {
 
   test("a record reaches the sink soon, also when no batch fills", async () => {
     const controller = new AbortController();
-    let give: (value: IteratorResult<number>) => void = () => undefined;
+    let give: ((value: IteratorResult<number>) => void) | null = null;
     const seen: unknown[] = [];
     const source = sources.iterable<number>(
       () => ({
@@ -159,14 +159,21 @@ describe("unbounded jobs", () => {
       {},
       { parallelism: 2, signal: controller.signal, onCollect: (_uid, records) => void seen.push(...records) },
     );
+    const asked = async () => {
+      for (;;) {
+        const giveOnce = give;
+        give = null;
+        if (giveOnce !== null) return giveOnce;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
     for (let n = 0; n < 3; n++) {
       while (seen.length < n) await new Promise((resolve) => setImmediate(resolve));
-      await new Promise((resolve) => setImmediate(resolve));
-      give({ value: n, done: false });
+      (await asked())({ value: n, done: false });
     }
     while (seen.length < 3) await new Promise((resolve) => setImmediate(resolve));
     controller.abort();
-    give({ value: 0, done: true });
+    (await asked())({ value: 0, done: true });
     await run;
     expect(seen).toEqual([0, 1, 2]);
   });

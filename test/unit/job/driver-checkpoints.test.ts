@@ -19,7 +19,7 @@ const snapshot = (member: number, changes: Partial<SliceSnapshot> = {}): SliceSn
   finished: [],
   states: { count: [{ sha256: `${member}`.repeat(64), sizeBytes: 10 * member }] },
   writers: { out: { next: member } },
-  sources: { in: { taken: 1, reading: { position: 5 } } },
+  sources: { in: { taken: 1, reading: [{ nth: 0, position: 5 }] } },
   committables: { out: [`part-${member}`] },
   confirmed: 0,
   counts: { recordsIn: 10, recordsOut: 1, badRecords: 0, operators: [{ uid: "in", kind: "source", in: 10, out: 10 }] },
@@ -137,7 +137,7 @@ describe("a job with checkpoints", () => {
     const world = new Checkpointed().begun();
     world.post({ kind: "executor.split", link: 2, requestId: 9, try: 1, source: "in", ask: 2 });
     world.due();
-    world.acknowledge(1, 1, snapshot(1, { sources: { in: { taken: 1, reading: null } } }));
+    world.acknowledge(1, 1, snapshot(1, { sources: { in: { taken: 1, reading: [] } } }));
     world.acknowledge(2, 1);
     const remaining = world
       .of("store-manifest")[0]
@@ -510,7 +510,7 @@ describe("what a job with checkpoints collects", () => {
     for (const member of [1, 2]) {
       const said = snapshot(member, {
         committables: { all: [part(member - 1, 0, [member])] },
-        sources: { in: { taken: 0, reading: null } },
+        sources: { in: { taken: 0, reading: [] } },
       });
       world.post({ kind: "executor.checkpointed", link: member, try: 1, id: 1, snapshot: said, error: null });
     }

@@ -19,7 +19,7 @@ import type { BatchInput, ChannelId } from "../network.js";
 import type { Pacer } from "../pacer.js";
 import { chainCounts } from "../progress.js";
 import type { CheckpointOrder, SliceCheckpointing } from "../slice.js";
-import type { SourceTask } from "../source-task.js";
+import type { SourcePosition, SourceTask } from "../source-task.js";
 import type { BarrierConsumer, GateInput } from "../subtask.js";
 import { ChainStates, type StatesByOperator } from "./chain-states.js";
 import type { StateAccess } from "./state-blobs.js";
@@ -56,7 +56,7 @@ interface Answer {
   readonly source: {
     readonly uid: string;
     readonly taken: number;
-    readonly reading: SliceSnapshot["sources"][string]["reading"];
+    readonly reading: SourcePosition["reading"];
   } | null;
   readonly counts: CheckpointCounts;
   /** Event time of the chain. */
@@ -326,7 +326,7 @@ function snapshotOf(answers: readonly Answer[], confirmed: number): SliceSnapsho
     for (const [uid, handles] of Object.entries(states)) snapshot.states[uid] = [...handles];
     for (const [uid, state] of Object.entries(writers)) snapshot.writers[uid] = state;
     for (const [uid, staged] of Object.entries(committables)) snapshot.committables[uid] = [...staged];
-    if (source !== null) snapshot.sources[source.uid] = { taken: source.taken, reading: source.reading };
+    if (source !== null) snapshot.sources[source.uid] = { taken: source.taken, reading: [...source.reading] };
     snapshot.counts.recordsIn += counts.recordsIn;
     snapshot.counts.recordsOut += counts.recordsOut;
     snapshot.counts.badRecords += counts.badRecords;
