@@ -129,6 +129,14 @@ export class CheckpointCourse<A> {
     return id;
   }
 
+  /** One of its slices restarts. Returns the id that is given up with it, if any: that of a checkpoint that not all have answered. Nobody's failure either. */
+  interrupted(): number | null {
+    if (this.stage.kind !== "taking") return null;
+    const { id } = this.stage;
+    this.idle();
+    return id;
+  }
+
   nextDeadline(): number {
     if (this.dueAt === null) return Number.POSITIVE_INFINITY;
     if (this.stage.kind === "idle") return Math.max(this.dueAt, this.pausedUntil);

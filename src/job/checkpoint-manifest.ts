@@ -12,7 +12,9 @@ import {
 import type { Answer, JobCheckpoints } from "./driver-checkpoints.js";
 import { attemptName } from "./driver-events.js";
 import type { DriverState } from "./driver-state.js";
+import type { JobTry } from "./job-try.js";
 import { leastWatermarks } from "./least-watermarks.js";
+import type { SourceMark } from "./splits.js";
 import { addCounts, allShown, mergeStaged, stagedOf } from "./staged-output.js";
 
 export function manifestOf(
@@ -29,25 +31,14 @@ export function manifestOf(
   };
   const members = current.memberIds();
   const splits = present(current.splits, "splits of a try that runs");
-  const processOf = new Map(members.map((processId) => [current.readerOf(processId), processId]));
-  const remaining = splits.remaining((source, reader) => {
-    const processId = processOf.get(reader);
-    const snapshot = processId === undefined ? null : snapshotOf(processId);
-    if (snapshot === null) return undefined;
-    const mark = present(snapshot.sources[source], `the position of ${processId} in source ${source}`);
-    return {
-      taken: mark.taken,
-      reading: mark.reading.map(({ nth, position }) => ({ nth, position: (position ?? null) as JsonValue })),
-    };
-  });
+  const remaining = splits.remaining(marksOf(current, answers));
   let staged: StagedBySink = {};
   let counts = current.restored?.counts ?? { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] };
   for (const processId of members) {
     const snapshot = snapshotOf(processId);
     const name = attemptName(config.attempt, current.tryOf(processId) ?? current.number);
     staged = mergeStaged(staged, stagedOf(name, snapshot?.committables ?? current.committablesOf(processId)));
-    const part = snapshot?.counts ?? current.progressOf(processId);
-    if (part !== undefined) counts = addCounts(counts, part);
+    counts = addCounts(counts, current.countsOf(processId, snapshot?.counts));
   }
   const watermarks = leastWatermarks(members.flatMap((processId) => snapshotOf(processId) ?? []));
   const { shown, carried } = checkpoints;
@@ -68,6 +59,21 @@ export function manifestOf(
     commit: mergeStaged({}, atCheckpoint, allShown(shown)),
     carried: mergeStaged(carried, atEnd),
     counts,
+  };
+}
+
+/** Where readers stood in their sources; undefined: at their end. */
+export function marksOf(
+  current: JobTry,
+  answers: ReadonlyMap<string, Answer>,
+): (source: string, reader: string) => SourceMark | undefined {
+  const processOf = new Map(current.memberIds().map((processId) => [current.readerOf(processId), processId]));
+  return (source, reader) => {
+    const processId = processOf.get(reader) ?? "";
+    const answer = answers.get(processId);
+    if (answer === undefined || answer === "finished") return undefined;
+    const { taken, reading } = present(answer.sources[source], `the position of ${processId} in source ${source}`);
+    return { taken, reading: reading.map(({ nth, position }) => ({ nth, position: (position ?? null) as JsonValue })) };
   };
 }
 

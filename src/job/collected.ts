@@ -9,7 +9,7 @@ import { MAX_RESULT_BYTES } from "../wire/application.js";
 import type { StagedBySink } from "../wire/checkpoint.js";
 
 export class Collected {
-  private readonly bySink = new Map<string, Map<string, { last: number; readonly records: unknown[] }>>();
+  private readonly bySink = new Map<string, Map<string, { last: number; bytes: number; readonly records: unknown[] }>>();
   private readonly counts = new Map<string, number>();
   private bytes = 0;
   /** By sink: the most records it may collect. */
@@ -23,7 +23,7 @@ export class Collected {
   add(sink: string, reader: string, batch: number, records: readonly unknown[]): ErrorShape | null {
     const perReader = this.bySink.get(sink) ?? new Map();
     this.bySink.set(sink, perReader);
-    const state = perReader.get(reader) ?? { last: 0, records: [] };
+    const state = perReader.get(reader) ?? { last: 0, bytes: 0, records: [] };
     perReader.set(reader, state);
     if (batch <= state.last) return null;
     const count = (this.counts.get(sink) ?? 0) + records.length;
@@ -32,10 +32,22 @@ export class Collected {
     const size = JSON.stringify(records).length;
     if (this.bytes + size > MAX_RESULT_BYTES) return resultTooLarge(sink).toShape();
     this.bytes += size;
+    state.bytes += size;
     this.counts.set(sink, count);
     state.last = batch;
     state.records.push(...records);
     return null;
+  }
+
+  /** It begins again: what it has given is given again, numbered from 1. */
+  forget(reader: string): void {
+    for (const [sink, perReader] of this.bySink) {
+      const state = perReader.get(reader);
+      if (state === undefined) continue;
+      perReader.delete(reader);
+      this.counts.set(sink, (this.counts.get(sink) ?? 0) - state.records.length);
+      this.bytes -= state.bytes;
+    }
   }
 
   /** `{ sink uid: records }`, those of a reader (a subtask) together, readers in the given order; null when nothing was collected. */

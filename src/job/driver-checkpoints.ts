@@ -22,9 +22,10 @@ import {
   type SliceSnapshot,
   type StagedBySink,
 } from "../wire/checkpoint.js";
-import { manifestOf, piecesOf, stateBytes, subtasksOf } from "./checkpoint-manifest.js";
+import { manifestOf, marksOf, piecesOf, stateBytes, subtasksOf } from "./checkpoint-manifest.js";
 import { decide } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
+import { sliceFailed } from "./driver-regions.js";
 import {
   answerAsked,
   beginsFromSavepoint,
@@ -117,6 +118,11 @@ export function knowsWhatIsNeeded(driver: DriverState): boolean {
   return driver.checkpoints === null || driver.checkpoints.known === (lastCheckpoint(driver)?.id ?? 0);
 }
 
+/** One under way that may yet be complete, whatever becomes of the executors: where a slice goes on from is open. */
+export function hasOpenCheckpoint(driver: DriverState): boolean {
+  return driver.checkpoints !== null && (!checkpointsSettled(driver) || driver.checkpoints.course.kind === "storing");
+}
+
 /** Tries whose staged output a checkpoint still needs. */
 export function neededTries(driver: DriverState): string[] {
   const { checkpoints } = driver;
@@ -130,8 +136,10 @@ export function neededTries(driver: DriverState): string[] {
 export function checkpointDeadline(driver: DriverState): number {
   const { checkpoints } = driver;
   if (checkpoints === null) return Number.POSITIVE_INFINITY;
+  const { course } = checkpoints;
+  const isHeld = course.kind === "idle" && !mayBegin(driver, checkpoints);
   return Math.min(
-    driver.phase.kind === "running" ? checkpoints.course.nextDeadline() : Number.POSITIVE_INFINITY,
+    driver.phase.kind === "running" && !isHeld ? course.nextDeadline() : Number.POSITIVE_INFINITY,
     checkpoints.commitAt ?? Number.POSITIVE_INFINITY,
   );
 }
@@ -157,6 +165,17 @@ export function tryEnded(driver: DriverState): void {
   checkpoints.asked = [];
 }
 
+/** A slice restarts: a checkpoint that waits for answers is given up, one whose parts are all durable goes on. Nobody's failure either. */
+export function sliceInterrupted(driver: DriverState): void {
+  const { checkpoints } = driver;
+  const given = checkpoints?.course.interrupted() ?? null;
+  if (given === null || checkpoints === null) return;
+  checkpoints.sweepBelow = given + 1;
+  checkpoints.asked = [];
+  log(driver, "info", `Checkpoint ${given} was given up: a slice restarts.`, { checkpoint: given });
+  abortCheckpoint(driver, checkpoints, given);
+}
+
 /** At the end of each step: what is due by now. */
 export function advanceCheckpoints(driver: DriverState): void {
   const { checkpoints } = driver;
@@ -171,10 +190,15 @@ export function advanceCheckpoints(driver: DriverState): void {
   }
   if (driver.phase.kind !== "running") return;
   if (course.isOverdue(driver.now)) giveUpCheckpoint(driver, `it was not complete in time`);
-  if (checkpoints.writing !== null || !course.canBegin) return;
+  if (!mayBegin(driver, checkpoints) || !course.canBegin) return;
   const asked = nextRequests(driver, checkpoints);
   if (asked.length > 0) beginCheckpoint(driver, checkpoints, asked);
   else if (course.isDue(driver.now)) beginCheckpoint(driver, checkpoints, []);
+}
+
+/** A savepoint that is written needs what the next one may push out; a slice that waits can't answer. */
+function mayBegin({ current }: DriverState, { writing }: JobCheckpoints): boolean {
+  return writing === null && current.waiting().length === 0;
 }
 
 function beginCheckpoint(driver: DriverState, checkpoints: JobCheckpoints, asked: readonly CheckpointRequest[]): void {
@@ -191,11 +215,11 @@ function beginCheckpoint(driver: DriverState, checkpoints: JobCheckpoints, asked
 export function orderCheckpoint(driver: DriverState, processId: string, link: number | null): void {
   const { checkpoints } = driver;
   if (checkpoints === null || link === null || driver.phase.kind !== "running") return;
-  const { course, completedOfTry } = checkpoints;
+  const { course } = checkpoints;
   const { id } = course;
   const tryNumber = driver.current.tryOf(processId);
   if (id === null || tryNumber === null || !course.isAwaited(processId)) return;
-  const body = { try: tryNumber, id, order: "begin" as const, completed: completedOfTry };
+  const body = { try: tryNumber, id, order: "begin" as const, completed: completedFor(driver, checkpoints, processId) };
   driver.out.push({ kind: "tell-executor", link, message: "executor.checkpoint", body });
 }
 
@@ -208,7 +232,7 @@ export function executorCheckpointed(driver: DriverState, member: Executor, even
     giveUpCheckpoint(driver, `executor ${member.processId}: ${event.error?.message ?? "no reason given"}`);
     // No later one could be any better in this try.
     if (event.error?.details?.newTry === true && driver.phase.kind === "running")
-      fail(driver, failureOf(event.error, member.processId));
+      sliceFailed(driver, member.processId, failureOf(event.error, member.processId));
   } else acknowledge(driver, checkpoints, member.processId, event.snapshot);
 }
 
@@ -256,11 +280,14 @@ function giveUpCheckpoint(driver: DriverState, reason: string): void {
   fail(driver, failureOf({ code: "CHECKPOINT_FAILED", message, hint: null }, null));
 }
 
-function abortCheckpoint(driver: DriverState, { completedOfTry }: JobCheckpoints, id: number): void {
+const completedFor = ({ current }: DriverState, { completedOfTry }: JobCheckpoints, processId: string): number =>
+  current.completedOf(processId, completedOfTry);
+
+function abortCheckpoint(driver: DriverState, checkpoints: JobCheckpoints, id: number): void {
   for (const { link, processId } of driver.roster.connected()) {
     const tryNumber = driver.current.tryOf(processId);
     if (link === null || tryNumber === null || driver.current.state(processId) !== "running") continue;
-    const body = { try: tryNumber, id, order: "abort" as const, completed: completedOfTry };
+    const body = { try: tryNumber, id, order: "abort" as const, completed: completedFor(driver, checkpoints, processId) };
     driver.out.push({ kind: "tell-executor", link, message: "executor.checkpoint", body });
   }
 }
@@ -323,6 +350,13 @@ export function checkpointAnswered(driver: DriverState, refusal: ErrorShape | nu
   completed(driver, checkpoints);
 }
 
+/** Where a slice that restarts alone goes on. */
+function noteSlices({ current }: DriverState, answers: JobCheckpoints["answers"]): void {
+  if (current.splits === null) return;
+  for (const [processId, answer] of answers) if (answer !== "finished") current.checkpointed(processId, answer.counts);
+  current.splits.checkpointed(marksOf(current, answers));
+}
+
 /** The driver's copy of the record: a master without one of its own takes it over. */
 function noteIds(driver: DriverState, nextId: number): void {
   const { checkpoints } = driver.application;
@@ -334,7 +368,8 @@ function completed(driver: DriverState, checkpoints: JobCheckpoints): void {
   const pointer = present(checkpoints.pointer, "the pointer that was recorded");
   const manifest = present(checkpoints.manifest, "the manifest of the pointer that was recorded");
   checkpoints.course.published();
-  checkpoints.completedOfTry = pointer.try === driver.current.number ? pointer.id : 0;
+  checkpoints.completedOfTry = pointer.try >= driver.current.first ? pointer.id : 0;
+  noteSlices(driver, checkpoints.answers);
   checkpoints.carried = manifest.carried;
   checkpoints.known = pointer.id;
   const record = present(driver.application.checkpoints, "checkpoints of the record");

@@ -45,6 +45,7 @@ import {
   fromMember,
 } from "./driver-executors.js";
 import { masterCancel, masterExecutors, masterFound, masterRegistered, requestAnswered, superseded } from "./driver-master.js";
+import { regionsDeadline, restartSlices } from "./driver-regions.js";
 import { requestsCame, savepointFailed, savepointRestored, savepointRestoreFailed, savepointWritten } from "./driver-savepoints.js";
 import {
   createDriverState,
@@ -88,6 +89,7 @@ function step(driver: DriverState, event: DriverEvent, now: Now, turn: Turn<Driv
   driver.wall = now.wall;
   const phase = progressPhase(driver);
   handle(driver, event);
+  restartSlices(driver);
   advanceCheckpoints(driver);
   const isNewPhase = progressPhase(driver) !== phase;
   if (event.kind !== "wake-up" || isNewPhase) driver.master.report(() => progress(driver));
@@ -100,6 +102,7 @@ function nextWakeAt(driver: DriverState): number | null {
   const at = Math.min(
     phaseDeadline(driver),
     checkpointDeadline(driver),
+    regionsDeadline(driver),
     driver.roster.nextDeadline(),
     driver.master.nextDeadline(),
   );

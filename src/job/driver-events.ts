@@ -1,5 +1,6 @@
 /** What the driver core is told (events), what it wants done (effects), and what it was started with (config). Data only. */
 import type { ErrorShape } from "../base/errors.js";
+import type { FailoverRegions } from "../dataflow/failover-regions.js";
 import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
 import type {
   CheckpointCounts,
@@ -31,6 +32,8 @@ export interface DriverConfig {
   /** Of a master that whoever started this process has seen; 0: none. */
   readonly highestEpoch: number;
   readonly restart: RestartRules;
+  /** slice: one that fails restarts without the others (dataflow/failover-regions.ts). */
+  readonly failover: FailoverRegions["restarts"];
   /** By `collect` sink: the most records of all subtasks together. Absent: bounded by their size only. */
   readonly collectLimits?: ReadonlyMap<string, number>;
   /** By sink, of a job with checkpoints: when its output becomes visible. Those that are not named: at the end. */

@@ -4,6 +4,7 @@ import { checkpointsSettled, executorFinished } from "./driver-checkpoints.js";
 import { decide } from "./driver-end.js";
 import type { EventOf } from "./driver-events.js";
 import { changeOver, releaseIdle } from "./driver-moves.js";
+import { sliceFailed } from "./driver-regions.js";
 import { type DriverState, dismiss, isOurs, memberOf, release, wanted } from "./driver-state.js";
 import { deployWhenReady, fail, gone, resume, stoppedWhenSettled } from "./driver-tries.js";
 import { shape } from "./endings.js";
@@ -94,13 +95,14 @@ export function executorSplit(driver: DriverState, event: EventOf<"executor.spli
     return;
   }
   const { split, position, readers, more, isNews } = answer;
+  const { splits } = driver.current;
   const from = position === null ? {} : { position };
   driver.out.push({ kind: "reply", link: event.link, requestId: event.requestId, body: { split, ...from, readers, more } });
   if (!isNews) return;
   for (const { link, processId } of driver.roster.connected()) {
-    const tryNumber = driver.current.tryOf(processId);
-    if (link === null || link === event.link || tryNumber === null) continue;
-    const body = { try: tryNumber, source: event.source, readers, more };
+    const [tryNumber, other] = [driver.current.tryOf(processId), driver.current.readerOf(processId)];
+    if (link === null || link === event.link || tryNumber === null || other === null) continue;
+    const body = { try: tryNumber, source: event.source, readers, more: splits?.hasMore(event.source, other) ?? false };
     driver.out.push({ kind: "tell-executor", link, message: "executor.readers", body });
   }
 }
@@ -131,7 +133,7 @@ export function executorDone(driver: DriverState, member: Executor, event: Event
 
 export function executorFailed(driver: DriverState, member: Executor, error: ErrorShape): void {
   driver.current.stopped(member.processId);
-  fail(driver, failureOf(error, member.processId));
+  sliceFailed(driver, member.processId, failureOf(error, member.processId));
 }
 
 export function executorStopped(driver: DriverState, member: Executor): void {

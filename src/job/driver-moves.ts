@@ -3,6 +3,8 @@
  * as the job needs, the present try is stopped, those that are to go are given back, and the next try runs on the others. It is nobody's failure:
  * no restart strategy is asked, and nothing is waited for.
  */
+
+import { moveSlice, slicesRestartAlone } from "./driver-regions.js";
 import { type DriverState, dismiss, jobSpec, log, release } from "./driver-state.js";
 import { fail } from "./driver-tries.js";
 import { moved } from "./failures.js";
@@ -23,7 +25,12 @@ export function changeOver(driver: DriverState): void {
   const [first] = leaving;
   if (first === undefined || staysOf(driver).length < jobSpec(driver).parallelism) return;
   log(driver, "info", `Try ${driver.current.number} moves off draining workers.`, { executors: leaving.length });
-  fail(driver, moved(first.processId));
+  if (!slicesRestartAlone(driver)) {
+    fail(driver, moved(first.processId));
+    return;
+  }
+  for (const { processId } of leaving) if (driver.current.state(processId) === "running") moveSlice(driver, processId);
+  giveBackDraining(driver);
 }
 
 /** The try has stopped: those that are to go are not needed any more. */
@@ -36,10 +43,14 @@ export function giveBackDraining(driver: DriverState): void {
   }
 }
 
-/** A drain that was cancelled, or a leader that did not know what the one before had ordered, leaves more executors than the job needs. */
+/**
+ * A drain that was cancelled, or a leader that did not know what the one before had ordered, leaves more executors than the job needs. One that takes the
+ * place of another that is gone is none too many.
+ */
 export function releaseIdle(driver: DriverState): void {
   if (
     driver.phase.kind !== "running" ||
+    driver.roster.all().length <= jobSpec(driver).parallelism ||
     driver.roster.all().some((one) => driver.draining.has(one.processId) && isMember(driver, one))
   )
     return;

@@ -146,7 +146,7 @@ export function progress(driver: DriverState): Progress {
     jobRestarts: driver.current.number - 1,
     failedTries: driver.failedTries,
     lastRestartReason: driver.lastFailure === null ? null : driver.lastFailure.error.message,
-    restored: driver.current.restored ?? (driver.phase.kind === "gathering" ? goesOnFrom(driver) : null),
+    ...restoredFacts(driver),
     checkpoint: checkpointProgress(driver),
   });
   // Only the commit of an earlier driver is left to do: the records were its.
@@ -164,8 +164,14 @@ function checkpointProgress({ checkpoints }: DriverState): Progress["checkpoint"
   return { id, trigger, answered: answered?.answered ?? 0, of: answered?.of ?? 0, stage: course.kind };
 }
 
+function restoredFacts(driver: DriverState) {
+  const { restored, goesOnFrom } = driver.current;
+  const known = restored ?? (driver.phase.kind === "gathering" ? readingBack(driver) : null);
+  return { restored: known, goesOnFrom: goesOnFrom ?? known };
+}
+
 /** What is known of the checkpoint while it is being read back: its counters don't fall to zero meanwhile. */
-function goesOnFrom({ checkpoints, application, config, current }: DriverState): RestoredTry | null {
+function readingBack({ checkpoints, application, config, current }: DriverState): RestoredTry | null {
   const checkpoint = checkpoints === null ? undefined : application.checkpoints?.completed.at(-1);
   if (checkpoint === undefined) return null;
   const { records } = checkpoint;

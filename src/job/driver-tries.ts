@@ -8,6 +8,7 @@ import { cleanUp, finishUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
 import { byPreference, giveBackDraining, releaseIdle } from "./driver-moves.js";
 import { isForPeople, mayPark, tellFailures } from "./driver-parking.js";
+import { sliceFailed } from "./driver-regions.js";
 import { beginsFromSavepoint, restoreSavepoint } from "./driver-savepoints.js";
 import {
   countedSoFar,
@@ -75,6 +76,7 @@ function restored(driver: DriverState, { restored }: EventOf<"prepared">): void 
     counts: restored.counts,
     recordsBack,
   };
+  driver.current.goesOnFrom = driver.current.restored;
   const back = recordsBack === null ? "" : `, ${recordsBack} records back`;
   log(driver, "info", `Try ${driver.current.number} goes on from checkpoint ${checkpoint.id}${back}.`, {
     checkpoint: checkpoint.id,
@@ -84,11 +86,17 @@ function restored(driver: DriverState, { restored }: EventOf<"prepared">): void 
 
 /** Once a try; to a master that is away when it is back. */
 export function tellRestored(driver: DriverState): void {
-  const { restored } = driver.current;
-  if (restored === null || driver.restoredTold === restored.name || !driver.master.isRegistered) return;
-  driver.restoredTold = restored.name;
-  const { name, checkpoint, counts, recordsBack } = restored;
-  const body = { try: name, checkpoint: checkpoint.id, recordsIn: counts.recordsIn, recordsBack };
+  const { goesOnFrom } = driver.current;
+  if (goesOnFrom === null || driver.restoredTold === goesOnFrom.name || !driver.master.isRegistered) return;
+  driver.restoredTold = goesOnFrom.name;
+  const { name, checkpoint, counts, recordsBack, slice } = goesOnFrom;
+  const body = {
+    try: name,
+    checkpoint: checkpoint.id,
+    recordsIn: counts.recordsIn,
+    recordsBack,
+    ...(slice === undefined ? {} : { slice }),
+  };
   driver.out.push({ kind: "tell-master", message: "driver.restored", body });
 }
 
@@ -146,7 +154,7 @@ export function fail(driver: DriverState, failure: Failure): void {
 }
 
 /** Storage that can't be reached is a mistake when the job begins; later something has happened to it, and it may come back. */
-function storageFailure(driver: DriverState, failure: Failure): Failure {
+export function storageFailure(driver: DriverState, failure: Failure): Failure {
   if (failure.error.code !== "CHECKPOINT_STORAGE") return failure;
   return { ...failure, kind: lastCheckpoint(driver) === null ? "fatal" : "lost", symptom: false };
 }
@@ -180,7 +188,8 @@ export function gone(driver: DriverState, executor: Executor, reason: string | n
   if (executor.link !== null) dismiss(driver, executor.link, "it was given up");
   release(driver, executor.processId);
   driver.current.gone(executor.processId);
-  if (wasRunning && tryMayFail(driver)) fail(driver, executorGone(executor.processId, reason, explained));
+  if (wasRunning && tryMayFail(driver))
+    sliceFailed(driver, executor.processId, executorGone(executor.processId, reason, explained));
   else if (driver.phase.kind === "stopping") stoppedWhenSettled(driver);
 }
 
@@ -196,21 +205,26 @@ export function settleFailure(driver: DriverState, failure: Failure): void {
     beginEnding(driver, isForPeople(driver, failure.error) ? parked(failure.error) : failed(failure.error));
     return;
   }
-  const decision = countFailure(driver, failure);
-  const { loop } = countedSoFar(driver);
-  if (isLoop(loop) && mayPark(driver)) {
-    beginEnding(driver, parked(crashLoop(loop, failure.error)));
-    return;
-  }
-  if (decision.delayMs !== null) {
+  const delayMs = driver.current.isGivenUp ? null : decideNext(driver, failure);
+  if (delayMs === "parked") return;
+  if (delayMs !== null) {
     // A reason that was learned late changes the account, not the try that already waits or runs.
     if ((driver.phase.kind === "gathering" || driver.phase.kind === "running") && driver.current.failure === null) return;
-    driver.phase = { kind: "backing-off", until: driver.now + decision.delayMs };
+    driver.phase = { kind: "backing-off", until: driver.now + delayMs };
     return;
   }
   if (failure.explained) giveUp(driver, failure);
   // A job should not end without the reason that is on its way.
   else driver.phase = { kind: "awaiting-reason", until: driver.now + driver.config.limits.reasonMs, failure };
+}
+
+/** Counts the failure. How long to wait for the next try; null: none may follow. */
+export function decideNext(driver: DriverState, failure: Failure): number | "parked" | null {
+  const { delayMs } = countFailure(driver, failure);
+  const { loop } = countedSoFar(driver);
+  if (!isLoop(loop) || !mayPark(driver)) return delayMs;
+  beginEnding(driver, parked(crashLoop(loop, failure.error)));
+  return "parked";
 }
 
 function countFailure(driver: DriverState, failure: Failure): RestartDecision {
@@ -258,7 +272,7 @@ function accountOf(driver: DriverState, kind: Failure["kind"]): "lost" | "user" 
 }
 
 /** Keeps the reason with the try; a better one that is learned later takes its place. */
-function noteFailure(driver: DriverState, failure: Failure): void {
+export function noteFailure(driver: DriverState, failure: Failure): void {
   const { code, message } = failure.error;
   const isSame = driver.lastFailure !== null && driver.lastFailure.processId === failure.processId && !driver.lastFailure.explained;
   const last = driver.failedTries.at(-1);

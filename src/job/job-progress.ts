@@ -12,6 +12,8 @@ export interface JobFacts {
   readonly lastRestartReason: string | null;
   /** What the present try goes on from: its counters go on from there, too. */
   readonly restored: RestoredTry | null;
+  /** What is told of restores. */
+  readonly goesOnFrom: RestoredTry | null;
   /** What is being taken. */
   readonly checkpoint?: Progress["checkpoint"];
 }
@@ -19,13 +21,17 @@ export interface JobFacts {
 export interface RestoredTry {
   /** Its name. */
   readonly name: string;
+  /** The only slice that goes on from there; absent: all do. */
+  readonly slice?: number;
   readonly checkpoint: CompletedCheckpoint;
   readonly counts: CheckpointCounts;
   /** Records that were read before, and are read again; null: an earlier driver had read them. */
   readonly recordsBack: number | null;
 }
 
-export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progress {
+export type SliceReport = CheckpointCounts & Pick<Progress, "firstBadRecords">;
+
+export function jobProgress(parts: readonly SliceReport[], facts: JobFacts): Progress {
   const operators = new Map<string, { uid: string; kind: string; in: number; out: number }>();
   const { recordsIn = 0, recordsOut = 0, badRecords = 0 } = facts.restored?.counts ?? {};
   const sums = { recordsIn, recordsOut, badRecords };
@@ -51,14 +57,14 @@ export function jobProgress(parts: readonly Progress[], facts: JobFacts): Progre
     jobRestarts: facts.jobRestarts,
     failedTries: [...facts.failedTries],
     lastRestartReason: facts.lastRestartReason,
-    ...restoredView(facts.restored),
+    ...restoredView(facts.goesOnFrom),
     ...(facts.checkpoint === undefined ? {} : { checkpoint: facts.checkpoint }),
     phase: facts.phase,
   };
 }
 
 function restoredView(restored: RestoredTry | null): Pick<Progress, "restored"> {
-  return restored === null
-    ? {}
-    : { restored: { try: restored.name, checkpoint: restored.checkpoint.id, recordsBack: restored.recordsBack } };
+  if (restored === null) return {};
+  const { name, checkpoint, recordsBack, slice } = restored;
+  return { restored: { try: name, checkpoint: checkpoint.id, recordsBack, ...(slice === undefined ? {} : { slice }) } };
 }

@@ -4,6 +4,9 @@
  * A reader is a subtask, whichever executor runs it. Splits that end are read one after the other, by whoever is free. Those of an endless source are read
  * together: each reader is given its share of them, and no further one.
  *
+ * A reader that restarts alone goes back to the last complete checkpoint (`checkpointed`), or to its own start. What it was given since, or was reading, is
+ * given to it again, before anything else and to nobody else: another reader's event time may have come further, and its share is its own anyway.
+ *
  * Invariants: a split is handed to one reader, once a try; the same ask of the same reader gets the same answer, however often; of an endless source every
  * split is handed out as soon as all readers have asked for theirs.
  */
@@ -57,17 +60,23 @@ export interface RemainingSource {
 interface SourceSplits {
   readonly subtasks: number;
   readonly splits: readonly Split[];
-  readonly positions: ReadonlyMap<string, JsonValue>;
+  readonly positions: Map<string, JsonValue>;
   readonly totalRecords: number | null;
   readonly isEndless: boolean;
   /** By split: where it stands among them. */
   readonly order: ReadonlyMap<string, number>;
   /** By reader: what it was given, in that order. */
   readonly given: Map<string, Split[]>;
+  /** By reader: where it stood in them at the last complete checkpoint. */
+  readonly marks: Map<string, SourceMark>;
+  /** By reader: what was given to it before it restarted, and is only its. */
+  readonly own: Map<string, Split[]>;
   next: number;
   /** By reader: its latest ask and what it was told. A reader asks one after the other. */
   readonly answers: Map<string, { readonly ask: number; readonly split: Split | null }>;
 }
+
+const NOTHING_TAKEN: SourceMark = { taken: 0, reading: [] };
 
 export class SplitAssignment {
   readonly totalRecords: number | null;
@@ -78,8 +87,8 @@ export class SplitAssignment {
     for (const source of sources) {
       const { uid, subtasks, splits, positions = new Map(), totalRecords, isEndless = false } = source;
       const order = new Map(splits.map(({ id }, index) => [id, index]));
-      const begun = { given: new Map(), next: 0, answers: new Map() };
-      this.sources.set(uid, { subtasks, splits, positions, totalRecords, isEndless, order, ...begun });
+      const begun = { given: new Map(), marks: new Map(), own: new Map(), next: 0, answers: new Map() };
+      this.sources.set(uid, { subtasks, splits, positions: new Map(positions), totalRecords, isEndless, order, ...begun });
       total = total === null || source.totalRecords === null ? null : total + source.totalRecords;
     }
     this.totalRecords = sources.length === 0 ? null : total;
@@ -95,27 +104,55 @@ export class SplitAssignment {
         split: last.split,
         position: positionOf(state, last.split),
         readers: readersOf(state),
-        more: hasMore(state),
+        more: hasMoreFor(state, reader),
         isNews: false,
       };
     const before = { readers: readersOf(state), more: hasMore(state) };
-    const split = hasShare(state, reader) ? null : (state.splits[state.next] ?? null);
+    const own = state.own.get(reader)?.shift() ?? null;
+    const split = own ?? (hasShare(state, reader) ? null : (state.splits[state.next] ?? null));
     if (split !== null) {
-      state.next += 1;
+      if (own === null) state.next += 1;
       const given = state.given.get(reader);
       if (given === undefined) state.given.set(reader, [split]);
       else given.push(split);
     }
     state.answers.set(reader, { ask, split });
-    const [readers, more] = [readersOf(state), hasMore(state)];
-    const isNews = readers !== before.readers || more !== before.more;
-    return { split, position: positionOf(state, split), readers, more, isNews };
+    const readers = readersOf(state);
+    const isNews = readers !== before.readers || hasMore(state) !== before.more;
+    return { split, position: positionOf(state, split), readers, more: hasMoreFor(state, reader), isNews };
   }
 
-  /** Splits of the source are left that nobody has been given. */
-  hasMore(source: string): boolean {
+  /** Splits of the source are left that nobody has been given, or that are this reader's. */
+  hasMore(source: string, reader: string): boolean {
     const state = this.sources.get(source);
-    return state !== undefined && hasMore(state);
+    return state !== undefined && hasMoreFor(state, reader);
+  }
+
+  /** A checkpoint is complete in which readers stood there; as `at` of `remaining`. */
+  checkpointed(at: (source: string, reader: string) => SourceMark | undefined): void {
+    for (const [uid, state] of this.sources) {
+      for (const reader of state.given.keys()) {
+        const mark = at(uid, reader);
+        if (mark !== undefined) state.marks.set(reader, mark);
+      }
+    }
+  }
+
+  /** The reader begins again where it stood at the last complete checkpoint, with asks that are numbered from 1. */
+  restart(reader: string): void {
+    for (const state of this.sources.values()) {
+      const given = state.given.get(reader) ?? [];
+      const { taken, reading } = state.marks.get(reader) ?? NOTHING_TAKEN;
+      const begun = reading.flatMap(({ nth, position }) => {
+        const split = given[nth];
+        if (split !== undefined && position !== null) state.positions.set(split.id, position);
+        return split ?? [];
+      });
+      state.own.set(reader, [...begun, ...given.slice(taken), ...(state.own.get(reader) ?? [])]);
+      state.given.delete(reader);
+      state.answers.delete(reader);
+      state.marks.delete(reader);
+    }
   }
 
   /**
@@ -139,6 +176,7 @@ export class SplitAssignment {
         }
         fresh.push(...given.slice(mark.taken));
       }
+      for (const own of state.own.values()) fresh.push(...own);
       const untouched = fresh.map((split) => ({ split, position: positionOf(state, split) }));
       const rest = splits.slice(next).map((split) => ({ split, position: positionOf(state, split) }));
       // In the order of the source, which may be that of event time; those that nobody was given come behind all others anyway.
@@ -157,25 +195,32 @@ function orderOf({ order }: SourceSplits, split: Split): number {
   return order.get(split.id) ?? 0;
 }
 
+function hasMoreFor(state: SourceSplits, reader: string): boolean {
+  return hasMore(state) || (state.own.get(reader)?.length ?? 0) > 0;
+}
+
 function hasMore({ splits, next }: SourceSplits): boolean {
   return next < splits.length;
 }
 
 /** Of an endless source a reader gets so many that all are read, and that no other one has two more. */
-function hasShare({ isEndless, splits, subtasks, given }: SourceSplits, reader: string): boolean {
+function hasShare(state: SourceSplits, reader: string): boolean {
+  const { isEndless, splits, subtasks, given, own } = state;
   if (!isEndless) return false;
-  const own = given.get(reader)?.length ?? 0;
+  const shareOf = (one: string): number => (given.get(one)?.length ?? 0) + (own.get(one)?.length ?? 0);
+  const share = shareOf(reader);
   const each = Math.floor(splits.length / subtasks);
-  if (own !== each) return own > each;
+  if (share !== each) return share > each;
   let larger = 0;
-  for (const { length } of given.values()) if (length > each) larger++;
+  for (const one of new Set([...given.keys(), ...own.keys()])) if (shareOf(one) > each) larger++;
   return larger >= splits.length % subtasks;
 }
 
-/** Those that have a split, and of the others as many as there are splits left for. */
-function readersOf({ subtasks, splits, next, answers, isEndless, given }: SourceSplits): number {
+/** Those that have a split, or had one and restart, and of the others as many as there are splits left for. */
+function readersOf({ subtasks, splits, next, answers, isEndless, given, own }: SourceSplits): number {
   let reading = 0;
   let ended = 0;
   for (const [reader, { split }] of answers) split !== null || (isEndless && given.has(reader)) ? reading++ : ended++;
+  for (const [reader, left] of own) if (left.length > 0 && !answers.has(reader)) reading++;
   return reading + Math.max(0, Math.min(splits.length - next, subtasks - reading - ended));
 }

@@ -178,7 +178,9 @@ export function jobRestored(state: MasterState, step: Step, app: Application, re
   const seen = app.progress?.recordsIn ?? null;
   const recordsBack = restored.recordsBack ?? (seen === null ? null : Math.max(0, seen - restored.recordsIn));
   const back = recordsBack === null ? "" : `, ${recordsBack} records back`;
-  tell(state, step, "job.restored", app.id, `Try ${restored.try} of ${app.id} restored checkpoint ${restored.checkpoint}${back}.`);
+  const whose = restored.slice === undefined ? "" : ` for slice ${restored.slice}`;
+  const message = `Try ${restored.try} of ${app.id} restored checkpoint ${restored.checkpoint}${whose}${back}.`;
+  tell(state, step, "job.restored", app.id, message);
 }
 
 export function driverCommit(

@@ -65,6 +65,8 @@ export const driverToMaster = {
     checkpoint: checkpointId,
     recordsIn: z.number().nonnegative(),
     recordsBack: z.number().nonnegative().nullable(),
+    /** The only slice that does; absent: all do. */
+    slice: z.number().int().nonnegative().optional(),
   }),
   /** A checkpoint was given up. For people only: lost with its master. */
   "driver.checkpoint-failed": failedCheckpoint,

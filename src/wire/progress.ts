@@ -30,7 +30,15 @@ export const progress = z.object({
   /** Why each try of this driver attempt failed, newest last; absent from executors. */
   failedTries: z.array(failedTry).max(MAX_FAILED_TRIES).optional(),
   /** The checkpoint that the try of that name goes on from, and how many records that were read before are read again (null: not known). */
-  restored: z.object({ try: z.string(), checkpoint: z.number(), recordsBack: z.number().nullable() }).optional(),
+  restored: z
+    .object({
+      try: z.string(),
+      checkpoint: z.number(),
+      recordsBack: z.number().nullable(),
+      /** The only slice that goes on from there; absent: the whole job does. */
+      slice: z.number().int().nonnegative().optional(),
+    })
+    .optional(),
   /** The checkpoint that is being taken: how many executors have answered, of how many. Absent: none is. */
   checkpoint: z.object({ id: z.number(), trigger: z.string(), answered: z.number(), of: z.number(), stage: z.string() }).optional(),
   /** What the job is doing: planning, waiting for executors, running, committing. */

@@ -141,12 +141,16 @@ const operatorLine = ({ uid, kind, in: taken, out }: Operator): string =>
 export function restoredText({
   checkpoint,
   recordsBack,
+  slice,
 }: {
   readonly checkpoint: number;
   readonly recordsBack: number | null;
+  /** Absent: of all. */
+  readonly slice?: number | undefined;
 }): string {
+  const whose = slice === undefined ? "" : ` for slice ${slice}`;
   const back = recordsBack === null ? "" : `, ${formatCount(recordsBack)} records back`;
-  return `restored checkpoint ${checkpoint}${back}`;
+  return `restored checkpoint ${checkpoint}${whose}${back}`;
 }
 
 /** Counts per operator, for a summary after the end. */

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { hexToBytes } from "../../base/bytes.js";
 import { CodedError } from "../../base/errors.js";
+import { failoverRegions } from "../../dataflow/failover-regions.js";
 import type { Env } from "../../env/env.js";
 import { followLeader } from "../../host/finding/master-finder.js";
 import { type DriverHostOptions, type FollowMaster, type RunningDriver, startDriver } from "../../host/job/driver-host.js";
@@ -54,7 +55,7 @@ export async function runDriver(
   return exitCodeOf(ending);
 }
 
-type DriverJob = Pick<DriverHostOptions, "graphHash" | "restart" | "job" | "broken">;
+type DriverJob = Pick<DriverHostOptions, "graphHash" | "restart" | "failover" | "job" | "broken">;
 
 /** A job that can't be loaded has a driver all the same: it tells the master why. */
 async function driverJob(start: RunnerStart): Promise<DriverJob> {
@@ -64,7 +65,9 @@ async function driverJob(start: RunnerStart): Promise<DriverJob> {
     const loaded = await loadJob(application, artifactPath);
     checkGraph(loaded, application);
     checkCheckpoints(loaded);
-    return { graphHash: loaded.built.graph.hash, restart: restartRules(loaded.restart), job: inputsOf(loaded, own) };
+    const { graph } = loaded.built;
+    const { restarts: failover } = failoverRegions(graph, application.spec.job?.parallelism ?? 1);
+    return { graphHash: graph.hash, restart: restartRules(loaded.restart), failover, job: inputsOf(loaded, own) };
   } catch (thrown) {
     const broken = CodedError.from(thrown, "PLAN_FAILED").toShape();
     return { graphHash: "", restart: restartRules(null), job: { sources: new Map(), sinks: new Map() }, broken };

@@ -7,6 +7,7 @@
  *   2. After `ended` nothing of the driver runs: listener, links, finder and connectors are closed.
  */
 import { CodedError, type ErrorShape } from "../../base/errors.js";
+import type { FailoverRegions } from "../../dataflow/failover-regions.js";
 import type { StateStore } from "../../env/blob-store.js";
 import { sleep } from "../../env/clock.js";
 import type { Env } from "../../env/env.js";
@@ -57,6 +58,8 @@ export interface DriverHostOptions {
   /** Of a master that whoever started this process has seen; absent: none. */
   readonly highestEpoch?: number;
   readonly restart: RestartRules;
+  /** Absent: a failure restarts the whole job. */
+  readonly failover?: FailoverRegions["restarts"];
   readonly job: JobInputs;
   /** The state of the application in that storage. Absent: checkpoints can't be taken. Rejects with CHECKPOINT_STORAGE. */
   readonly openState?: (storage: string) => Promise<StateStore>;
@@ -162,7 +165,7 @@ class DriverHost {
   }
 
   private start(): void {
-    const { env, application, attempt, pid, graphHash, restart, job } = this.options;
+    const { env, application, attempt, pid, graphHash, restart, failover, job } = this.options;
     const broken = this.options.broken ?? null;
     const core = createDriverCore({
       broken,
@@ -173,6 +176,7 @@ class DriverHost {
       graphHash,
       highestEpoch: this.epoch,
       restart,
+      failover: failover ?? "job",
       ...(job.collectLimits === undefined ? {} : { collectLimits: job.collectLimits }),
       appears: new Map(
         [...job.sinks].flatMap(

@@ -48,6 +48,7 @@ export interface WorldOptions {
   readonly attempt?: number;
   readonly restart?: RestartStrategy | null;
   readonly broken?: ErrorShape;
+  readonly failover?: "slice" | "job";
   readonly collectLimits?: ReadonlyMap<string, number>;
   readonly appears?: ReadonlyMap<string, "at-checkpoint" | "at-end">;
 }
@@ -69,6 +70,7 @@ export class World {
       broken: options.broken ?? null,
       highestEpoch: 0,
       restart: restartRules(options.restart ?? null),
+      failover: options.failover ?? "job",
       limits: DRIVER_LIMITS,
       ...(options.collectLimits === undefined ? {} : { collectLimits: options.collectLimits }),
       ...(options.appears === undefined ? {} : { appears: options.appears }),
