@@ -32,8 +32,9 @@ export interface OperatorContext {
   /** Names this try of the application; it differs after every restart. */
   readonly attempt: string;
   /**
-   * A token for other systems: it only grows within an application, over restarts, failovers of masters and lost drivers. Let them refuse a write whose
-   * token is smaller than the largest they have seen: it comes from a try that is over and doesn't know it. A safe integer.
+   * A token for other systems: it only grows for a subtask, and for what a split of the input holds, over restarts, failovers of masters and lost drivers. Let
+   * them refuse a write whose token is smaller than the largest they have seen for the same key: it comes from a try that is over and doesn't know it. A
+   * subtask that restarts alone has a larger one than the others, which go on: tokens of different subtasks are not compared. A safe integer.
    */
   readonly fence: number;
 }

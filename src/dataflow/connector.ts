@@ -168,7 +168,7 @@ export interface SinkConnector<T> {
   readonly guarantee?: SinkGuarantee;
   /**
    * Runs in the driver before an attempt starts: refuses early what can't end well (an unwritable directory, output that exists with
-   * `ifExists: "fail"`). Rejects with SINK_FAILED. Optional.
+   * `ifExists: "fail"`). Not before one subtask restarts without the others: `open` has to do with what it finds. Rejects with SINK_FAILED. Optional.
    */
   begin?(options: BeginSinkOptions): Promise<void>;
   /** Runs in the executor, once per subtask and attempt. Rejects with SINK_FAILED. */

@@ -1,11 +1,12 @@
 /**
  * `holdfast plan JOB.ts`: what a job would run as, and what it promises, without running or submitting it: its operators with their subtasks and
- * exchanges, whether it takes checkpoints, and the guarantee of the way from each source to each sink.
+ * exchanges, whether it takes checkpoints, the guarantee of the way from each source to each sink, and what restarts with a lost executor.
  */
 import path from "node:path";
 import type { Command } from "commander";
 import type { JobSettings } from "../../api/settings.js";
 import { executionPlan } from "../../dataflow/chains.js";
+import { type FailoverRegions, failoverRegions } from "../../dataflow/failover-regions.js";
 import type { JobGraph, OperatorSpec } from "../../dataflow/graph.js";
 import { type PathGuarantee, pathGuarantees } from "../../dataflow/guarantees.js";
 import { DEFAULT_RESTART_POLICY } from "../../wire/application.js";
@@ -64,10 +65,11 @@ async function plan(file: string, options: PlanOptions): Promise<void> {
   const parallelism = spec.job?.parallelism ?? 1;
   const rows = operatorRows(graph, parallelism);
   const guarantees = pathGuarantees(graph, checkpoint !== null);
+  const failover = failoverRegions(graph, parallelism);
   if (options.json === true) {
     const { jobId, bounded, hash } = graph;
     const { state } = settings;
-    printJson({ job: jobId, bounded, parallelism, graphHash: hash, checkpoint, state, operators: rows, guarantees });
+    printJson({ job: jobId, bounded, parallelism, graphHash: hash, checkpoint, state, operators: rows, guarantees, failover });
   } else {
     const length = graph.bounded ? "ends with its input" : "never ends";
     const taken = checkpoint === null ? "no checkpoints" : `a checkpoint every ${checkpoint.intervalMs} ms`;
@@ -78,6 +80,8 @@ async function plan(file: string, options: PlanOptions): Promise<void> {
     printOperators(rows);
     print("");
     printGuarantees(guarantees);
+    print("");
+    for (const line of failoverLines(failover, parallelism)) print(line);
   }
   checkGuarantee(graph, checkpoint !== null, settings.checkpoint as JobSettings["checkpoint"]);
 }
@@ -120,6 +124,28 @@ function printOperators(rows: readonly OperatorRow[]): void {
       styleFor(process.stdout),
     ),
   );
+}
+
+/** What restarts with a lost executor, and why. */
+function failoverLines({ parts, restarts }: FailoverRegions, parallelism: number): string[] {
+  if (parallelism === 1) return ["A lost executor restarts the job: it has no other."];
+  if (restarts === "slice")
+    return [
+      `A lost executor restarts alone: nothing goes from one to another, so the other ${parallelism === 2 ? "one goes" : `${parallelism - 1} go`} on.`,
+    ];
+  const joined = parts.flatMap(({ joinedBy }) =>
+    joinedBy === null
+      ? []
+      : [
+          `A lost executor restarts all ${parallelism}: '${joinedBy.to}' reads '${joinedBy.from}' from every one of them (${joinedBy.exchange}).`,
+        ],
+  );
+  const apart = parts.flatMap(({ operators, joinedBy }) =>
+    joinedBy !== null
+      ? []
+      : [`Nothing goes from one to another in ${operators.join(", ")}; they restart with the others, on the same executors.`],
+  );
+  return [...joined, ...apart];
 }
 
 function printGuarantees(paths: readonly PathGuarantee[]): void {

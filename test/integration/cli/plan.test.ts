@@ -47,6 +47,7 @@ test("shows operators, checkpoints and the guarantee of each path as JSON, witho
       { uid: "newest" },
     ],
     guarantees: GUARANTEES,
+    failover: { restarts: "slice", parts: [{ operators: ["numbers", "kept", "newest"], executors: 2, joinedBy: null }] },
   });
 });
 
