@@ -90,7 +90,7 @@ export class World {
     const writes: never[] = [];
     const effects: DriverEffect[] = [];
     this.core.step(event, { instant: this.now, wall: 0 }, { writes, effects });
-    expect(writes).toEqual([]);
+    if (writes.length > 0) expect(writes).toEqual([]);
     this.effects.push(...effects);
     return effects;
   }
