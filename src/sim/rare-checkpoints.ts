@@ -12,6 +12,9 @@ const BY_TEXT: readonly (readonly [RegExp, RareState])[] = [
   [/^Try \d+ failed: Checkpoint \d+ failed, and more in a row/, "job tried again after too many checkpoints failed"],
   [/^The sinks could not commit checkpoint/, "sinks could not commit a checkpoint at once"],
   [/^Try \d+ failed: .*input\/output error/, "checkpoint unreadable for a while"],
+  [/^Checkpoint \d+ was given up: a slice restarts/, "checkpoint given up: a slice restarts alone"],
+  [/^Slice \d+ goes on from the start/, "slice restarts alone, from the start"],
+  [/^Slice \d+ goes on from checkpoint/, "slice restarts alone, from a checkpoint"],
 ];
 
 export function ofCheckpoints(context: CheckContext, reached: (state: RareState) => void): Observer {

@@ -4,6 +4,7 @@
 import { hexToBytes } from "../base/bytes.js";
 import { CodedError } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
+import { type FailoverRegions, failoverRegions } from "../dataflow/failover-regions.js";
 import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
 import type { LaunchCommand } from "../env/launcher.js";
@@ -17,6 +18,7 @@ import { restartRules } from "../job/restart-strategy.js";
 import { applicationScope } from "../wire/handshake.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { RunnerStart } from "../wire/runner-start.js";
+import { planCounting } from "./jobs/counting-job.js";
 import { type CountingWorld, progressOf } from "./jobs/counting-world.js";
 import type { Mutant } from "./mutants/mutant.js";
 import type { Heartbeats } from "./options.js";
@@ -88,6 +90,7 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
   const run = async (): Promise<void> => {
     // Loading the job takes a while.
     await sleep(env.clock, world.random.between(20, 200), new AbortController().signal);
+    const failover = await failoverOf(world, plan, job?.parallelism ?? 1);
     const driver = await startDriver({
       env,
       application,
@@ -99,6 +102,7 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
       graphHash: job?.graphHash ?? "",
       highestEpoch: start.epoch,
       restart: restartRules(null),
+      failover,
       ...inputsOf(world, application.id, job?.parallelism ?? 1, plan),
       limits: { heartbeatMs: heartbeats.heartbeatMs },
       followMaster: ({ epoch, incoming, onLink }) => {
@@ -143,6 +147,16 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
       stop?.("its driver got SIGTERM");
     },
   };
+}
+
+async function failoverOf(
+  { mutant }: RunnerWorld,
+  { counting }: JobPlan,
+  parallelism: number,
+): Promise<FailoverRegions["restarts"]> {
+  if (counting === undefined) return "job";
+  const { graph } = await planCounting(counting);
+  return mutant.failover(failoverRegions(graph, parallelism).restarts);
 }
 
 function inputsOf(

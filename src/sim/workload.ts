@@ -150,6 +150,7 @@ function withCounting(job: JobPlan, { countingShare }: SimOptions, random: Seede
     batch: random.pick([1, 5, 10]) ?? 5,
     pauseMs: random.pick([200, 500, 1_000]) ?? 500,
     appears: random.pick(["at-checkpoint", "at-end"] as const) ?? "at-end",
+    apart: random.chance(0.3),
   };
   return { ...job, commitMs: random.pick([2, 2, 300, 2_000]) ?? 2, counting };
 }

@@ -1,5 +1,7 @@
 /** Mistakes of checkpoints: of their order, of what they hold, and of what is restored. */
+import { present } from "../../base/assert.js";
 import { CodedError } from "../../base/errors.js";
+import type { JsonValue } from "../../base/json.js";
 import { utf8Decode, utf8Encode } from "../../base/utf8.js";
 import type { SinkConnector } from "../../dataflow/connector.js";
 import type { BlobHandle, StateStore } from "../../env/blob-store.js";
@@ -297,7 +299,37 @@ const CONTENT: readonly Mutant[] = [
   }),
 ];
 
-export const CHECKPOINT_MUTANTS: readonly Mutant[] = [...ORDER, ...BARRIERS, ...CONTENT];
+const REGIONS: readonly Mutant[] = [
+  mutant("regions-too-small", "a slice restarts without those that it exchanges records with", { failover: () => "slice" }),
+  mutant("tells-for-the-lost", "a slice that restarts alone tells what its lost incarnation had staged", {
+    sink: (connector, { role, plan, applicationId }) => {
+      if (role !== "executor" || plan.apart !== true) return connector;
+      return {
+        ...connector,
+        open: async (options) => {
+          const name = `${applicationId} ${options.attempt.split(".")[0]} ${options.subtask}`;
+          const earlier = stagedBySubtask.get(name) ?? [];
+          const own: JsonValue[] = [];
+          stagedBySubtask.set(name, own);
+          const writer = await connector.open(options);
+          return {
+            ...writer,
+            checkpoint: async () => {
+              const said = await present(writer.checkpoint, "checkpoints of a part's writer")();
+              own.push(...said.committables);
+              return { ...said, committables: [...earlier.splice(0), ...said.committables] };
+            },
+          };
+        },
+      };
+    },
+  }),
+];
+
+/** By application, attempt and subtask: what its newest incarnation has told. Names of applications differ between worlds of one process only by chance. */
+const stagedBySubtask = new Map<string, JsonValue[]>();
+
+export const CHECKPOINT_MUTANTS: readonly Mutant[] = [...ORDER, ...BARRIERS, ...CONTENT, ...REGIONS];
 
 function positioned(by: number): Mutant["source"] {
   return (connector) => ({

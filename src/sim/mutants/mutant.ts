@@ -1,5 +1,6 @@
 /** A planted bug: a wrapper around parts of the product, injected by the simulator, that makes one mistake. Product code is untouched. */
 import type { SinkConnector, SourceConnector } from "../../dataflow/connector.js";
+import type { FailoverRegions } from "../../dataflow/failover-regions.js";
 import type { StateStore } from "../../env/blob-store.js";
 import type { Env } from "../../env/env.js";
 import type { ExchangeNetwork } from "../../executor/run/network.js";
@@ -25,6 +26,8 @@ export interface Mutant {
   source(connector: SourceConnector<unknown>, of: JobProcess): SourceConnector<unknown>;
   sink(connector: SinkConnector<unknown>, of: JobProcess): SinkConnector<unknown>;
   network(network: ExchangeNetwork, of: JobProcess): ExchangeNetwork;
+  /** What restarts with a lost executor. */
+  failover(restarts: FailoverRegions["restarts"]): FailoverRegions["restarts"];
 }
 
 const same = <T>(value: T): T => value;
@@ -40,6 +43,7 @@ export const HEALTHY: Mutant = {
   source: same,
   sink: same,
   network: same,
+  failover: same,
 };
 
 export const mutant = (name: string, mistake: string, change: Partial<Mutant>): Mutant => ({

@@ -17,7 +17,7 @@ const snapshot = (member: number, changes: Partial<SliceSnapshot> = {}): SliceSn
   finished: [],
   states: {},
   writers: { out: { next: member } },
-  sources: { in: { taken: 1, reading: { position: 5 } } },
+  sources: { in: { taken: 1, reading: [{ nth: 0, position: 5 }] } },
   committables: { out: [`part-${member}`] },
   confirmed: 0,
   counts: { recordsIn: 10, recordsOut: 10, badRecords: 0, operators: [] },
@@ -153,7 +153,7 @@ describe("a job whose slices are regions", () => {
     world.wait(SETTINGS.intervalMs);
     world.split(2, 2);
     for (const link of [1, 3]) world.acknowledge(link, 1);
-    world.acknowledge(2, 1, snapshot(2, { sources: { in: { taken: 2, reading: { position: 7 } } } }));
+    world.acknowledge(2, 1, snapshot(2, { sources: { in: { taken: 2, reading: [{ nth: 1, position: 7 }] } } }));
     world.post({ kind: "manifest.stored", id: 1, manifest: HANDLE });
     world.answer("driver.checkpoint");
     world.post({ kind: "checkpoint.committed", id: 1 });
@@ -179,7 +179,7 @@ describe("a job whose slices are regions", () => {
     for (const link of [1, 3]) world.acknowledge(link, 1);
     world.acknowledge(2, 1, snapshot(2), 1);
     expect(world.of("store-manifest")).toEqual([]);
-    world.acknowledge(2, 1, snapshot(2, { sources: { in: { taken: 0, reading: null } } }), 2);
+    world.acknowledge(2, 1, snapshot(2, { sources: { in: { taken: 0, reading: [] } } }), 2);
     expect(world.of("store-manifest")).toHaveLength(1);
     world.done(1, 1);
     world.done(3, 1);
@@ -311,7 +311,7 @@ describe("a slice that is lost around a checkpoint", () => {
       { body: { id: 2 } },
     ]);
     for (const link of [1, 3]) world.acknowledge(link, 2);
-    world.acknowledge(4, 2, snapshot(4, { sources: { in: { taken: 0, reading: null } } }), 2);
+    world.acknowledge(4, 2, snapshot(4, { sources: { in: { taken: 0, reading: [] } } }), 2);
     world.post({ kind: "manifest.stored", id: 2, manifest: HANDLE });
     world.answer("driver.checkpoint");
     world.post({ kind: "checkpoint.committed", id: 2 });
@@ -354,7 +354,7 @@ describe("what is told and counted", () => {
     world.wait(SETTINGS.intervalMs);
     for (const link of [1, 3]) world.acknowledge(link, 2);
     const counts = { recordsIn: 4, recordsOut: 4, badRecords: 0, operators: [] };
-    world.acknowledge(4, 2, snapshot(4, { sources: { in: { taken: 0, reading: null } }, counts }), 2);
+    world.acknowledge(4, 2, snapshot(4, { sources: { in: { taken: 0, reading: [] } }, counts }), 2);
     expect(world.of("store-manifest").at(-1)?.manifest.counts).toMatchObject({ recordsIn: 10 + 14 + 10 });
   });
 

@@ -200,7 +200,7 @@ class History extends World {
       finished: [],
       states: {},
       writers: { out: { slice: slice.subtask } },
-      sources: { in: { taken: slice.taken, reading: atEnd ? null : { position: reading.at } } },
+      sources: { in: { taken: slice.taken, reading: atEnd ? [] : [{ nth: slice.taken - 1, position: reading.at }] } },
       committables: { out: slice.parts.map(({ staged }) => staged) },
       confirmed: slice.told,
       counts: { recordsIn: slice.read, recordsOut: slice.read, badRecords: 0, operators: [] },
