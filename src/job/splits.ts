@@ -123,7 +123,7 @@ export class SplitAssignment {
   }
 
   /** Splits of the source are left that nobody has been given, or that are this reader's. */
-  hasMore(source: string, reader: string): boolean {
+  hasMore(source: string, reader = ""): boolean {
     const state = this.sources.get(source);
     return state !== undefined && hasMoreFor(state, reader);
   }

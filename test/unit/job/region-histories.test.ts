@@ -3,7 +3,8 @@
  * late, each record is shown once, and no slice but the one that restarts reads anything twice.
  */
 import { expect, test } from "vitest";
-import type { DriverEffect } from "../../../src/job/driver-events.js";
+import type { Split } from "../../../src/dataflow/connector.js";
+import type { DriverEffect, EventOf } from "../../../src/job/driver-events.js";
 import type { ApplicationRecord } from "../../../src/wire/application.js";
 import type { CheckpointManifest, CompletedCheckpoint, SliceSnapshot } from "../../../src/wire/checkpoint.js";
 import { applicationRecord, EMPTY, shape, World } from "./driver-world.js";
@@ -271,7 +272,11 @@ class History extends World {
     const process = this.processes.get(link);
     if (process === undefined) return;
     if (message === "executor.deploy") {
-      const order = body as { readonly try: number; readonly subtask: number; readonly restore?: CompletedCheckpoint };
+      const order = body as {
+        readonly try: number;
+        readonly subtask: number;
+        readonly restore?: Pick<CompletedCheckpoint, "id" | "manifest">;
+      };
       if (process.slice !== null && process.slice.try >= order.try) return;
       if (order.restore !== undefined) expect(this.manifestOf(order.restore).slices).toHaveLength(SLICES);
       const fresh = { ask: 0, taken: 0, reading: null, read: 0, open: [], parts: [], told: 0, state: "running" as const };
@@ -364,14 +369,14 @@ function recordOf(takesCheckpoints: boolean): ApplicationRecord {
   return takesCheckpoints ? { ...record, spec: { ...record.spec, job: { ...job, checkpoint } } } : record;
 }
 
-function preparedOf(manifest: CheckpointManifest | undefined) {
+function preparedOf(manifest: CheckpointManifest | undefined): Omit<EventOf<"prepared">, "kind" | "try"> {
   const all = Array.from({ length: SPLITS }, (_, index) => ({ id: `s${index}`, sizeHint: 1 }));
   if (manifest === undefined) return { sources: [{ uid: "in", subtasks: SLICES, splits: all, totalRecords: null }] };
   const remaining = manifest.sources.in?.remaining ?? [];
   const positions = remaining.flatMap(({ split, position }) =>
     typeof position === "number" ? [[split.id, position] as const] : [],
   );
-  const splits = remaining.map(({ split }) => split);
+  const splits = remaining.map(({ split }) => split as Split);
   return {
     sources: [{ uid: "in", subtasks: SLICES, splits, positions: new Map(positions), totalRecords: null }],
     restored: { carried: manifest.carried, counts: manifest.counts },

@@ -45,6 +45,28 @@ describe("splits of an endless source", () => {
     );
   });
 
+  test("are a reader's own when it restarts alone: its share again, from where it stood at the last complete checkpoint, and no other's", () => {
+    const assignment = endless(5, 2);
+    const next = (reader: string, ask: number) => assignment.answer("in", reader, ask);
+    expect([1, 2, 3].map((ask) => next("a", ask)?.split?.id)).toEqual(["s0", "s1", "s2"]);
+    const reading = [
+      { nth: 0, position: 7 },
+      { nth: 2, position: null },
+    ];
+    assignment.checkpointed((_source, reader) => (reader === "a" ? { taken: 3, reading } : undefined));
+    assignment.restart("a");
+    expect([1, 2, 3].map((ask) => next("b", ask)?.split?.id)).toEqual(["s3", "s4", undefined]);
+    expect(next("a", 1)).toMatchObject({ split: { id: "s0" }, position: 7, more: true });
+    expect(next("a", 2)).toMatchObject({ split: { id: "s2" }, position: null, readers: 2, more: false });
+    expect(next("a", 3)).toMatchObject({ split: null });
+    expect(
+      assignment
+        .remaining(() => ({ taken: 0, reading: [] }))
+        .get("in")
+        ?.splits.map(({ split }) => split.id),
+    ).toEqual([...["s0", "s2", "s3", "s4"]]);
+  });
+
   test("remain, each from where it stands; those that ended don't", () => {
     const assignment = endless(4, 2);
     for (let ask = 1; ask <= 3; ask++) for (const executor of ["a", "b"]) assignment.answer("in", executor, ask);
