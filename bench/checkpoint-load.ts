@@ -15,6 +15,7 @@ import { createNodeClock } from "../src/node/clock.js";
 import { createFileBlobStore } from "../src/node/files/blob-store.js";
 import { createNodeTextCodec } from "../src/node/text-codec.js";
 import type { SlicePart, SliceSnapshot, StateHandle } from "../src/wire/checkpoint.js";
+import { createThreadClock, watchTurns } from "./thread-time.js";
 
 export interface LoadOptions {
   readonly keys: number;
@@ -304,18 +305,26 @@ export async function restoreLoad(folder: string, part: SlicePart, textChars: nu
     {},
     { sha256Hex },
   );
+  const threadNow = createThreadClock();
+  const turns = watchTurns(threadNow);
   const cpu = process.cpuUsage();
   const startedAt = performance.now();
+  const threadAt = threadNow();
   let restoredMs = Number.NaN;
+  let threadMs = Number.NaN;
   let used = cpu;
+  let longestTurnMs = Number.NaN;
   const options = sliceOptions(built, part, blobs, () => undefined);
   const splits = {
     next: async () => {
       restoredMs = performance.now() - startedAt;
       used = process.cpuUsage(cpu);
+      threadMs = threadNow() - threadAt;
+      longestTurnMs = turns.take().reduce((longest, ms) => Math.max(longest, ms), 0);
+      turns.end();
       return null;
     },
   };
   await runSlice({ ...options, splits }).done;
-  return { restoredMs, cpuMs: (used.user + used.system) / 1000, isRight: sum() === expected };
+  return { restoredMs, threadMs, longestTurnMs, cpuMs: (used.user + used.system) / 1000, isRight: sum() === expected };
 }

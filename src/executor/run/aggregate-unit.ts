@@ -128,6 +128,10 @@ export class AggregateUnit extends KeyedUnit implements Unit, SnapshotState {
     return this.table.snapshot(isFull, this.entriesOf(maxParallelism));
   }
 
+  expect(entries: number): void {
+    this.table.expect(entries);
+  }
+
   restore(entries: Iterable<StateEntry>): void {
     for (const { key, value, removed } of entries) {
       if (removed === true) this.table.restoreRemoved(this.rememberedId(key));

@@ -36,7 +36,7 @@ export interface KeyedState {
   readonly size: number;
   /** In the order in which keys were first seen. */
   entries(maxParallelism: number): Iterable<StateEntry>;
-  /** Before the first record. */
+  /** Before the first record. An entry is valid until the next one is asked for. */
   restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void;
 }
 

@@ -133,6 +133,10 @@ export class ProcessUnit extends KeyedUnit implements Unit, SnapshotState {
     });
   }
 
+  expect(entries: number): void {
+    this.table.expect(entries);
+  }
+
   restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void {
     for (const { key, value, removed } of entries) {
       const id = this.rememberedId(key);

@@ -27,7 +27,10 @@ function stateOf(entries: readonly StateEntry[]): KeyedState & { readonly restor
   return {
     size: entries.length,
     entries: () => entries,
-    restore: (given) => void restored.push(...given),
+    // An entry is valid until the next one.
+    restore: (given) => {
+      for (const entry of given) restored.push({ ...entry });
+    },
     restored,
   };
 }

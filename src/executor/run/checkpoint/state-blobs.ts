@@ -30,6 +30,10 @@ const STEP_BUDGET_MS = 2;
 const MAGIC = [0x48, 0x46, 0x53, 0x31];
 const FRAME_BYTES = 8;
 const MAX_HEADER_BYTES = 64 * 1024;
+/** Blobs that are read while the one before them is taken apart. */
+const AHEAD_BLOBS = 2;
+/** Room that is made for entries before they are there. */
+const MAX_EXPECTED_ENTRIES = 16_777_216;
 
 export interface StateHeader {
   readonly applicationId: string;
@@ -219,14 +223,16 @@ export interface StateOwner {
 
 /** Restores state from its blobs. Rejects with CHECKPOINT_UNREADABLE. */
 export async function readState(
-  state: Pick<KeyedState, "restore"> & Pick<SnapshotState, "makeRoom">,
+  state: Pick<KeyedState, "restore"> & Pick<SnapshotState, "makeRoom" | "expect">,
   handles: readonly StateHandle[],
   expected: StateOwner,
   { blobs, text, pacer }: StateAccess,
 ): Promise<void> {
   let every: number | null = null;
-  for (const handle of handles) {
-    const blob = await blobs.get(handle);
+  const entries = new EntryCursor();
+  const ahead = readAhead(blobs, handles);
+  for (const [number, handle] of handles.entries()) {
+    const blob = await ahead(number);
     const unreadable = (why: string): CodedError =>
       new CodedError("CHECKPOINT_UNREADABLE", `The state ${handle.sha256} of operator '${expected.operator}' ${why}.`, {
         details: { sha256: handle.sha256, operator: expected.operator },
@@ -239,12 +245,38 @@ export async function readState(
     for (let at = end; at < blob.length; ) {
       const length = at + FRAME_BYTES <= blob.length ? viewOf(blob).getUint32(at, true) : Number.POSITIVE_INFINITY;
       if (at + FRAME_BYTES + length > blob.length) throw unreadable("ends in the middle of a batch");
-      state.restore(entriesOf(decoder.decode(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length)), isOwn), layout);
+      const count = decoder.decodeInto(blob.subarray(at + FRAME_BYTES, at + FRAME_BYTES + length), entries.records);
+      if (number === 0 && at === end) state.expect?.(estimateOf(count, length, handles));
+      state.restore(entries.over(count, isOwn), layout);
       at += padded(FRAME_BYTES + length);
       if (state.makeRoom !== undefined) await state.makeRoom();
       if (pacer.isDue(pacer.now())) await pacer.pause();
     }
   }
+}
+
+/** Gives blobs in their order, and reads the next ones while one is taken apart. */
+function readAhead(blobs: StateBlobs, handles: readonly StateHandle[]): (number: number) => Promise<Uint8Array> {
+  const reading = new Map<number, Promise<Uint8Array>>();
+  return (number) => {
+    for (let next = number; next <= number + AHEAD_BLOBS; next++) {
+      const handle = handles[next];
+      if (handle === undefined || reading.has(next)) continue;
+      const blob = blobs.get(handle);
+      // One that can't be read is told when it is its turn.
+      blob.catch(() => undefined);
+      reading.set(next, blob);
+    }
+    const blob = reading.get(number) ?? Promise.reject(new CodedError("INTERNAL", `invariant broken: there is no blob ${number}`));
+    reading.delete(number);
+    return blob;
+  };
+}
+
+/** Entries that all blobs hold, by the first batch; never so many that a blob of lies takes memory. */
+function estimateOf(count: number, bytes: number, handles: readonly StateHandle[]): number {
+  const sum = handles.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
+  return Math.min(MAX_EXPECTED_ENTRIES, Math.round((sum * count) / Math.max(1, bytes)));
 }
 
 /** `holdsEvery`: what every subtask has is taken from these blobs. */
@@ -253,11 +285,42 @@ function ownership(own: KeyGroupRange | undefined, holdsEvery: boolean): ((keyGr
   return (keyGroup) => (keyGroup === EVERY_SUBTASK ? holdsEvery : keyGroup >= own.first && keyGroup <= own.last);
 }
 
-function* entriesOf(records: readonly unknown[], isOwn: ((keyGroup: number) => boolean) | null): Iterable<StateEntry> {
-  for (const record of records) {
-    const { g, k, v } = record as { readonly g: number; readonly k: unknown; readonly v?: unknown };
-    if (isOwn !== null && !isOwn(g)) continue;
-    yield "v" in (record as object) ? { keyGroup: g, key: k, value: v } : { keyGroup: g, key: k, value: v, removed: true };
+type Mutable<T> = { -readonly [P in keyof T]: T[P] };
+
+/** The entries of one batch after another. One object shows them all: each is to be taken apart before the next one is asked for. */
+class EntryCursor implements Iterable<StateEntry> {
+  /** Of the batch. */
+  readonly records: unknown[] = [];
+  private readonly there: Mutable<StateEntry> = { keyGroup: 0, key: null, value: null };
+  private readonly gone: Mutable<StateEntry> = { keyGroup: 0, key: null, value: undefined, removed: true };
+  private count = 0;
+  private at = 0;
+  private isOwn: ((keyGroup: number) => boolean) | null = null;
+
+  over(count: number, isOwn: ((keyGroup: number) => boolean) | null): this {
+    this.count = count;
+    this.at = 0;
+    this.isOwn = isOwn;
+    return this;
+  }
+
+  [Symbol.iterator](): Iterator<StateEntry> {
+    return this;
+  }
+
+  next(): IteratorResult<StateEntry> {
+    while (this.at < this.count) {
+      const record = this.records[this.at++] as object;
+      const { g, k, v } = record as { readonly g: number; readonly k: unknown; readonly v?: unknown };
+      if (this.isOwn !== null && !this.isOwn(g)) continue;
+      const entry = v !== undefined || "v" in record ? this.there : this.gone;
+      entry.keyGroup = g;
+      entry.key = k;
+      entry.value = v;
+      return { done: false, value: entry };
+    }
+    this.records.length = 0;
+    return { done: true, value: undefined };
   }
 }
 

@@ -119,6 +119,9 @@ export class DiskTable {
     this.isChanged = true;
   }
 
+  /** The store makes its own room. */
+  expect(_entries: number): void {}
+
   /** Before the first record; `makeRoom` is to be awaited now and then. */
   restore(id: unknown, value: unknown): void {
     this.old.delete(id);

@@ -1,5 +1,5 @@
 /**
- * The live keyed state of one operator's subtask: one mutable Map of slots, which knows what has changed since the last checkpoint and can be written down
+ * The live keyed state of one operator's subtask: one mutable index of slots, which knows what has changed since the last checkpoint and can be written down
  * while it goes on changing.
  *
  * A slot's stamp says when it was last touched. Whoever is about to change a slot compares the stamp with `epoch` and calls `touch` when they differ, which is once a
@@ -13,6 +13,7 @@
  */
 import type { StateEntry } from "../keyed-state.js";
 import type { OpenSnapshot } from "./open-snapshot.js";
+import { SlotIndex } from "./slot-index.js";
 import { TableSnapshot } from "./table-snapshot.js";
 
 /** Removals that are noted; more, and the next snapshot is full. Bounds what grows while no checkpoint completes. */
@@ -43,7 +44,7 @@ interface Changes {
 const NO_CHANGES: Changes = { dirty: [], removed: [] };
 
 export class KeyedTable {
-  readonly slots = new Map<unknown, Slot>();
+  readonly slots = new SlotIndex<Slot>();
   /** Read by generated code before each change. */
   epoch = 1;
   /** More copies wait than may: the chain is to stop after its record until `drained` resolves. */
@@ -71,7 +72,7 @@ export class KeyedTable {
 
   insert(id: unknown, value: unknown): Slot {
     const slot = new Slot(id, value, this.epoch);
-    this.slots.set(id, slot);
+    this.slots.put(slot);
     if (this.tracking) this.dirty.push(slot);
     return slot;
   }
@@ -115,8 +116,13 @@ export class KeyedTable {
     this.dirty = [];
   }
 
+  /** So many are about to be restored. */
+  expect(entries: number): void {
+    this.slots.expect(entries);
+  }
+
   restore(id: unknown, value: unknown): void {
-    this.slots.set(id, new Slot(id, value, 0));
+    this.slots.put(new Slot(id, value, 0));
   }
 
   restoreRemoved(id: unknown): void {

@@ -26,7 +26,9 @@ export interface SnapshotState {
   settle(isComplete: boolean): void;
   /** Of this moment; one at a time. */
   snapshot(isFull: boolean, maxParallelism: number): OpenSnapshot;
-  /** Before the first record; entries of a full snapshot, and then of the changes since, in order. */
+  /** About so many entries will be restored. Absent: that is of no use. */
+  expect?(entries: number): void;
+  /** Before the first record; entries of a full snapshot, and then of the changes since, in order. An entry is valid until the next one is asked for. */
   restore(entries: Iterable<StateEntry>, layout: StateLayout | null): void;
   /** Absent: `restore` may be called any number of times. Else after each call. */
   readonly makeRoom?: (() => Promise<void>) | undefined;
