@@ -31,8 +31,11 @@ export interface LoadOptions {
 }
 
 export interface LoadResult {
-  /** Of the measured part. */
+  /** Of the measured part: of all threads, and of the one that runs the event loop. */
   readonly cpuMs: number;
+  readonly threadMs: number;
+  /** Processor time of each turn of the event loop. */
+  readonly turnsMs: readonly number[];
   readonly wallMs: number;
   /** How long the event loop was held, by share of its turns. */
   readonly loopP99Ms: number;
@@ -206,8 +209,11 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   let last = await take();
   const firstBytes = takeBytes();
   global.gc?.();
+  const threadNow = createThreadClock();
+  const turns = watchTurns(threadNow);
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
+  const threadAt = threadNow();
   const cpu = process.cpuUsage();
   const startedAt = performance.now();
   isFilled = true;
@@ -236,9 +242,13 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const heapBytes = process.memoryUsage().heapUsed;
   await done;
   const used = process.cpuUsage(cpu);
+  const threadMs = threadNow() - threadAt;
+  turns.end();
   delay.disable();
   return {
     cpuMs: (used.user + used.system) / 1000,
+    threadMs,
+    turnsMs: turns.take(),
     wallMs: performance.now() - startedAt,
     loopP99Ms: delay.percentile(99) / 1e6,
     loopMaxMs: delay.max / 1e6,

@@ -11,7 +11,7 @@ import type { SlicePart, StateHandle } from "../../../wire/checkpoint.js";
 import type { Chain } from "../chain.js";
 import { keyedStateOf } from "../keyed-state.js";
 import { type OpenSnapshot, type SnapshotState, snapshotStateOf } from "../state/open-snapshot.js";
-import { readState, type StateAccess, type StateHeader, writeSnapshot, writeState } from "./state-blobs.js";
+import { readState, type StateAccess, StateEncoder, type StateHeader, writeSnapshot, writeState } from "./state-blobs.js";
 import { StateChain } from "./state-chain.js";
 
 export interface ChainStatesOptions {
@@ -48,6 +48,8 @@ export class ChainStates {
   private readonly options: ChainStatesOptions;
   private changing: readonly Changing[] = [];
   private writing: Promise<unknown> = Promise.resolve();
+  /** By operator. */
+  private readonly encoders = new Map<string, StateEncoder>();
 
   constructor(options: ChainStatesOptions) {
     this.options = options;
@@ -86,6 +88,14 @@ export class ChainStates {
     return { encoded: standing.then(ignore, ignore), states };
   }
 
+  private encoderOf(uid: string): StateEncoder {
+    const known = this.encoders.get(uid);
+    if (known !== undefined) return known;
+    const made = new StateEncoder(this.options.access.text);
+    this.encoders.set(uid, made);
+    return made;
+  }
+
   /** Resolves when no snapshot is open: what ends the input may then do with the state what it likes. */
   async idle(): Promise<void> {
     await this.writing;
@@ -102,7 +112,7 @@ export class ChainStates {
       for (const { uid, state, snapshot, blobs } of opened) {
         const { layout } = state;
         const own = { ...header, operator: uid, ...(layout === undefined ? {} : { layout }) };
-        const { handles } = await writeSnapshot(snapshot, own, this.options.access, isWanted);
+        const { handles } = await writeSnapshot(snapshot, own, this.options.access, isWanted, this.encoderOf(uid));
         states.set(
           uid,
           handles.then((written) => blobs.written(header.checkpoint, snapshot.isFull, written)),
@@ -122,7 +132,13 @@ export class ChainStates {
     for (const { spec, unit } of chain.nodes) {
       const state = keyedStateOf(unit);
       if (state === null || state.size === 0) continue;
-      const { handles } = await writeState(state, { ...header, operator: spec.uid }, maxParallelism, access);
+      const { handles } = await writeState(
+        state,
+        { ...header, operator: spec.uid },
+        maxParallelism,
+        access,
+        this.encoderOf(spec.uid),
+      );
       states.set(spec.uid, handles);
     }
     return states;

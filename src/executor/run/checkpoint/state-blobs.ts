@@ -26,7 +26,7 @@ const MAX_WRITES = 4;
 const MAX_STEP_ENTRIES = 1_024;
 const FIRST_STEP_ENTRIES = 64;
 /** A step that took longer is made smaller. */
-const STEP_BUDGET_MS = 2;
+const STEP_BUDGET_MS = 1;
 const MAGIC = [0x48, 0x46, 0x53, 0x31];
 const FRAME_BYTES = 8;
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -51,14 +51,38 @@ export interface StateAccess {
   readonly pacer: Pacer;
 }
 
+/** The encoder of one operator's state, kept from blob to blob: its code is compiled once, and text that never repeats is not looked for in dictionaries again. */
+export class StateEncoder {
+  private readonly text: TextCodec;
+  private spare: BatchEncoder | null = null;
+
+  constructor(text: TextCodec) {
+    this.text = text;
+  }
+
+  /** For one blob, by one writer: while it has not been given back another one is made. */
+  take(): BatchEncoder {
+    const encoder = this.spare ?? new BatchEncoder({ text: this.text, headerBytes: FRAME_BYTES });
+    this.spare = null;
+    encoder.restart();
+    return encoder;
+  }
+
+  giveBack(encoder: BatchEncoder): void {
+    this.spare = encoder;
+  }
+}
+
 /** One blob that is being filled. */
 class BlobWriter {
   private readonly encoder: BatchEncoder;
+  private readonly encoders: StateEncoder;
   private readonly parts: Uint8Array[];
   private size = 0;
 
-  constructor(text: TextCodec, header: StateHeader & { readonly part: number }) {
-    this.encoder = new BatchEncoder({ text, headerBytes: FRAME_BYTES });
+  constructor(encoders: StateEncoder, header: StateHeader & { readonly part: number }) {
+    this.encoders = encoders;
+    this.encoder = encoders.take();
     const body = utf8Encode(JSON.stringify(header));
     const head = new Uint8Array(padded(FRAME_BYTES + body.length));
     head.set(MAGIC);
@@ -85,6 +109,7 @@ class BlobWriter {
   }
 
   finish(): Uint8Array {
+    this.encoders.giveBack(this.encoder);
     const blob = new Uint8Array(this.size);
     let at = 0;
     for (const part of this.parts) {
@@ -109,18 +134,20 @@ class Steps {
 class StateWriter {
   private readonly header: StateHeader;
   private readonly access: StateAccess;
+  private readonly encoders: StateEncoder;
   private readonly writes: Promise<StateHandle>[] = [];
   private readonly underWay = new Set<Promise<unknown>>();
   private blob: BlobWriter | null = null;
 
-  constructor(header: StateHeader, access: StateAccess) {
+  constructor(header: StateHeader, access: StateAccess, encoders: StateEncoder) {
     this.header = header;
     this.access = access;
+    this.encoders = encoders;
   }
 
   /** Done with the entries when it returns; a promise when a blob has to wait for the store. */
   add(entries: readonly StateEntry[]): Promise<void> | undefined {
-    this.blob ??= new BlobWriter(this.access.text, { ...this.header, part: this.writes.length });
+    this.blob ??= new BlobWriter(this.encoders, { ...this.header, part: this.writes.length });
     this.blob.add(entries.map(({ keyGroup: g, key: k, value: v, removed }) => (removed === true ? { g, k } : { g, k, v })));
     return this.blob.isFull ? this.put() : undefined;
   }
@@ -157,9 +184,10 @@ export async function writeState(
   header: StateHeader,
   maxParallelism: number,
   access: StateAccess,
+  encoders = new StateEncoder(access.text),
 ): Promise<{ readonly handles: Promise<readonly StateHandle[]> }> {
   const { pacer } = access;
-  const writer = new StateWriter(header, access);
+  const writer = new StateWriter(header, access, encoders);
   const steps = new Steps();
   let batch: StateEntry[] = [];
   const encode = async (): Promise<void> => {
@@ -186,9 +214,10 @@ export async function writeSnapshot(
   header: StateHeader,
   access: StateAccess,
   isWanted: () => boolean,
+  encoders = new StateEncoder(access.text),
 ): Promise<{ readonly handles: Promise<readonly StateHandle[]> }> {
   const { pacer } = access;
-  const writer = new StateWriter(header, access);
+  const writer = new StateWriter(header, access, encoders);
   const steps = new Steps();
   let turnMs = 0;
   try {

@@ -81,6 +81,11 @@ export class BatchEncoder {
     return { bytes: bytes.subarray(this.payloadStart - this.headerBytes, position), consumed };
   }
 
+  /** What follows is for another decoder. Shapes with their code, and what was learned of the values, stay: so the second channel costs less than the first. */
+  restart(): void {
+    this.root.restart();
+  }
+
   /** False when the payload would be too large. */
   private tryEncode(records: readonly unknown[], start: number, count: number): boolean {
     const { context } = this;

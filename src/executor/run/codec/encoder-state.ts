@@ -151,6 +151,15 @@ export class Dictionary implements Undoable {
     this.commit();
   }
 
+  /** For another decoder, which knows nothing: empty, but for how well it has paid so far. */
+  restart(): void {
+    const { looked, missed } = this;
+    this.release();
+    this.codes.clear();
+    this.looked = looked;
+    this.missed = missed;
+  }
+
   /** Gives back its share of the channel's bound. */
   release(): void {
     this.rollback();
@@ -181,6 +190,14 @@ export class Column implements Undoable {
   valuesOnly = false;
   /** What is no object, or of a shape without columns, among objects of several shapes. */
   rest: Column | null = null;
+
+  /** For another decoder: it is told everything again, in the way that was found to fit. */
+  restart(): void {
+    this.dictionary?.restart();
+    this.forgetPending = false;
+    for (const shape of this.shapes.values()) shape.restart();
+    this.rest?.restart();
+  }
 
   reserve(count: number): void {
     if (this.values.length < count) this.values = new Array<unknown>(Math.max(count, 1024));
@@ -235,6 +252,11 @@ export class Shape implements Undoable {
   scatter(records: readonly unknown[], count: number): number {
     for (const column of this.columns) column.reserve(count);
     return this.scatterInto(records, count, this.columns, isRecord, Object.getPrototypeOf);
+  }
+
+  restart(): void {
+    this.announced = false;
+    for (const column of this.columns) column.restart();
   }
 
   announce(context: EncoderContext): void {

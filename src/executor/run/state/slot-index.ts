@@ -3,7 +3,7 @@
  * the pause in which a Map moves all of them when it grows (50 ms at a million keys, 0.3 s at five).
  *
  * An open hash table of numbers (for each bucket the place of a slot and its hash) stands beside pages of slots. When it is half full a larger one is begun, to
- * which every slot that is put moves a few buckets of the old one; until that is done both are looked through.
+ * which every slot that is put, and every look-up in vain, moves a few buckets of the old one; until that is done both are looked through.
  *
  * Invariants:
  *   1. An id is in one place: a bucket of `table`, a bucket of `older` that has not been moved, or `spilled`.
@@ -136,7 +136,9 @@ export class SlotIndex<S extends Identified> {
     return iterator;
   }
 
+  /** Whoever asks helps to move, so that also a table to which nothing more comes is one at last. */
   private getElsewhere(id: unknown, hash: number): S | undefined {
+    if (this.older !== null) this.move(this.older, MOVED_BUCKETS);
     const place = this.placeOf(id, hash);
     return place === 0 ? undefined : this.at(place);
   }
