@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { readState, STATE_BLOB_BYTES, writeState } from "../../../src/executor/run/checkpoint/state-blobs.js";
+import { readState, STATE_BLOB_BYTES, StateEncoder, writeState } from "../../../src/executor/run/checkpoint/state-blobs.js";
 import { EVERY_SUBTASK, type KeyedState, type StateEntry } from "../../../src/executor/run/keyed-state.js";
 import { Pacer } from "../../../src/executor/run/pacer.js";
 import { createNodeTextCodec } from "../../../src/node/text-codec.js";
@@ -52,6 +52,16 @@ describe("state in blobs", () => {
     const fresh = stateOf([]);
     await readState(fresh, kept, NAME, access(blobs));
     expect(fresh.restored).toEqual(entries);
+  });
+
+  test("two writers never have the encoder of one operator at once", () => {
+    const encoders = new StateEncoder(createNodeTextCodec());
+    const first = encoders.take();
+    const second = encoders.take();
+    expect(second === first).toBe(false);
+    encoders.giveBack(first);
+    expect(encoders.take() === first).toBe(true);
+    expect(encoders.take() === first).toBe(false);
   });
 
   test("of a rescaled job each takes the entries of its own key groups, and what all subtasks have from one of them only", async () => {

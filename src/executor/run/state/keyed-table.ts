@@ -12,7 +12,6 @@
  *   3. A delta tells first which keys went and then which values are there: of a key that went and came back the value counts.
  */
 import type { StateEntry } from "../keyed-state.js";
-import type { OpenSnapshot } from "./open-snapshot.js";
 import { SlotIndex } from "./slot-index.js";
 import { TableSnapshot } from "./table-snapshot.js";
 
@@ -64,6 +63,11 @@ export class KeyedTable {
 
   get needsFull(): boolean {
     return this.overflownIn > 0;
+  }
+
+  /** Keys that went since the last snapshot that may count. */
+  get removals(): number {
+    return this.removed.length;
   }
 
   track(): void {
@@ -144,7 +148,7 @@ export class KeyedTable {
     this.removed = removed.concat(this.removed);
   }
 
-  snapshot(isFull: boolean, entryOf: EntryOf): OpenSnapshot {
+  snapshot(isFull: boolean, entryOf: EntryOf, goneOf = goneBy(entryOf)): TableSnapshot {
     this.settle(false);
     this.unsettled = { dirty: this.dirty, removed: this.removed };
     this.dirty = [];
@@ -156,6 +160,7 @@ export class KeyedTable {
       isFull,
       epoch: this.epoch,
       entryOf,
+      goneOf,
       ...parts,
       onClose: () => {
         this.open = null;
@@ -178,3 +183,7 @@ export class KeyedTable {
     this.dirty = this.dirty.filter((slot) => !slot.removed);
   }
 }
+
+const goneBy =
+  (entryOf: EntryOf) =>
+  (id: unknown): StateEntry => ({ ...entryOf(id, undefined), value: undefined, removed: true });

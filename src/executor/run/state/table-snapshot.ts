@@ -19,6 +19,8 @@ export interface TableSnapshotOptions {
   readonly removed: readonly unknown[];
   readonly slots: Iterator<Slot>;
   readonly entryOf: EntryOf;
+  /** The entry of a key that went. */
+  readonly goneOf: (id: unknown) => StateEntry;
   readonly onClose: () => void;
 }
 
@@ -78,10 +80,10 @@ export class TableSnapshot implements OpenSnapshot {
   }
 
   private takeRemoved(limit: number): StateEntry[] {
-    const { removed, entryOf } = this.options;
+    const { removed, goneOf } = this.options;
     const ids = removed.slice(this.removedGiven, this.removedGiven + limit);
     this.removedGiven += ids.length;
-    return ids.map((id) => ({ ...entryOf(id, undefined), value: undefined, removed: true }));
+    return ids.map(goneOf);
   }
 
   private next(limit: number): StateEntry[] {
