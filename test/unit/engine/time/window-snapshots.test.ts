@@ -74,7 +74,9 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("give up" as const) }) },
 );
 
-async function check(kind: "sliding" | "session", latenessMs: number, steps: readonly fc.TypeOfArbitrary<typeof step>[]) {
+type Step = typeof step extends fc.Arbitrary<infer One> ? One : never;
+
+async function check(kind: "sliding" | "session", latenessMs: number, steps: readonly Step[]) {
   const unit = unitOf(kind, latenessMs);
   unit.track();
   let watermarkMs = 0;
