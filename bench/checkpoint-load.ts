@@ -4,7 +4,8 @@
  * Order of a run: every key is seen once (not measured), a checkpoint of all of it is complete, then updates of the keys that `pick` names are measured.
  */
 import { createHash } from "node:crypto";
-import { monitorEventLoopDelay, performance } from "node:perf_hooks";
+import path from "node:path";
+import { performance } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import { defineJob, planJob, sinks, sources } from "../src/api/index.js";
 import type { SinkConnector, SourceConnector } from "../src/dataflow/connector.js";
@@ -13,6 +14,7 @@ import { runSlice } from "../src/executor/run/run-slice.js";
 import type { StateBlobs } from "../src/executor/run/slice.js";
 import { createNodeClock } from "../src/node/clock.js";
 import { createFileBlobStore } from "../src/node/files/blob-store.js";
+import { createScratchStores } from "../src/node/level-store/scratch-store.js";
 import { createNodeTextCodec } from "../src/node/text-codec.js";
 import type { SlicePart, SliceSnapshot, StateHandle } from "../src/wire/checkpoint.js";
 import { createThreadClock, watchTurns } from "./thread-time.js";
@@ -20,14 +22,30 @@ import { createThreadClock, watchTurns } from "./thread-time.js";
 export interface LoadOptions {
   readonly keys: number;
   readonly updates: number;
-  /** Which key the update of that number is for. */
-  readonly pick: (update: number) => number;
+  /** Updates are for that many of the keys, in an order that jumps. */
+  readonly active: number;
   /** Text in the value of each key: 64 characters make about 100 bytes a key. */
   readonly textChars: number;
   /** From the beginning of one checkpoint to the next; null: none but the first. */
   readonly everyMs: number | null;
   readonly folder: string;
-  readonly signal: AbortSignal;
+  readonly isOnDisk: boolean;
+}
+
+export interface RestoreOptions extends Pick<LoadOptions, "folder" | "textChars" | "isOnDisk"> {
+  readonly part: SlicePart;
+  /** The sum of all counts. */
+  readonly expected: number;
+}
+
+export interface RestoreResult {
+  readonly restoredMs: number;
+  /** Processor time until then: of all threads, and of the one that runs the event loop. */
+  readonly cpuMs: number;
+  readonly threadMs: number;
+  readonly longestTurnMs: number;
+  readonly rssBytes: number;
+  readonly isRight: boolean;
 }
 
 export interface LoadResult {
@@ -37,9 +55,9 @@ export interface LoadResult {
   /** Processor time of each turn of the event loop. */
   readonly turnsMs: readonly number[];
   readonly wallMs: number;
-  /** How long the event loop was held, by share of its turns. */
-  readonly loopP99Ms: number;
-  readonly loopMaxMs: number;
+  /** Of the loop's thread, until each key was seen once; and of the checkpoint of all of them, by the clock. */
+  readonly fillThreadMs: number;
+  readonly firstMs: number;
   /** Time between two batches of the source: what a record may wait for. */
   readonly pausesMs: readonly number[];
   readonly checkpoints: number;
@@ -47,7 +65,10 @@ export interface LoadResult {
   /** Of the checkpoints of the measured part: what each wrote. */
   readonly changedBytes: readonly number[];
   readonly heapBytes: number;
+  readonly rssBytes: number;
   readonly last: SlicePart;
+  /** Records that the last checkpoint holds. */
+  readonly lastRecords: number;
   readonly isRight: boolean;
 }
 
@@ -158,7 +179,10 @@ async function countingBlobs(folder: string) {
 }
 
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const { keys, updates, pick, everyMs, textChars, signal } = options;
+  const { keys, updates, active, everyMs, textChars } = options;
+  const pick = (update: number): number => (Math.imul(update, 2_654_435_761) >>> 0) % active;
+  const threadNow = await createThreadClock();
+  const beganAt = threadNow();
   const { blobs, takeBytes } = await countingBlobs(options.folder);
   const { connector, sum } = adder();
   let held: Promise<void> | null = null;
@@ -189,7 +213,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const { built } = await planJob(sumsOf(given(next, hold, onBatch), connector, textChars), {}, { sha256Hex });
   let answered: (outcome: SliceSnapshot | Error) => void = () => undefined;
   const slice = runSlice({
-    ...sliceOptions(built, null, blobs, (_id, outcome) => answered(outcome)),
+    ...sliceOptions(built, null, blobs, (_id, outcome) => answered(outcome), options),
   });
   slice.done.catch(() => undefined);
   let id = 0;
@@ -206,13 +230,13 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
     return outcome;
   };
   await Promise.race([filled, slice.done]);
+  const fillThreadMs = threadNow() - beganAt;
+  const firstAt = performance.now();
   let last = await take();
+  const firstMs = performance.now() - firstAt;
   const firstBytes = takeBytes();
   global.gc?.();
-  const threadNow = createThreadClock();
   const turns = watchTurns(threadNow);
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
   const threadAt = threadNow();
   const cpu = process.cpuUsage();
   const startedAt = performance.now();
@@ -231,7 +255,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   );
   if (everyMs !== null) {
     for (let at = startedAt + everyMs; !isOver; at += everyMs) {
-      await Promise.race([pause(Math.max(0, at - performance.now()), undefined, { signal }), done]);
+      await Promise.race([pause(Math.max(0, at - performance.now())), done]);
       if (isOver) break;
       const one = await take();
       if (one === null) break;
@@ -239,24 +263,25 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
       changedBytes.push(takeBytes());
     }
   }
-  const heapBytes = process.memoryUsage().heapUsed;
+  const { heapUsed: heapBytes, rss: rssBytes } = process.memoryUsage();
   await done;
   const used = process.cpuUsage(cpu);
   const threadMs = threadNow() - threadAt;
   turns.end();
-  delay.disable();
   return {
     cpuMs: (used.user + used.system) / 1000,
     threadMs,
     turnsMs: turns.take(),
     wallMs: performance.now() - startedAt,
-    loopP99Ms: delay.percentile(99) / 1e6,
-    loopMaxMs: delay.max / 1e6,
+    fillThreadMs,
+    firstMs,
     pausesMs,
     checkpoints: changedBytes.length,
     firstBytes,
     changedBytes,
     heapBytes,
+    rssBytes,
+    lastRecords: last?.counts.recordsIn ?? 0,
     last: last ?? { finished: [], states: {}, writers: {} },
     isRight: sum() === keys + updates,
   };
@@ -267,6 +292,7 @@ function sliceOptions(
   restored: SlicePart | null,
   blobs: StateBlobs,
   onCheckpointed: (id: number, outcome: SliceSnapshot | Error) => void,
+  { folder, isOnDisk }: Pick<LoadOptions, "folder" | "isOnDisk">,
 ) {
   let given = false;
   return {
@@ -293,13 +319,14 @@ function sliceOptions(
     },
     clock: createNodeClock(),
     log: silent,
+    ...(isOnDisk ? { scratch: createScratchStores(path.join(folder, `scratch-${process.pid}`)) } : {}),
     yieldToLoop: () => new Promise<void>((resolve) => setImmediate(resolve)),
     checkpoints: { blobs, text: createNodeTextCodec(), restored, onCheckpointed, asJson: () => [] },
   };
 }
 
 /** Milliseconds until a slice has its state back and asks for its first split, and whether it has all of it. */
-export async function restoreLoad(folder: string, part: SlicePart, textChars: number, expected: number) {
+export async function restoreLoad({ folder, part, textChars, expected, isOnDisk }: RestoreOptions): Promise<RestoreResult> {
   const { blobs } = await countingBlobs(folder);
   const { connector, sum } = adder();
   const { built } = await planJob(
@@ -315,7 +342,7 @@ export async function restoreLoad(folder: string, part: SlicePart, textChars: nu
     {},
     { sha256Hex },
   );
-  const threadNow = createThreadClock();
+  const threadNow = await createThreadClock();
   const turns = watchTurns(threadNow);
   const cpu = process.cpuUsage();
   const startedAt = performance.now();
@@ -324,7 +351,8 @@ export async function restoreLoad(folder: string, part: SlicePart, textChars: nu
   let threadMs = Number.NaN;
   let used = cpu;
   let longestTurnMs = Number.NaN;
-  const options = sliceOptions(built, part, blobs, () => undefined);
+  let rssBytes = Number.NaN;
+  const options = sliceOptions(built, part, blobs, () => undefined, { folder, isOnDisk });
   const splits = {
     next: async () => {
       restoredMs = performance.now() - startedAt;
@@ -332,9 +360,10 @@ export async function restoreLoad(folder: string, part: SlicePart, textChars: nu
       threadMs = threadNow() - threadAt;
       longestTurnMs = turns.take().reduce((longest, ms) => Math.max(longest, ms), 0);
       turns.end();
+      rssBytes = process.memoryUsage().rss;
       return null;
     },
   };
   await runSlice({ ...options, splits }).done;
-  return { restoredMs, threadMs, longestTurnMs, cpuMs: (used.user + used.system) / 1000, isRight: sum() === expected };
+  return { restoredMs, threadMs, longestTurnMs, cpuMs: (used.user + used.system) / 1000, rssBytes, isRight: sum() === expected };
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { ACCEPT_SERVER, runAcceptServer } from "./accept-floor.js";
 import type { Benchmark, Context, Size } from "./benchmark.js";
+import { CHECKPOINT_PROCESS, runCheckpointProcess } from "./checkpoint-process.js";
 import { checkpoints } from "./checkpoints.js";
 import { engine } from "./engine.js";
 import { failover, failoverZooKeeper } from "./failover.js";
@@ -130,4 +131,5 @@ const program = new Command("bench")
   });
 if (process.argv[2] === LOAD_PROCESS) await runLoadProcess();
 else if (process.argv[2] === ACCEPT_SERVER) await runAcceptServer();
+else if (process.argv[2] === CHECKPOINT_PROCESS) await runCheckpointProcess();
 else await program.parseAsync();

@@ -3,7 +3,6 @@
  *
  * Node 20 has no such clock of its own; WASI's goes to the system's (1.4 µs a call). It counts garbage that is collected by this thread, not by helpers.
  */
-import { WASI } from "node:wasi";
 
 /** A module with a memory and an empty `_initialize`: WASI writes times into its memory. */
 const MODULE = Uint8Array.of(
@@ -12,12 +11,24 @@ const MODULE = Uint8Array.of(
 );
 const THREAD_CPU_TIME = 3;
 
+/** What is needed of it: the compiler's library has no WebAssembly outside of browsers. */
+interface Wasm {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (
+    module: object,
+    imports: object,
+  ) => { readonly exports: { readonly memory: { readonly buffer: ArrayBuffer } } };
+}
+
 /** Milliseconds on a core of the thread that made the clock. */
-export function createThreadClock(): () => number {
+export async function createThreadClock(): Promise<() => number> {
+  // Loading it makes Node warn of an experiment, so only who measures does.
+  const { WASI } = await import("node:wasi");
   const wasi = new WASI({ version: "preview1" });
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(MODULE), {});
+  const { Instance, Module } = (globalThis as unknown as { readonly WebAssembly: Wasm }).WebAssembly;
+  const instance = new Instance(new Module(MODULE), {});
   wasi.initialize(instance);
-  const nanoseconds = new BigUint64Array((instance.exports["memory"] as WebAssembly.Memory).buffer);
+  const nanoseconds = new BigUint64Array(instance.exports.memory.buffer);
   const ask = (wasi.wasiImport as { clock_time_get(clock: number, precision: bigint, at: number): number }).clock_time_get;
   return () => {
     ask(THREAD_CPU_TIME, 0n, 0);

@@ -121,6 +121,38 @@ scenario(
   { skip: !isRoot, timeoutMs: 240_000 },
 );
 
+/** 115 MB of text: an executor of 128 MB has a heap of 96. */
+const LARGE = { keys: 28_000, chars: 4_096 };
+
+scenario(
+  "an executor with more state on disk than its heap holds is killed: the next one reads all of it back, and the output is exact",
+  async (stage) => {
+    stage.master();
+    stage.worker();
+    const output = stage.cluster.file("out");
+    const count = 2 * LARGE.keys;
+    const params = { ...LARGE, count, rate: 12_000, output };
+    const job = await stage.job({
+      name: "large-state",
+      params,
+      args: ["--checkpoint-interval", "1s", "--executor-memory", "128m"],
+    });
+    let last = await checkpointAfter(stage, job, 0);
+    while (last.records.in < LARGE.keys) last = await checkpointAfter(stage, job, last.id);
+    killPid((await stage.status(job)).executors.find(({ state }) => state === "running")?.pid);
+    await restored(stage, job, "1.2", last);
+    expect(await stage.ended(job, 120_000)).toMatchObject({
+      state: "finished",
+      progress: { recordsIn: count, recordsOut: LARGE.keys },
+    });
+    const rows = visible(output) as unknown as { readonly key: number; readonly value: unknown }[];
+    const values = new Map(rows.map(({ key, value }) => [key, value]));
+    for (let key = 0; key < LARGE.keys; key++) expect(values.get(key)).toEqual({ seen: 2, last: key + LARGE.keys, isWhole: true });
+    expect(rows.length).toBe(LARGE.keys);
+  },
+  { timeoutMs: 240_000 },
+);
+
 /** Until not a byte more is taken. */
 function fill(file: string): void {
   const handle = openSync(file, "w");
