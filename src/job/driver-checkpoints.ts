@@ -353,7 +353,10 @@ export function checkpointAnswered(driver: DriverState, refusal: ErrorShape | nu
 /** Where a slice that restarts alone goes on. */
 function noteSlices({ current }: DriverState, answers: JobCheckpoints["answers"]): void {
   if (current.splits === null) return;
-  for (const [processId, answer] of answers) if (answer !== "finished") current.checkpointed(processId, answer.counts);
+  for (const processId of current.memberIds()) {
+    const answer = answers.get(processId);
+    current.checkpointed(processId, answer === undefined || answer === "finished" ? undefined : answer.counts);
+  }
   current.splits.checkpointed(marksOf(current, answers));
 }
 

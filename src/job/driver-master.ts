@@ -86,7 +86,8 @@ export function neverConnected(driver: DriverState, processId: string, ended: bo
   release(driver, processId);
   if (!ended || wanted(driver) === 0) return;
   driver.startFailures += 1;
-  if (driver.startFailures < driver.config.limits.maxStartFailures || driver.phase.kind !== "gathering") return;
+  const isWaiting = driver.phase.kind === "gathering" || driver.current.waiting().length > 0;
+  if (driver.startFailures < driver.config.limits.maxStartFailures || !isWaiting) return;
   const failure = executorGone(processId, reason ?? "it ended before it connected to its driver", true);
   beginEnding(
     driver,

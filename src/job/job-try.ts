@@ -247,10 +247,10 @@ export class JobTry {
     this.collected.forget(reader);
   }
 
-  /** A checkpoint is complete that held this of the executor. */
-  checkpointed(processId: string, counts: CheckpointCounts): void {
+  /** A checkpoint is complete that held this of the executor; undefined: all that it did, it had ended. */
+  checkpointed(processId: string, counts: CheckpointCounts | undefined): void {
     const member = this.member(processId);
-    if (member !== undefined) member.atCheckpoint = addCounts(member.base, counts);
+    if (member !== undefined) member.atCheckpoint = this.countsOf(processId, counts);
   }
 
   /** The newest checkpoint that held something of it, if `completed` did; 0: none. */

@@ -131,10 +131,7 @@ export class SplitAssignment {
   /** A checkpoint is complete in which readers stood there; as `at` of `remaining`. */
   checkpointed(at: (source: string, reader: string) => SourceMark | undefined): void {
     for (const [uid, state] of this.sources) {
-      for (const reader of state.given.keys()) {
-        const mark = at(uid, reader);
-        if (mark !== undefined) state.marks.set(reader, mark);
-      }
+      for (const [reader, given] of state.given) state.marks.set(reader, at(uid, reader) ?? { taken: given.length, reading: [] });
     }
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { DRIVER_LIMITS } from "../../../src/job/driver-events.js";
 import type { ApplicationRecord } from "../../../src/wire/application.js";
 import type { SliceSnapshot } from "../../../src/wire/checkpoint.js";
 import { applicationRecord, EMPTY, shape, World } from "./driver-world.js";
@@ -464,6 +465,43 @@ describe("the rest of the job's life", () => {
     world.dies(3);
     world.delayed();
     expect(world.deploys(3)).toMatchObject([{ link: 4, subtask: 2 }]);
+  });
+
+  test("a slice that had ended is not read again when its process crashes after the checkpoint that says so", () => {
+    const world = new Regions().begun();
+    world.reads(2, 10);
+    world.post({
+      kind: "executor.done",
+      link: 2,
+      try: 1,
+      committables: { out: ["part-2"] },
+      progress: { ...EMPTY, recordsIn: 10 },
+    });
+    world.wait(SETTINGS.intervalMs);
+    for (const link of [1, 3]) world.acknowledge(link, 1);
+    world.post({ kind: "manifest.stored", id: 1, manifest: HANDLE });
+    world.answer("driver.checkpoint");
+    world.post({ kind: "checkpoint.committed", id: 1 });
+    world.failed(2, shape("OPERATOR_FAILED", "too late to do harm"), 1);
+    world.wait(1_000);
+    expect(world.deploys(3)).toMatchObject([{ link: 2, try: 2, restore: { id: 1 } }]);
+    expect(world.view.progress.recordsIn).toBe(10);
+    world.done(2, 2, {});
+    world.wait(SETTINGS.intervalMs);
+    for (const link of [1, 3]) world.acknowledge(link, 2);
+    const manifest = world.of("store-manifest").at(-1)?.manifest;
+    expect(manifest?.sources.in?.remaining.map(({ split }) => split.id)).toEqual(["s0", "s2", "s3", "s4", "s5"]);
+    expect(manifest?.counts.recordsIn).toBe(30);
+  });
+
+  test("executors that end one after the other before they connect end the job, also while only a slice waits for one", () => {
+    const world = new Regions().begun();
+    world.dies(2);
+    for (let number = 4; number < 4 + DRIVER_LIMITS.maxStartFailures; number++) {
+      const view = { processId: `app-1-1.d1.e${number}`, workerId: "w", pid: null, state: "ended" as const, reason: "exit code 1" };
+      world.post({ kind: "master.executors", epoch: 1, executors: [view] });
+    }
+    expect(world.view.phase).toBe("stopping");
   });
 
   test("collected records of a lost incarnation don't count, and are not too many for the next one", () => {

@@ -53,7 +53,7 @@ describe("splits of an endless source", () => {
       { nth: 0, position: 7 },
       { nth: 2, position: null },
     ];
-    assignment.checkpointed((_source, reader) => (reader === "a" ? { taken: 3, reading } : undefined));
+    assignment.checkpointed((_source, reader) => (reader === "a" ? { taken: 3, reading } : { taken: 0, reading: [] }));
     assignment.restart("a");
     expect([1, 2, 3].map((ask) => next("b", ask)?.split?.id)).toEqual(["s3", "s4", undefined]);
     expect(next("a", 1)).toMatchObject({ split: { id: "s0" }, position: 7, more: true });
