@@ -1,7 +1,6 @@
 /** Mistakes of checkpoints: of their order, of what they hold, and of what is restored. */
 import { present } from "../../base/assert.js";
 import { CodedError } from "../../base/errors.js";
-import type { JsonValue } from "../../base/json.js";
 import { utf8Decode, utf8Encode } from "../../base/utf8.js";
 import type { SinkConnector } from "../../dataflow/connector.js";
 import type { BlobHandle, StateStore } from "../../env/blob-store.js";
@@ -301,33 +300,41 @@ const CONTENT: readonly Mutant[] = [
 
 const REGIONS: readonly Mutant[] = [
   mutant("regions-too-small", "a slice restarts without those that it exchanges records with", { failover: () => "slice" }),
-  mutant("tells-for-the-lost", "a slice that restarts alone tells what its lost incarnation had staged", {
-    sink: (connector, { role, plan, applicationId }) => {
-      if (role !== "executor" || plan.apart !== true) return connector;
-      return {
-        ...connector,
-        open: async (options) => {
-          const name = `${applicationId} ${options.attempt.split(".")[0]} ${options.subtask}`;
-          const earlier = stagedBySubtask.get(name) ?? [];
-          const own: JsonValue[] = [];
-          stagedBySubtask.set(name, own);
-          const writer = await connector.open(options);
-          return {
-            ...writer,
-            checkpoint: async () => {
-              const said = await present(writer.checkpoint, "checkpoints of a part's writer")();
-              own.push(...said.committables);
-              return { ...said, committables: [...earlier.splice(0), ...said.committables] };
-            },
-          };
-        },
-      };
+  mutant(
+    "keeps-what-the-lost-wrote",
+    "a slice that restarts alone keeps what its lost incarnation had written since its last barrier",
+    {
+      sink: (connector, { role, plan, applicationId }) => {
+        if (role !== "executor" || plan.apart !== true) return connector;
+        return {
+          ...connector,
+          open: async (options) => {
+            const name = `${applicationId} ${options.attempt.split(".")[0]} ${options.subtask}`;
+            const earlier = options.attempt.endsWith(".1") ? [] : (writtenBySubtask.get(name) ?? []);
+            const own: unknown[] = [];
+            writtenBySubtask.set(name, own);
+            const writer = await connector.open(options);
+            await writer.write(earlier, earlier.length);
+            return {
+              ...writer,
+              write: (records, count) => {
+                own.push(...records.slice(0, count));
+                return writer.write(records, count);
+              },
+              checkpoint: () => {
+                own.length = 0;
+                return present(writer.checkpoint, "checkpoints of a part's writer")();
+              },
+            };
+          },
+        };
+      },
     },
-  }),
+  ),
 ];
 
-/** By application, attempt and subtask: what its newest incarnation has told. Names of applications differ between worlds of one process only by chance. */
-const stagedBySubtask = new Map<string, JsonValue[]>();
+/** By application, attempt and subtask: what its newest incarnation has written since. The first one of each begins anew, so that no other world's is left. */
+const writtenBySubtask = new Map<string, unknown[]>();
 
 export const CHECKPOINT_MUTANTS: readonly Mutant[] = [...ORDER, ...BARRIERS, ...CONTENT, ...REGIONS];
 

@@ -12,7 +12,7 @@ import { applicationRecord, EMPTY, shape, World } from "./driver-world.js";
 const SLICES = 3;
 const SPLITS = 7;
 const RECORDS_OF_SPLIT = 5;
-const HISTORIES = Number(process.env.HISTORIES ?? 80);
+const HISTORIES = 40;
 const STEPS = 220;
 
 type Chance = (share: number) => boolean;
