@@ -4,7 +4,7 @@ import { sleep } from "../env/clock.js";
 import { type Client, startClient } from "../host/client/client.js";
 import { uploadArtifact, waitForEnd } from "../host/client/client-follow.js";
 import { applicationKeyHex } from "../host/link/link-keys.js";
-import { type ApplicationRecord, isFinal } from "../wire/application.js";
+import type { ApplicationRecord } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { Cluster } from "./cluster.js";
 import { simDigest } from "./digest.js";
@@ -28,6 +28,12 @@ export interface Account {
   exitCode: number | null;
 }
 
+/**
+ * Nobody aborts it: what waits goes with its process. One for each wait, so that a signal with many listeners is one of the product's
+ * (sim-run.ts takes that for a leak).
+ */
+const forEver = (): AbortSignal => new AbortController().signal;
+
 export class ClientSlot {
   readonly name: string;
   readonly machine: string;
@@ -40,8 +46,6 @@ export class ClientSlot {
   /** A client-mode driver lives in the client's process tree. */
   private readonly children = new Set<SimProcess>();
   private readonly started = new Set<string>();
-  /** Of the present process; nobody aborts it. */
-  private signal = new AbortController().signal;
   /** The first client is the operator too. */
   private readonly operator: Operator | null;
 
@@ -63,7 +67,6 @@ export class ClientSlot {
     const { world } = this.cluster;
     const process = this.cluster.spawn(this.name, this.machine);
     this.process = process;
-    this.signal = new AbortController().signal;
     process.onDeath(() => {
       for (const child of this.children) child.kill();
       this.children.clear();
@@ -77,7 +80,7 @@ export class ClientSlot {
     const client = this.connect(process);
     for (const account of this.accounts) void this.carryOut(process, client, account);
     for (const account of this.repeated()) void this.repeat(process, client, account);
-    void this.operator?.run(client, this.signal);
+    void this.operator?.run(client, forEver());
   }
 
   private connect(process: SimProcess): Client {
@@ -87,7 +90,7 @@ export class ClientSlot {
       readFile: this.cluster.readFile,
       secret: this.cluster.secret,
       ...this.cluster.options.heartbeats,
-      signal: this.signal,
+      signal: forEver(),
       timeoutMs: CALL_MS,
     });
     return { ...client, call: (name, input, options) => this.seen(process, name, client.call(name, input, options)) };
@@ -114,7 +117,7 @@ export class ClientSlot {
     const { submission } = account;
     const { clock } = client.env;
     if (account.finalState !== null) return;
-    await sleep(clock, Math.max(0, submission.submitAtMs - clock.now()), this.signal);
+    await sleep(clock, Math.max(0, submission.submitAtMs - clock.now()), forEver());
     if (submission.isDoubled) void this.submit(process, client, account);
     for (;;) {
       const id = await this.submit(process, client, account);
@@ -139,14 +142,14 @@ export class ClientSlot {
     const { key, spec, bundle } = account.submission;
     for (;;) {
       try {
-        if (bundle !== null) await uploadArtifact(client, bundle, { signal: this.signal, timeoutMs: CALL_MS });
+        if (bundle !== null) await uploadArtifact(client, bundle, { signal: forEver(), timeoutMs: CALL_MS });
         this.cluster.tell((observer) => observer.client?.(process, { kind: "submitting", key }));
-        const { id, created } = await client.call("submit", { key, spec }, { signal: this.signal, timeoutMs: CALL_MS });
+        const { id, created } = await client.call("submit", { key, spec }, { signal: forEver(), timeoutMs: CALL_MS });
         this.cluster.tell((observer) => observer.client?.(process, { kind: "submitted", key, id, created }));
         return id;
       } catch (thrown) {
         this.expect(thrown, ["NO_MASTER", "DISK_FAILED", "NOT_FOUND", "TIMEOUT"]);
-        await sleep(client.env.clock, RETRY_MS, this.signal);
+        await sleep(client.env.clock, RETRY_MS, forEver());
       }
     }
   }
@@ -154,7 +157,7 @@ export class ClientSlot {
   private async repeat(process: SimProcess, client: Client, account: Account): Promise<void> {
     const { submitAtMs, repeatAfterMs } = account.submission;
     const { clock } = client.env;
-    await sleep(clock, Math.max(0, submitAtMs + (repeatAfterMs ?? 0) - clock.now()), this.signal);
+    await sleep(clock, Math.max(0, submitAtMs + (repeatAfterMs ?? 0) - clock.now()), forEver());
     // Where it may be forgotten already, sending it again would make another one.
     const { mode, settings } = this.cluster.options;
     if (account.finalState !== null && (mode === "none" || (settings.maxFinished ?? KEPT) < KEPT)) return;
@@ -164,11 +167,11 @@ export class ClientSlot {
   private async follow(client: Client, id: string) {
     for (;;) {
       try {
-        return await waitForEnd(client, id, { signal: this.signal, timeoutMs: CALL_MS });
+        return await waitForEnd(client, id, { signal: forEver(), timeoutMs: CALL_MS });
       } catch (thrown) {
         if (CodedError.from(thrown).code === "NOT_FOUND") return null;
         this.expect(thrown, ["NO_MASTER", "TIMEOUT"]);
-        await sleep(client.env.clock, RETRY_MS, this.signal);
+        await sleep(client.env.clock, RETRY_MS, forEver());
       }
     }
   }
@@ -177,16 +180,16 @@ export class ClientSlot {
     const { clock } = client.env;
     const { cancelAfterMs, submitAtMs } = account.submission;
     const at = submitAtMs + (cancelAfterMs ?? this.cluster.options.safetyMs);
-    await sleep(clock, Math.max(0, at - clock.now()), this.signal);
+    await sleep(clock, Math.max(0, at - clock.now()), forEver());
     while (account.cancelAcknowledgedAt === null && account.finalState === null) {
       try {
-        const { state } = await client.call("cancel", { application: id }, { signal: this.signal, timeoutMs: CALL_MS });
+        const { state } = await client.call("cancel", { application: id }, { signal: forEver(), timeoutMs: CALL_MS });
         account.cancelAcknowledgedAt = clock.now();
         this.cluster.tell((observer) => observer.client?.(process, { kind: "cancelled", id, state }));
       } catch (thrown) {
         if (CodedError.from(thrown).code === "NOT_FOUND") return;
         this.expect(thrown, ["NO_MASTER", "TIMEOUT"]);
-        await sleep(clock, RETRY_MS, this.signal);
+        await sleep(clock, RETRY_MS, forEver());
       }
     }
   }
@@ -265,33 +268,4 @@ export class ClientSlot {
       );
     }
   }
-}
-
-const SETTLE_MS = 15_000;
-const INSPECT_MS = 400_000;
-const LIST_EVERY_MS = 2_000;
-
-/** When all is over: what the leader says of its workers. Ends that nobody has acknowledged yet get a moment. */
-export async function inspect(cluster: Cluster): Promise<void> {
-  const { world } = cluster;
-  const process = cluster.spawn("inspector", "c1");
-  let isOver = false;
-  const ask = async () => {
-    const options = { signal: new AbortController().signal, timeoutMs: INSPECT_MS };
-    const env = cluster.env(process);
-    const { masterUrl, readFile, secret } = cluster;
-    const client = startClient({ env, masterUrl, readFile, secret, ...cluster.options.heartbeats, ...options });
-    for (;;) {
-      // Without recovery there may be applications that their users gave up, and submitted again.
-      const { applications } = await client.call("list", {}, options);
-      if (applications.every(({ state }) => isFinal(state) || state === "parked")) break;
-      await sleep(env.clock, LIST_EVERY_MS, options.signal);
-    }
-    await sleep(env.clock, SETTLE_MS, options.signal);
-    const { workers } = await client.call("workers", {}, options);
-    cluster.tell((observer) => observer.workersRead?.(workers));
-    isOver = true;
-  };
-  world.schedule(world.now(), "inspect", () => void ask().catch((thrown) => world.fail(thrown)), process);
-  await world.runUntil(world.now() + INSPECT_MS, () => isOver);
 }

@@ -3,10 +3,10 @@
  */
 import { type Assembly, assemble, isFinished, unfinished, violationOf } from "./assembly.js";
 import type { CheckContext } from "./checkers/context.js";
-import { inspect } from "./clients.js";
 import type { Coverage } from "./coverage.js";
 import { type FaultSeen, Faults } from "./faults.js";
 import { freezeRest } from "./frozen-rest.js";
+import { inspect } from "./inspector.js";
 import { HEALTHY, type Mutant } from "./mutants/mutant.js";
 import { type Observer, Violation } from "./observe.js";
 import { drawOptions, type OptionsOverride, type SimOptions } from "./options.js";

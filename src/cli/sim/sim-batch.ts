@@ -45,7 +45,7 @@ function runChild(next: () => object | undefined, done: (outcome: never) => void
     const give = () => {
       const task = next();
       if (task === undefined) {
-        if (open === 0) child.disconnect();
+        if (open === 0 && child.connected) child.disconnect();
         return;
       }
       open += 1;

@@ -1,5 +1,4 @@
 /** One seed in this process: the event loop drains microtasks, and whatever is not deterministic is out of reach meanwhile. */
-import { setMaxListeners } from "node:events";
 import type { CrashRunOptions } from "../../sim/crash/crash-run.js";
 import { MUTANTS } from "../../sim/mutants/all.js";
 import { type RunOptions, type RunResult, runSeed } from "../../sim/scenario.js";
@@ -10,9 +9,11 @@ const TRAPPED = ["setTimeout", "setInterval", "Date"] as const;
 
 let current: World | null = null;
 
-/** Once a process. A rejection that nobody handles would end a real process. */
+/** Once a process. A rejection that nobody handles would end a real process; a signal with more than ten listeners is one that somebody never leaves. */
 export function prepareProcess(): void {
-  setMaxListeners(0);
+  process.on("warning", (warning) => {
+    if (warning.name === "MaxListenersExceededWarning") current?.fail(new Error("a signal gathers listeners", { cause: warning }));
+  });
   process.on("unhandledRejection", (reason) => {
     if (current === null) throw reason;
     current.fail(new Error("a rejection that nobody handles", { cause: reason }));

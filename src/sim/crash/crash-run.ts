@@ -3,9 +3,9 @@
  * run in which nobody dies.
  */
 import { type Assembly, assemble, isFinished, unfinished, violationOf } from "../assembly.js";
-import { inspect } from "../clients.js";
 import type { Cluster } from "../cluster.js";
 import type { Coverage } from "../coverage.js";
+import { inspect } from "../inspector.js";
 import { HEALTHY, type Mutant } from "../mutants/mutant.js";
 import { type Observer, Violation } from "../observe.js";
 import type { SimOptions } from "../options.js";
