@@ -19,6 +19,7 @@ import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
 import { endExecutor, isLive } from "./executors.js";
 import { reconcile } from "./inventory.js";
+import { removeStateOfEnded } from "./kept-state.js";
 import { rememberLost } from "./lost-workers.js";
 import type { WorkerRegister, WorkerReport } from "./messages.js";
 import { refreshCapacity, release, sendStop } from "./processes.js";
@@ -255,6 +256,8 @@ export function dropProcesses(state: MasterState, step: Step, worker: Worker, wh
     release(state, worker, process.processId);
     const app = state.applications.get(process.applicationId);
     if (app === undefined) continue;
+    // It may have been the last one of an application that has ended: nobody reports the end of what went with its worker.
+    removeStateOfEnded(step, app);
     if (process.role === "executor") {
       if (process.attempt !== app.record.attempt) continue;
       endExecutor(state, step, app, process.processId, "lost", why);

@@ -151,6 +151,7 @@ function withCounting(job: JobPlan, { countingShare }: SimOptions, random: Seede
     pauseMs: random.pick([200, 500, 1_000]) ?? 500,
     appears: random.pick(["at-checkpoint", "at-end"] as const) ?? "at-end",
     apart: random.chance(0.3),
+    order: random.fork("order").chance(0.7) ? "in-order" : "any-order",
   };
   return { ...job, commitMs: random.pick([2, 2, 300, 2_000]) ?? 2, counting };
 }

@@ -3,6 +3,7 @@ import { checkCancels } from "./cancels.js";
 import { checkCheckpoints } from "./checkpoints.js";
 import type { Checker } from "./context.js";
 import { checkEpochs } from "./epochs.js";
+import { checkEventTime } from "./event-time.js";
 import { checkLeadership } from "./leadership.js";
 import { checkOutput } from "./output.js";
 import { checkReads } from "./reads.js";
@@ -28,4 +29,5 @@ export const CHECKERS: readonly Checker[] = [
   checkStability,
   checkSpecs,
   checkCheckpoints,
+  checkEventTime,
 ];

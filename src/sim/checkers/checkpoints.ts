@@ -36,6 +36,9 @@ export const countingPlanOf = ({ spec }: ApplicationRecord): CountingPlan | unde
 export const partsOf = (staged: StagedBySink): readonly string[] =>
   (staged[SINK] ?? []).map(({ committable }) => (committable as PartName).part);
 
+/** By its bytes: several checkers look at the same one. */
+const parsed = new WeakMap<Uint8Array, CheckpointManifest>();
+
 /** The manifest that a pointer names, as a loss of power would leave it; null: it would be gone. */
 export function durableManifest(
   { cluster }: CheckContext,
@@ -43,7 +46,10 @@ export function durableManifest(
   { manifest }: CompletedCheckpoint,
 ): CheckpointManifest | null {
   const bytes = cluster.counting.state.durable(applicationId, manifest.sha256);
-  return bytes === null ? null : checkpointManifest.parse(JSON.parse(utf8Decode(bytes) ?? "null"));
+  if (bytes === null) return null;
+  const known = parsed.get(bytes) ?? checkpointManifest.parse(JSON.parse(utf8Decode(bytes) ?? "null"));
+  parsed.set(bytes, known);
+  return known;
 }
 
 export const checkCheckpoints: Checker = (context) => {

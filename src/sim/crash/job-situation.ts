@@ -39,7 +39,7 @@ export function jobOptions(): SimOptions {
 }
 
 export function jobSubmission({ appears }: JobSituation): Submission {
-  const counting: CountingPlan = { records: 48, splits: 4, keys: 3, batch: 4, pauseMs: 150, appears };
+  const counting: CountingPlan = { records: 48, splits: 4, keys: 3, batch: 4, pauseMs: 150, appears, order: "in-order" };
   const job = { splits: 0, splitMs: 0, failingTries: [], commitFailShare: 0, commitMs: 5, counting };
   const bundle = utf8Encode("the bundle of the counting job");
   return {

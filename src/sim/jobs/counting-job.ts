@@ -19,7 +19,10 @@ export interface CountingPlan {
   /** About how long it takes to the next ones. */
   readonly pauseMs: number;
   readonly appears: "at-checkpoint" | "at-end";
+  /** Nothing goes from one executor to another. */
   readonly apart?: boolean;
+  /** Whether the numbers of later splits are greater; else they are smaller, and event time stands still until the last split is being read. */
+  readonly order: "in-order" | "any-order";
 }
 
 export const SOURCE = "input";
@@ -35,33 +38,42 @@ export interface Count {
 /** What leaves for one number. */
 export interface CountedRecord extends Count {
   readonly n: number;
+  /** How far event time had come before it; number n happened at millisecond n. */
+  readonly watermark: number;
 }
 
+/** Less than most pauses of the source, so that most of what it reads moves event time. */
+const WATERMARK_EVERY_MS = 100;
+
 type Planned = Awaited<ReturnType<typeof planJob>>;
-/** Of this process; plans with equal numbers and keys are the same graph. */
+/** Of this process; plans that differ in nothing of the name are the same graph. */
 const planned = new Map<string, Promise<Planned>>();
 
-export function planCounting({ records, keys, apart = false }: CountingPlan): Promise<Planned> {
-  const name = `${records}/${keys}/${apart}`;
+export function planCounting({ records, keys, order, apart = false }: CountingPlan): Promise<Planned> {
+  const name = `${records}/${keys}/${order}/${apart}`;
   const known = planned.get(name);
   if (known !== undefined) return known;
   const job = defineJob({
     id: "counting",
     build: (builder) => {
-      const numbers = builder.from(SOURCE, sources.numbers({ from: 0, to: records }));
+      const input = sources.numbers({ from: 0, to: records });
       if (apart) {
-        numbers.map((n) => ({ n, count: 1, sum: n })).to(SINK, sinks.ndjson("/output"));
+        builder
+          .from(SOURCE, input)
+          .map((n) => ({ n, count: 1, sum: n }))
+          .to(SINK, sinks.ndjson("/output"));
         return;
       }
-      numbers
+      builder
+        .from(SOURCE, input, { eventTime: { time: (n) => n, watermarkEvery: WATERMARK_EVERY_MS, splits: order } })
         .keyBy((n) => n % keys)
         .process(COUNTER, {
           state: { seen: state.value<Count>() },
-          onElement: (n, { state: { seen } }) => {
+          onElement: (n, { state: { seen }, watermark }) => {
             const { count, sum } = seen.get() ?? { count: 0, sum: 0 };
             const next = { count: count + 1, sum: sum + n };
             seen.set(next);
-            return [{ n, ...next }];
+            return [{ n, ...next, watermark }];
           },
         })
         .to(SINK, sinks.ndjson("/output"));
@@ -72,13 +84,14 @@ export function planCounting({ records, keys, apart = false }: CountingPlan): Pr
   return plan;
 }
 
-/** Ranges of the numbers; fields `from` and `to`. */
-export function splitsOf({ records, splits }: CountingPlan): readonly Split[] {
-  return Array.from({ length: splits }, (_, index) => {
+/** Ranges of the numbers, in the order in which they are given out; fields `from` and `to`. */
+export function splitsOf({ records, splits, order }: CountingPlan): readonly Split[] {
+  const ranges = Array.from({ length: splits }, (_, index) => {
     const from = Math.floor((records * index) / splits);
     const to = Math.floor((records * (index + 1)) / splits);
     return { id: `s${index}`, sizeHint: to - from, from, to };
   });
+  return order === "in-order" ? ranges : ranges.reverse();
 }
 
 /** By key: what these numbers come to, in any order. */

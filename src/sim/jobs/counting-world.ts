@@ -115,7 +115,11 @@ export class CountingWorld {
       attempt,
       subtask: order.subtask,
       parallelism: order.parallelism,
-      splits: { next: (source, signal) => calls.nextSplit(source, signal), readers: (source) => calls.readers(source) },
+      splits: {
+        next: (source, signal) => calls.nextSplit(source, signal),
+        readers: (source) => calls.readers(source),
+        hasMore: (source) => calls.hasMore(source),
+      },
       network,
       connectors: {
         source: () => mutant.source(this.parts.source(process, plan), of),

@@ -15,6 +15,12 @@ import { type CountedRecord, type CountingPlan, SINK, SOURCE, splitsOf } from ".
 /** What is told of a part, and committed. */
 export type PartName = { readonly part: string; readonly attempt: string; readonly records: number };
 
+/** Which writer wrote it, and as its how manieth part, over all tries. */
+export function placeOfPart(part: string): { readonly writer: number; readonly number: number } {
+  const [, writer, number] = part.split("-");
+  return { writer: Number(writer), number: Number(number) };
+}
+
 export interface PartsCommitSeen {
   readonly applicationId: string;
   /** Visible from now on. */

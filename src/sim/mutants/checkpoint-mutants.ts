@@ -160,40 +160,8 @@ const ORDER: readonly Mutant[] = [
 ];
 
 const BARRIERS: readonly Mutant[] = [
-  mutant("barrier-overtakes", "a barrier overtakes the last batch before it", {
-    network: (network) => ({
-      ...networkOf(network),
-      output: (channel) => {
-        const output = network.output(channel);
-        let held: unknown[] | null = null;
-        const flush = () => {
-          const records = held;
-          held = null;
-          return records === null ? true : output.send(records, 0, records.length);
-        };
-        return {
-          send: (records, start, count) => {
-            const before = flush();
-            held = records.slice(start, start + count);
-            return before;
-          },
-          watermark: (watermark) => {
-            void flush();
-            return output.watermark(watermark);
-          },
-          barrier: (id) => {
-            const sent = output.barrier(id);
-            const flushed = flush();
-            return sent === true ? flushed : sent.then(() => (flushed === true ? undefined : flushed));
-          },
-          end: () => {
-            void flush();
-            output.end();
-          },
-        };
-      },
-    }),
-  }),
+  mutant("barrier-overtakes", "a barrier overtakes the last batch before it", { network: overtaken("barrier") }),
+  mutant("watermark-overtakes", "a watermark overtakes the last batch before it", { network: overtaken("watermark") }),
   mutant("channels-go-on", "a channel that gave its barrier is read on before the others have given theirs", {
     network: (network) => ({
       ...networkOf(network),
@@ -241,6 +209,9 @@ const CONTENT: readonly Mutant[] = [
   }),
   mutant("forgets-carried", "output that waits for the end is not in the manifest", {
     state: storing((manifest) => ({ ...manifest, carried: {} })),
+  }),
+  mutant("forgets-time", "how far event time had come is not in the manifest", {
+    state: storing((manifest) => ({ ...manifest, slices: manifest.slices.map(({ watermarks: _, ...part }) => part) })),
   }),
   mutant("forgets-an-executor", "the first executor's part is not in the manifest", {
     state: storing((manifest) => ({
@@ -348,6 +319,44 @@ function positioned(by: number): Mutant["source"] {
         position: () => Math.max(Number(split.from), Number(reader.position()) + by),
         progress: () => reader.progress(),
         close: () => reader.close(),
+      };
+    },
+  });
+}
+
+/** The last batch is held back until something follows it, and this goes before it. */
+function overtaken(by: "barrier" | "watermark"): Mutant["network"] {
+  return (network) => ({
+    ...networkOf(network),
+    output: (channel) => {
+      const output = network.output(channel);
+      let held: unknown[] | null = null;
+      const flush = () => {
+        const records = held;
+        held = null;
+        return records === null ? true : output.send(records, 0, records.length);
+      };
+      const inOrder = (kind: typeof by, send: () => true | Promise<void>): true | Promise<void> => {
+        if (kind !== by) {
+          void flush();
+          return send();
+        }
+        const sent = send();
+        const flushed = flush();
+        return sent === true ? flushed : sent.then(() => (flushed === true ? undefined : flushed));
+      };
+      return {
+        send: (records, start, count) => {
+          const before = flush();
+          held = records.slice(start, start + count);
+          return before;
+        },
+        watermark: (watermark) => inOrder("watermark", () => output.watermark(watermark)),
+        barrier: (id) => inOrder("barrier", () => output.barrier(id)),
+        end: () => {
+          void flush();
+          output.end();
+        },
       };
     },
   });

@@ -36,10 +36,21 @@ export interface OraclePlay {
   readonly evidence: string | null;
 }
 
-const VICTIMS = ["executor", "driver", "leader", "worker", "machine", "everything"] as const;
+const VICTIMS = ["executor", "driver", "leader", "worker", "machine", "zookeeper", "everything"] as const;
 type Victim = (typeof VICTIMS)[number];
-/** By how many tickets each is drawn. */
-const TICKETS: Readonly<Record<Victim, number>> = { executor: 7, driver: 5, leader: 3, worker: 2, machine: 2, everything: 1 };
+/** By how many tickets each is drawn; servers of ZooKeeper only where there are some. */
+const TICKETS: Readonly<Record<Victim, number>> = {
+  executor: 7,
+  driver: 5,
+  leader: 3,
+  worker: 2,
+  machine: 2,
+  zookeeper: 2,
+  everything: 1,
+};
+const ZOOKEEPER_SERVERS = 3;
+/** A server of ZooKeeper that was killed is started again so much later, at most. */
+const MAX_SERVER_DOWN_MS = 3_000;
 
 const MASTERS = 2;
 const WORKERS = 3;
@@ -54,7 +65,7 @@ const RUNS_AGAIN_WITHIN_MS = 90_000;
 const pause = (durationMs: number) => new Promise((resolve) => setTimeout(resolve, durationMs));
 
 export async function playOracle(options: OracleOptions): Promise<OraclePlay> {
-  const ensemble = options.store === "zookeeper" ? await startZooKeeper({ servers: 1 }) : null;
+  const ensemble = options.store === "zookeeper" ? await startZooKeeper({ servers: ZOOKEEPER_SERVERS }) : null;
   const cluster = await processCluster(PROGRAM);
   const play = new Play(cluster, ensemble, options);
   const violations = await play.run().catch((thrown: unknown) => [thrown instanceof Error ? thrown.message : String(thrown)]);
@@ -71,7 +82,15 @@ export async function playOracle(options: OracleOptions): Promise<OraclePlay> {
 }
 
 class Play {
-  readonly kills: Record<Victim, number> = { executor: 0, driver: 0, leader: 0, worker: 0, machine: 0, everything: 0 };
+  readonly kills: Record<Victim, number> = {
+    executor: 0,
+    driver: 0,
+    leader: 0,
+    worker: 0,
+    machine: 0,
+    zookeeper: 0,
+    everything: 0,
+  };
   jobs = 0;
   restored = 0;
   private readonly cluster: ProcessCluster;
@@ -81,6 +100,8 @@ class Play {
   private readonly running = new Map<string, ClusterProcess>();
   private readonly control = new AbortController();
   private client: ClusterClient | null = null;
+  /** Servers of ZooKeeper that are started again: one is killed while another one may still be away. */
+  private readonly returning = new Set<Promise<void>>();
 
   constructor(cluster: ProcessCluster, ensemble: ZooKeeperServers | null, options: OracleOptions) {
     this.cluster = cluster;
@@ -101,6 +122,7 @@ class Play {
 
   async end(): Promise<void> {
     this.control.abort();
+    await Promise.all(this.returning);
     await this.client?.[Symbol.asyncDispose]();
   }
 
@@ -158,7 +180,8 @@ class Play {
   }
 
   private draw(): Victim {
-    const tickets = VICTIMS.flatMap((victim) => Array.from({ length: TICKETS[victim] }, () => victim));
+    const victims = VICTIMS.filter((victim) => victim !== "zookeeper" || this.ensemble !== null);
+    const tickets = victims.flatMap((victim) => Array.from({ length: TICKETS[victim] }, () => victim));
     return this.chance.pick(tickets);
   }
 
@@ -181,6 +204,8 @@ class Play {
         for (const pid of this.processesBelow(name)) killed(pid, "");
         return this.killMember(name, null).then((what) => (what === null ? null : `${what} and all that it started`));
       }
+      case "zookeeper":
+        return this.killServer();
       case "everything":
         return this.killEverything();
     }
@@ -205,13 +230,26 @@ class Play {
     return this.cluster.leftovers().flatMap((line) => (line.includes(folder) ? [Number(line.split(" ")[0])] : []));
   }
 
+  /** Any one, the leader of the ensemble too. */
+  private async killServer(): Promise<string | null> {
+    const servers = this.ensemble?.servers.filter((server) => server.pid() !== undefined) ?? [];
+    const server = servers[this.chance.below(Math.max(1, servers.length))];
+    if (server === undefined) return null;
+    await server.kill();
+    const again = pause(this.chance.below(MAX_SERVER_DOWN_MS)).then(() => server.start());
+    this.returning.add(again);
+    void again.finally(() => this.returning.delete(again));
+    return `server ${server.id} of ZooKeeper`;
+  }
+
   /** Machines of everybody lose their power at once, the coordination store's too. */
   private async killEverything(): Promise<string> {
+    await Promise.all(this.returning);
     for (const server of this.ensemble?.servers ?? []) await server.kill();
     const processes = [...this.running.values()];
     for (const line of this.cluster.leftovers()) killed(Number(line.split(" ")[0]), "");
     await Promise.all(processes.map(({ exited }) => exited));
-    for (const server of this.ensemble?.servers ?? []) await server.restart();
+    await Promise.all((this.ensemble?.servers ?? []).map((server) => server.restart()));
     return this.ensemble === null ? "everything" : "everything, with ZooKeeper";
   }
 

@@ -136,6 +136,15 @@ describe("state of jobs that have ended", () => {
     expect(removed(master).map(({ applicationId }) => applicationId)).toContain(id);
   });
 
+  test("is removed also when the last of its processes were lost with their worker", () => {
+    const { master, worker, id, driver } = running();
+    driver.finish("failed");
+    worker.disconnect();
+    expect(removed(master)).toEqual([]);
+    master.pass(60_000);
+    expect(removed(master).map(({ applicationId }) => applicationId)).toContain(id);
+  });
+
   test("stays when it was asked for, until the application is forgotten", () => {
     const master = new TestMaster({ settings: { storage: STORAGE, maxFinished: 1 } });
     const worker = new TestWorker(master, "w1", { cores: 4 });
