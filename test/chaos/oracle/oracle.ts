@@ -56,9 +56,9 @@ const MASTERS = 2;
 const WORKERS = 3;
 const KEYS = 23;
 const FAST = ["--worker-deadline", "3s", "--driver-deadline", "3s", "--recovery-deadline", "3s", "--stop-grace", "500ms"];
-const MAX_PAUSE_MS = 1_500;
+const MAX_PAUSE_MS = 1_000;
 /** A kill in the middle of what the one before it set going. */
-const HASTY_SHARE = 0.3;
+const HASTY_SHARE = 0.5;
 const JOB_ENDS_WITHIN_MS = 240_000;
 const RUNS_AGAIN_WITHIN_MS = 90_000;
 
