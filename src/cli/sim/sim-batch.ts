@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import os from "node:os";
 import { fileURLToPath } from "node:url";
 import type { RareState } from "../../sim/coverage.js";
-import { type CrashOutcome, type CrashTask, carryOut } from "../../sim/crash/task.js";
+import { type CrashOutcome, type CrashTask, carryOut, runUndisturbed, type Undisturbed } from "../../sim/crash/task.js";
 import { crashOptions, prepareProcess, runOne, trapped } from "./sim-run.js";
 
 export interface Task {
@@ -14,6 +14,12 @@ export interface Task {
 /** A master that dies at some point (sim/crash/task.ts). */
 export interface MutantCrashTask {
   readonly crash: CrashTask;
+  readonly mutant: string | null;
+}
+
+/** A situation in which nobody dies. */
+export interface UndisturbedTask {
+  readonly undisturbed: string;
   readonly mutant: string | null;
 }
 
@@ -33,6 +39,7 @@ const TASKS_AT_ONCE = 4;
 /** Calls `done` for each outcome, in any order. `next` gives the tasks; undefined: there are none any more. */
 export async function runBatch(next: () => Task | undefined, done: (outcome: Outcome) => void): Promise<void>;
 export async function runBatch(next: () => MutantCrashTask | undefined, done: (outcome: CrashOutcome) => void): Promise<void>;
+export async function runBatch(next: () => UndisturbedTask | undefined, done: (outcome: Undisturbed) => void): Promise<void>;
 export async function runBatch(next: () => object | undefined, done: (outcome: never) => void): Promise<void> {
   const processes = os.availableParallelism();
   await Promise.all(Array.from({ length: processes }, () => runChild(next, done)));
@@ -67,14 +74,19 @@ export function runAsChild(): void {
   // Nobody reads the stacks of the many errors that are part of a run; a replay has them.
   Error.stackTraceLimit = 0;
   let running: Promise<void> = Promise.resolve();
-  process.on("message", (task: Task | MutantCrashTask) => {
+  process.on("message", (task: Task | MutantCrashTask | UndisturbedTask) => {
     running = running.then(async () => {
-      const outcome =
-        "crash" in task ? await trapped(() => carryOut(task.crash, crashOptions(task.mutant))) : await outcomeOf(task);
+      const outcome = await carryOutTask(task);
       if (process.connected) process.send?.(outcome);
     });
   });
   process.on("disconnect", () => process.exit(0));
+}
+
+function carryOutTask(task: Task | MutantCrashTask | UndisturbedTask): Promise<Outcome | CrashOutcome | Undisturbed> {
+  if ("crash" in task) return trapped(() => carryOut(task.crash, crashOptions(task.mutant)));
+  if ("undisturbed" in task) return trapped(() => runUndisturbed(task.undisturbed, crashOptions(task.mutant)));
+  return outcomeOf(task);
 }
 
 export async function outcomeOf({ seed, mutant }: Task): Promise<Outcome> {

@@ -1,7 +1,7 @@
 /** Masters that die at every point of election and recovery, over all cores; or one such run, told line by line. */
 import { runCrashes } from "../../sim/crash/crash-run.js";
 import { SITUATIONS, type Situation, situationName } from "../../sim/crash/situations.js";
-import { type CrashOutcome, type CrashProblem, crashTasks, situationNamed } from "../../sim/crash/task.js";
+import { type CrashOutcome, type CrashProblem, crashTasks, situationNamed, type Undisturbed } from "../../sim/crash/task.js";
 import { narrator } from "../../sim/report.js";
 import { runBatch } from "./sim-batch.js";
 import { crashOptions, prepareProcess, trapped } from "./sim-run.js";
@@ -23,11 +23,11 @@ export interface CrashPointsSummary {
 }
 
 export async function runCrashPoints({ situations, every, seconds, mutant }: CrashPointsOptions): Promise<CrashPointsSummary> {
-  const chosen = SITUATIONS.filter((situation) => situationName(situation).startsWith(situations));
-  const points = new Map(chosen.map((situation) => [situationName(situation), 0]));
+  const chosen = SITUATIONS.map(situationName).filter((name) => name.startsWith(situations));
+  const points = new Map(chosen.map((name) => [name, 0]));
   const problems: CrashProblem[] = [];
   let runs = 0;
-  const waiting = [...(await trapped(() => crashTasks(chosen, { every, seconds }, crashOptions(mutant))))];
+  const waiting = [...crashTasks(await undisturbed(chosen, mutant), { every, seconds })];
   const next = () => {
     const crash = waiting.shift();
     return crash === undefined ? undefined : { crash, mutant };
@@ -38,6 +38,18 @@ export async function runCrashPoints({ situations, every, seconds, mutant }: Cra
     problems.push(...outcome.problems);
   });
   return { runs, points, problems };
+}
+
+/** In the order of the names. */
+async function undisturbed(names: readonly string[], mutant: string | null): Promise<readonly Undisturbed[]> {
+  const waiting = [...names];
+  const runs = new Map<string, Undisturbed>();
+  const next = () => {
+    const name = waiting.shift();
+    return name === undefined ? undefined : { undisturbed: name, mutant };
+  };
+  await runBatch(next, (run: Undisturbed) => void runs.set(run.situation, run));
+  return names.flatMap((name) => runs.get(name) ?? []);
 }
 
 export function tellProblem({ situation, label, crashes, problem }: CrashProblem): void {

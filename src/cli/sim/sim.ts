@@ -6,7 +6,7 @@
  *   --schedule FILE     such a schedule, told as a seed
  *   --seeds N           N seeds from --from (default 1) over all cores
  *   --ci                the fixed seeds of CI, the seeds of bugs that were found, the planted bugs; every rare state has to be reached
- *   --mutants [NAME]    each planted bug (or one) has to be found
+ *   --mutants [NAME]    each planted bug (or one) has to be found; --remember: from seed 1 on, and CI tries what was found first
  *   --crash-points      a master dies at every point of election and recovery, and it comes to the same; of situations that begin with NAME,
  *                       every --every-th point, and --seconds deaths of the recovery that follows
  *   --crash PLACE       one of these, told line by line
@@ -21,7 +21,7 @@ import { findMutants } from "./sim-mutants.js";
 import { replay, replaySchedule, shrinkSeed } from "./sim-replay.js";
 import { longRun } from "./sim-seeds.js";
 
-const USAGE = `usage: node dist/bin/sim.mjs --seed N [--shrink] | --schedule FILE | --seeds N [--from M] | --ci | --mutants [NAME]
+const USAGE = `usage: node dist/bin/sim.mjs --seed N [--shrink] | --schedule FILE | --seeds N [--from M] | --ci | --mutants [NAME] [--remember]
        | --crash-points [NAME] [--every N] [--seconds N] | --crash PLACE     [--json] [--quiet] [--mutant NAME]`;
 
 async function main(): Promise<number> {
@@ -34,6 +34,7 @@ async function main(): Promise<number> {
       ci: { type: "boolean", default: false },
       mutants: { type: "boolean", default: false },
       mutant: { type: "string" },
+      remember: { type: "boolean", default: false },
       shrink: { type: "boolean", default: false },
       schedule: { type: "string" },
       "crash-points": { type: "boolean", default: false },
@@ -61,7 +62,7 @@ async function main(): Promise<number> {
     return crashPoints({ situations: positionals[0] ?? "", every, seconds, mutant }, json);
   }
   if (values.seeds !== undefined) return longRun(number(values.from), number(values.seeds), mutant, json);
-  if (values.mutants) return findMutants(positionals[0], json);
+  if (values.mutants) return findMutants(positionals[0], json, values.remember);
   if (values.ci) return ci(json);
   process.stdout.write(`${USAGE}\n`);
   return values.help ? 0 : 2;

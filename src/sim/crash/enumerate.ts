@@ -5,6 +5,9 @@ import { type CrashRun, type CrashRunOptions, runCrashes } from "./crash-run.js"
 import { difference, MISSING } from "./run-state.js";
 import type { Situation } from "./situations.js";
 
+/** What comes of a situation in which nobody dies; null: it did not come to that. */
+export type Expected = Pick<CrashRun, "settled" | "final">;
+
 export interface CrashCase {
   readonly crashes: readonly Crash[];
   /** For people: at which point. */
@@ -43,7 +46,7 @@ export function sample<T>(items: readonly T[], count: number, random: SeededRand
 export async function judge(
   situation: Situation,
   { crashes }: CrashCase,
-  undisturbed: CrashRun,
+  undisturbed: Expected,
   options: CrashRunOptions,
 ): Promise<{ readonly run: CrashRun; readonly problem: string | null }> {
   const run = await runCrashes(situation, crashes, options);
@@ -51,7 +54,7 @@ export async function judge(
 }
 
 /** Without records more may run than before: what a user has submitted again because its master knew nothing of it. Nothing may run less. */
-function problemOf({ mode }: Situation, run: CrashRun, crashes: readonly Crash[], undisturbed: CrashRun): string | null {
+function problemOf({ mode }: Situation, run: CrashRun, crashes: readonly Crash[], undisturbed: Expected): string | null {
   if (run.violation !== null) return run.violation.message;
   if (run.died.length !== crashes.length)
     return `only ${run.died.length} of ${crashes.length} processes died: the run up to the point is not the same`;

@@ -1,15 +1,18 @@
-/** Crash points as work for several processes: a task is plain data, its outcome too, and each process finds out by itself how nobody dies. */
+/**
+ * Crash points as work for several processes: a task is plain data, its outcome too. First each situation is run with nobody dying, which tells its points
+ * and what has to come of every death; then the deaths.
+ */
 import type { RareState } from "../coverage.js";
-import { HEALTHY } from "../mutants/mutant.js";
 import { seededRandom } from "../seed.js";
 import type { Crash } from "./crash-points.js";
 import { type CrashRun, type CrashRunOptions, runCrashes } from "./crash-run.js";
-import { type CrashCase, judge, sample, secondCrashes, singleCrashes } from "./enumerate.js";
+import { type CrashCase, type Expected, judge, sample, secondCrashes, singleCrashes } from "./enumerate.js";
 import { SITUATIONS, type Situation, situationName } from "./situations.js";
 
 export interface CrashTask {
   readonly situation: string;
   readonly case: CrashCase;
+  readonly expected: Expected;
   /** Of the next recovery, after this death: so many more deaths. */
   readonly seconds: number;
 }
@@ -36,34 +39,33 @@ export function situationNamed(name: string): Situation {
   return situation;
 }
 
-/** Of a process, by situation and planted bug. */
-const undisturbedRuns = new Map<string, Promise<CrashRun>>();
+/** Nobody dies. */
+export interface Undisturbed {
+  readonly situation: string;
+  readonly expected: Expected;
+  readonly cases: readonly CrashCase[];
+}
 
-export function undisturbed(situation: Situation, options: CrashRunOptions): Promise<CrashRun> {
-  const name = `${situationName(situation)} ${(options.mutant ?? HEALTHY).name}`;
-  const run = undisturbedRuns.get(name) ?? runCrashes(situation, [], options);
-  undisturbedRuns.set(name, run);
-  return run;
+export async function runUndisturbed(situation: string, options: CrashRunOptions): Promise<Undisturbed> {
+  const run = await runCrashes(situationNamed(situation), [], options);
+  return { situation, expected: { settled: run.settled, final: run.final }, cases: singleCrashes(run) };
 }
 
 /** All deaths of all situations; with `every` above 1 only every so manieth point, a different one in each situation. */
-export async function crashTasks(
-  situations: readonly Situation[],
+export function crashTasks(
+  runs: readonly Undisturbed[],
   { every, seconds }: { readonly every: number; readonly seconds: number },
-  options: CrashRunOptions,
-): Promise<readonly CrashTask[]> {
-  const tasks: CrashTask[] = [];
-  for (const [index, situation] of situations.entries()) {
-    const cases = singleCrashes(await undisturbed(situation, options));
-    const chosen = cases.filter((_case, position) => position % every === index % every);
-    tasks.push(...chosen.map((one) => ({ situation: situationName(situation), case: one, seconds })));
-  }
-  return tasks;
+): readonly CrashTask[] {
+  return runs.flatMap(({ situation, expected, cases }, index) =>
+    cases
+      .filter((_case, position) => position % every === index % every)
+      .map((one): CrashTask => ({ situation, case: one, expected, seconds })),
+  );
 }
 
 export async function carryOut(task: CrashTask, options: CrashRunOptions): Promise<CrashOutcome> {
   const situation = situationNamed(task.situation);
-  const expected = await undisturbed(situation, options);
+  const { expected } = task;
   const problems: CrashProblem[] = [];
   const coverage = new Map<RareState, number>();
   let runs = 0;

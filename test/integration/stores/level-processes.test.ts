@@ -18,6 +18,8 @@ async function inDirectory(run: (directory: string) => Promise<void>): Promise<v
   try {
     await run(directory.path);
   } finally {
+    // Who leads at the end of a test goes on writing there, which a removal at the same time does not survive.
+    await processes.end(directory.path);
     await directory.remove();
   }
 }

@@ -21,6 +21,8 @@ export interface LevelProcess {
 
 export interface LevelProcesses {
   start(directory: string, candidate: string): LevelProcess;
+  /** Kills whatever still runs on the directory, and waits for its end: nothing writes there any more. */
+  end(directory: string): Promise<void>;
   /** Kills whatever still runs and removes the program. */
   close(): Promise<void>;
 }
@@ -40,17 +42,21 @@ export async function levelProcesses(): Promise<LevelProcesses> {
     packages: "external",
     logLevel: "error",
   });
-  const started: { readonly child: ChildProcess; readonly gone: Promise<void> }[] = [];
+  const started: { readonly child: ChildProcess; readonly directory: string; readonly gone: Promise<void> }[] = [];
+  const kill = async (which: typeof started) => {
+    for (const { child } of which) child.kill("SIGKILL");
+    await Promise.all(which.map(({ gone }) => gone));
+  };
   return {
     start(directory, candidate) {
       const child = fork(program, [directory, candidate], { stdio: ["ignore", "inherit", "inherit", "ipc"], execArgv: [] });
       const levelProcess = listenTo(child);
-      started.push({ child, gone: levelProcess.gone });
+      started.push({ child, directory, gone: levelProcess.gone });
       return levelProcess;
     },
+    end: (directory) => kill(started.filter((one) => one.directory === directory)),
     async close() {
-      for (const { child } of started) child.kill("SIGKILL");
-      await Promise.all(started.map(({ gone }) => gone));
+      await kill(started);
       rmSync(folder, { recursive: true, force: true });
     },
   };
