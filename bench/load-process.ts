@@ -13,7 +13,9 @@ const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {
 const END_MS = 20_000;
 
 interface LoadOptions {
-  readonly address: string;
+  readonly addresses: readonly string[];
+  /** Links to the masters that stand by are kept. */
+  readonly standing: boolean;
   readonly workers: number;
   readonly slots: number;
 }
@@ -25,6 +27,8 @@ export interface LoadCounts {
   readonly stops: number;
   /** Links that stand, of workers and drivers. */
   readonly links: number;
+  /** Links to masters that stand by. */
+  readonly standing: number;
 }
 
 type ToLoad = { readonly kind: "start"; readonly options: LoadOptions } | { readonly kind: "counts" };

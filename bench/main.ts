@@ -19,6 +19,7 @@ import { machineName, machineRows, versionOf } from "./machine.js";
 import { reAttach } from "./re-attach.js";
 import { recovery } from "./recovery.js";
 import { createReport, STANDARD_OUTPUT } from "./report.js";
+import { runStandingServer, STANDING_SERVER } from "./standing-floor.js";
 import { submissions } from "./submissions.js";
 import { submit } from "./submit.js";
 import { zookeeper } from "./zookeeper.js";
@@ -132,4 +133,5 @@ const program = new Command("bench")
 if (process.argv[2] === LOAD_PROCESS) await runLoadProcess();
 else if (process.argv[2] === ACCEPT_SERVER) await runAcceptServer();
 else if (process.argv[2] === CHECKPOINT_PROCESS) await runCheckpointProcess();
+else if (process.argv[2] === STANDING_SERVER) await runStandingServer();
 else await program.parseAsync();

@@ -3,8 +3,6 @@
  * Workers and drivers are words only (load-cluster.ts), in a process of their own. They share the machine's cores with the master, so beside the
  * time of the clock stands what the master's process alone needed of a core.
  */
-import { openClient } from "../src/cli/client/cluster-client.js";
-import { DEFAULT_RESTART_POLICY } from "../src/wire/application.js";
 import { type ClusterProcess, type ProcessCluster, processCluster } from "../test/support/process-cluster.js";
 import { startZooKeeper, zooKeeperMissing } from "../test/support/zookeeper.js";
 import { type AcceptFloor, acceptFloor } from "./accept-floor.js";
@@ -12,18 +10,12 @@ import type { Benchmark, Context } from "./benchmark.js";
 import { cpuMs, loopCpuMs } from "./cpu-time.js";
 import { freeAddress } from "./free-address.js";
 import { type LoadProcess, startLoadProcess } from "./load-process.js";
-import { submitProbe } from "./probe.js";
+import { EXECUTORS_A_WORKER, endOf, fill, jobsOf, PATIENT, probeWhileRecovering, timeOf, until } from "./re-attach-cluster.js";
+import { onStandby } from "./re-attach-warm.js";
 
-const EXECUTORS_A_JOB = 100;
-const EXECUTORS_A_WORKER = 10;
-const MEBIBYTE = 1024 ** 2;
-const START_MS = 300_000;
-const LOOK_EVERY_MS = 2;
 /** Of the master's session, as by default: it is killed, and the next one waits until it is over. Shorter ones end while a loop is busy with all clients at once. */
 const SESSION_MS = 10_000;
 const SERVER_JAVA = ["-Xmx1g"];
-/** All clients share two cores with the master; on a busy machine they may be late by more than workers of their own machines ever are. */
-const PATIENT = ["--worker-deadline", "60s", "--driver-deadline", "60s", "--recovery-deadline", "120s", "--hung-after", "10s"];
 
 export const reAttach: Benchmark = {
   name: "re-attach",
@@ -32,6 +24,7 @@ export const reAttach: Benchmark = {
     for (const workers of sizes(context)) {
       await showFloor(context, workers);
       await onZooKeeper(context, workers);
+      await onStandby(context, workers);
     }
     for (const workers of sizes(context).slice(-1)) await inCluster(context, workers, "file", {});
   },
@@ -84,21 +77,15 @@ async function inCluster(context: Context, workers: number, store: string, place
   const start = (run: number): ClusterProcess =>
     cluster.startMaster(`master-${run}`, { ...place, listen: address, args: [...args, ...(place.args ?? [])] });
   const first = start(0);
-  const load = startLoadProcess({ address, workers, slots: EXECUTORS_A_WORKER + 1 });
+  const load = startLoadProcess({ addresses: [address], standing: false, workers, slots: EXECUTORS_A_WORKER + 1 });
   try {
     await Promise.race([load.connected, endOf(first)]);
-    await fill(context, cluster, load, Math.max(1, Math.floor((workers * EXECUTORS_A_WORKER) / EXECUTORS_A_JOB)));
+    await fill(context, cluster, load, jobsOf(workers));
     await measure(context, { cluster, load, workers, store, start, first });
   } finally {
     await load.close();
     await cluster.close();
   }
-}
-
-/** Rejects when it ends: nobody is to wait for a master that is not there. */
-async function endOf(master: ClusterProcess): Promise<never> {
-  const code = await master.exited;
-  throw new Error(`${master.name} ended with ${code}: ${master.log().slice(-2_000)}`);
 }
 
 interface Arena {
@@ -190,52 +177,4 @@ function showRows(context: Context, who: string, isAim: boolean, samples: readon
   );
   row("  kill -9 -> ALIVE, with the session's end and the start of the process", ({ fromKillMs }) => fromKillMs);
   row("  a program submitted meanwhile: submit -> launch order", ({ scheduledMs }) => scheduledMs);
-}
-
-async function fill(context: Context, cluster: ProcessCluster, load: LoadProcess, jobs: number): Promise<void> {
-  await using client = await openClient({ master: cluster.masterUrl, timeout: "60s", json: true }, context.signal);
-  const artifact = await client.uploadArtifact(new TextEncoder().encode("a bundle that nobody runs"));
-  const executor = { cores: 1, memoryBytes: MEBIBYTE };
-  for (let number = 0; number < jobs; number++) {
-    await client.call("submit", {
-      key: `job-${number}`,
-      spec: {
-        name: "load",
-        kind: "job",
-        deployMode: "cluster",
-        supervise: true,
-        restart: DEFAULT_RESTART_POLICY,
-        driver: { cores: 0, memoryBytes: MEBIBYTE },
-        job: { artifact, graphHash: "b".repeat(64), params: {}, parallelism: EXECUTORS_A_JOB, executor },
-        process: null,
-      },
-    });
-  }
-  const end = performance.now() + START_MS;
-  while ((await load.counts()).executors < jobs * EXECUTORS_A_JOB) {
-    if (performance.now() > end) throw new Error("waited too long for all executors to run");
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-/** Milliseconds from the submission, which is sent as soon as the next master is found, to the order at a worker. */
-async function probeWhileRecovering(context: Context, cluster: ProcessCluster, load: LoadProcess, name: string): Promise<number> {
-  await using client = await openClient({ master: cluster.masterUrl, timeout: "120s", json: true }, context.signal);
-  const startedAt = performance.timeOrigin + performance.now();
-  const id = await submitProbe(client, `probe-${name}`);
-  await until(() => load.programs.has(id), "the probe to be launched");
-  return (load.programs.get(id) ?? 0) - startedAt;
-}
-
-function timeOf(lines: readonly string[], says: RegExp): number {
-  const line = lines.find((text) => says.test(text));
-  return line === undefined ? Number.NaN : Date.parse((JSON.parse(line) as { readonly time: string }).time);
-}
-
-async function until(isSo: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + START_MS;
-  while (!isSo()) {
-    if (performance.now() > end) throw new Error(`waited too long for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
-  }
 }

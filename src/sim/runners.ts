@@ -12,10 +12,11 @@ import type { SliceOrder } from "../executor/core/executor-events.js";
 import { followLeader } from "../host/finding/master-finder.js";
 import { type DriverHostOptions, startDriver } from "../host/job/driver-host.js";
 import { type SliceCalls, type StartedSlice, startExecutor } from "../host/job/executor-host.js";
+import type { Link, LinkPace } from "../host/link/link.js";
 import { dialLink } from "../host/link/link-handshake.js";
 import { attemptName, type Ending } from "../job/driver-events.js";
 import { restartRules } from "../job/restart-strategy.js";
-import { applicationScope } from "../wire/handshake.js";
+import { applicationScope, type Facts, STANDING, STANDING_PACE } from "../wire/handshake.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { RunnerStart } from "../wire/runner-start.js";
 import { planCounting } from "./jobs/counting-job.js";
@@ -107,26 +108,32 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
       limits: { heartbeatMs: heartbeats.heartbeatMs },
       followMaster: ({ epoch, incoming, onLink }) => {
         const closing = new AbortController();
+        const dial = (address: string, signal: AbortSignal, pace: LinkPace, facts: Facts = {}): Promise<Link> =>
+          dialLink(address, {
+            env,
+            role: "driver",
+            id: processId,
+            scope: applicationScope(application.id),
+            key: hexToBytes(start.applicationKey),
+            clusterId: null,
+            epoch,
+            facts,
+            incoming,
+            ...pace,
+            connectTimeoutMs: CONNECT_TIMEOUT_MS,
+            signal,
+          });
         void followLeader({
           env,
           masterUrl: start.masterUrl,
           readFile: world.readFile,
           signal: closing.signal,
-          dial: (address, signal) =>
-            dialLink(address, {
-              env,
-              role: "driver",
-              id: processId,
-              scope: applicationScope(application.id),
-              key: hexToBytes(start.applicationKey),
-              clusterId: null,
-              epoch,
-              incoming,
-              ...heartbeats,
-              connectTimeoutMs: CONNECT_TIMEOUT_MS,
-              signal,
-            }),
-          onLink: (link) => onLink(world.mutant.driverLink(link, process)),
+          dial: (address, signal) => dial(address, signal, heartbeats),
+          dialStanding: (address, signal) => dial(address, signal, STANDING_PACE, { [STANDING]: 1 }),
+          onLink: (link) => {
+            link.pace(heartbeats);
+            onLink(world.mutant.driverLink(link, process));
+          },
         });
         return { close: () => closing.abort(new CodedError("CLOSED", "the driver has ended")) };
       },

@@ -6,17 +6,18 @@ import { failoverRegions } from "../../dataflow/failover-regions.js";
 import type { Env } from "../../env/env.js";
 import { followLeader } from "../../host/finding/master-finder.js";
 import { type DriverHostOptions, type FollowMaster, type RunningDriver, startDriver } from "../../host/job/driver-host.js";
-import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS } from "../../host/link/link.js";
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkPace } from "../../host/link/link.js";
 import { dialLink } from "../../host/link/link-handshake.js";
 import type { Ending } from "../../job/driver-events.js";
 import { restartRules } from "../../job/restart-strategy.js";
 import { createSavepointFiles } from "../../node/files/savepoint-files.js";
-import { applicationScope, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
+import { applicationScope, type Facts, STANDING, STANDING_PACE, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { createInputsThread } from "./runner-inputs-thread.js";
 import { checkCheckpoints, checkGraph, inputsOf, loadJob, stateOpener } from "./runner-job.js";
 
 const CONNECT_TIMEOUT_MS = 3_000;
+const PACE: LinkPace = { heartbeatMs: DEFAULT_HEARTBEAT_MS, silenceMs: DEFAULT_SILENCE_MS };
 
 /** How this process was told to go. */
 export interface StopRequest {
@@ -91,26 +92,28 @@ function followMaster(start: RunnerStart, env: Env): FollowMaster {
     // The first master is that of this application's cluster; one without its records would take this driver for a strange one.
     let clusterId: string | null = null;
     const { application, processId } = start;
+    const dial = (address: string, signal: AbortSignal, pace: LinkPace, facts: Facts = {}): Promise<Link> =>
+      dialLink(address, {
+        env,
+        role: "driver",
+        id: processId,
+        scope: applicationScope(application.id),
+        key: hexToBytes(start.applicationKey),
+        clusterId,
+        epoch,
+        facts,
+        incoming,
+        ...pace,
+        connectTimeoutMs: CONNECT_TIMEOUT_MS,
+        signal,
+      });
     const following = followLeader({
       env,
       masterUrl: start.masterUrl,
       readFile: (file) => readFile(file, "utf8"),
       signal: closing.signal,
-      dial: (address, signal) =>
-        dialLink(address, {
-          env,
-          role: "driver",
-          id: processId,
-          scope: applicationScope(application.id),
-          key: hexToBytes(start.applicationKey),
-          clusterId,
-          epoch,
-          incoming,
-          heartbeatMs: DEFAULT_HEARTBEAT_MS,
-          silenceMs: DEFAULT_SILENCE_MS,
-          connectTimeoutMs: CONNECT_TIMEOUT_MS,
-          signal,
-        }),
+      dial: (address, signal) => dial(address, signal, PACE),
+      dialStanding: (address, signal) => dial(address, signal, STANDING_PACE, { [STANDING]: 1 }),
       onLooking: ({ forMs, lastError }) =>
         env.log.warn("looking for a leading master; the job runs on meanwhile", {
           app: application.id,
@@ -118,6 +121,7 @@ function followMaster(start: RunnerStart, env: Env): FollowMaster {
           lastError: lastError?.message,
         }),
       onLink: (link) => {
+        link.pace(PACE);
         const { clusterId: found } = link.peer;
         if (found !== UNRECORDED_CLUSTER_ID) clusterId ??= found;
         onLink(link);

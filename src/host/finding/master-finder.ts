@@ -7,7 +7,9 @@
  *   2. A standby's hint at the leader is followed at once. Both are only hints: the link's own epoch tells the truth.
  *      The link to a standby is held until the search is over: when that standby takes over it says so, and is found at that moment.
  *   3. It never gives up by itself; whoever waits decides by the signal. While it looks it says so: since when, tried what, last error.
- *   4. A link that breaks soon after it was made does not reset the pause, so that a master that turns everybody away is not stormed.
+ *   4. Whoever follows may keep links to the other masters meanwhile (standing-links.ts): the one that takes over says so on a link that stands. Their
+ *      addresses are dialled only when nobody has said so for STANDING_PATIENCE_MS: a link may be dead, and nobody noticed.
+ *   5. A link that breaks soon after it was made does not reset the pause, so that a master that turns everybody away is not stormed.
  */
 import { CodedError } from "../../base/errors.js";
 import { sleep } from "../../env/clock.js";
@@ -15,11 +17,14 @@ import type { Env } from "../../env/env.js";
 import type { Link } from "../link/link.js";
 import { createPlaces, type OpenRegistry, type Places, type Search } from "./master-places.js";
 import type { ReadFile } from "./master-url.js";
+import { createStandingLinks, leadsNow, type StandingLinks } from "./standing-links.js";
 
 export const MIN_LOOK_PAUSE_MS = 5;
 export const MAX_LOOK_PAUSE_MS = 1_000;
 /** A standby whose link is held will tell by itself; it is asked again no earlier than this. */
 const HELD_LOOK_PAUSE_MS = 50;
+/** From the loss of the leader; longer than a take-over takes, and much shorter than any lease. With jitter of as much again. */
+const STANDING_PATIENCE_MS = 500;
 /** A link that lived this long was a working one. */
 const STABLE_LINK_MS = 1_000;
 /** Without any outcome (every address hangs) it is called for the first time after this. */
@@ -75,6 +80,8 @@ export interface FindOptions {
 export interface FollowOptions extends FindOptions {
   /** Called for each leader found; the finder closes the link only at its own end. To look again, close the link. */
   onLink(link: Link): void;
+  /** As `dial`, for links that stand by (facts STANDING, STANDING_PACE; `onLink` gives the one that leads its pace). Absent: none are kept. */
+  readonly dialStanding?: FindOptions["dial"];
 }
 
 /** A link to the leading master. Rejects with INVALID_ARGUMENT (the URL) or the signal's reason only. */
@@ -82,7 +89,7 @@ export async function findLeader(options: FindOptions): Promise<Link> {
   options.signal.throwIfAborted();
   const places = options.places ?? createPlaces(options);
   try {
-    return await createSearch(options, places, 0).run();
+    return await createSearch(options, places, 0, null).run();
   } finally {
     if (options.places === undefined) await places.close();
   }
@@ -99,13 +106,21 @@ export async function followLeader(options: FollowOptions): Promise<void> {
 }
 
 async function followFrom(options: FollowOptions, places: Places): Promise<void> {
-  const { env, signal } = options;
+  const { env, signal, dialStanding } = options;
+  const known = () => places.known();
+  const standing = dialStanding === undefined ? null : createStandingLinks({ env, dial: dialStanding, known, signal });
+  const onStop = () => standing?.close();
+  signal.addEventListener("abort", onStop, { once: true });
   let failures = 0;
   while (!signal.aborted) {
     try {
       if (failures > 0) await sleep(env.clock, pauseMs(env, failures), signal);
-      const link = await createSearch(options, places, failures).run();
-      link.onAnnounced(() => hear(places, link));
+      const link = await createSearch(options, places, failures, standing).run();
+      link.onAnnounced(() => {
+        hear(places, link);
+        standing?.beside(link);
+      });
+      standing?.beside(link);
       const madeAt = env.clock.now();
       const onAbort = () => link.close();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -115,6 +130,8 @@ async function followFrom(options: FollowOptions, places: Places): Promise<void>
       failures = env.clock.now() - madeAt >= STABLE_LINK_MS ? 0 : failures + 1;
     } catch (thrown) {
       if (signal.aborted) return;
+      signal.removeEventListener("abort", onStop);
+      standing?.close();
       throw thrown;
     }
   }
@@ -132,9 +149,10 @@ function pauseMs(env: Env, failures: number): number {
 }
 
 /** One search, from the loss of a leader to the next one. */
-function createSearch(options: FindOptions, places: Places, failuresBefore: number) {
+function createSearch(options: FindOptions, places: Places, failuresBefore: number, standing: StandingLinks | null) {
   const { env, signal } = options;
   const since = env.clock.now();
+  const patientUntil = standing === null ? since : since + STANDING_PATIENCE_MS * (1 + env.random.fraction());
   const inFlight = new Map<string, AbortController>();
   const outcomes = new Map<string, CodedError>();
   /** Of the addresses at which no leader was when they were last dialled: when that dial began. */
@@ -188,10 +206,21 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
     } else {
       // An earlier link to the same master, which stood by then, stays among the held: they are closed at the end.
       if (held.get(address)?.link === link) held.delete(address);
-      found = link;
-      hear(places, link);
-      wake();
+      take(link);
     }
+  };
+
+  const take = (link: Link) => {
+    found = link;
+    hear(places, link);
+    wake();
+  };
+
+  /** A master that stood by leads now, on the link that was kept for it. */
+  const leads = (address: string, link: Link) => {
+    if (found !== null || signal.aborted) return;
+    standing?.take(address);
+    take(link);
   };
 
   const hold = (address: string, link: Link) => {
@@ -205,13 +234,14 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
     });
     void link.ended.then(() => {
       if (held.get(address)?.link === link) held.delete(address);
-      search?.held(held.size > 0);
+      search?.held(held.size > 0 || (standing?.links().size ?? 0) > 0);
     });
   };
 
   const start = (address: string) => {
     if (inFlight.has(address) || found !== null) return;
     if (env.clock.now() - (held.get(address)?.since ?? Number.NEGATIVE_INFINITY) < HELD_LOOK_PAUSE_MS) return;
+    if (env.clock.now() < patientUntil && standing?.links().has(address) === true) return;
     const control = new AbortController();
     const dialledAt = env.clock.now();
     inFlight.set(address, control);
@@ -260,7 +290,17 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
     for (const address of known) start(address);
   };
 
+  const begin = () => {
+    search = places.search(() => wake());
+    if (standing === null) return;
+    standing.onLeads(leads);
+    const links = standing.links();
+    if (links.size > 0) search.held(true);
+    for (const [address, link] of links) if (leadsNow(link)) leads(address, link);
+  };
+
   const end = () => {
+    standing?.onLeads(null);
     search?.end();
     for (const control of inFlight.values())
       control.abort(new CodedError("ABORTED", "another master was found, or nobody waits any more"));
@@ -273,10 +313,10 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
 
   return {
     async run(): Promise<Link> {
-      search = places.search(() => wake());
+      begin();
       try {
         for (;;) {
-          await round();
+          if (found === null) await round();
           attempts += 1;
           if (found === null) await pause(env, pauseMs(env, failuresBefore + attempts - 1), signal, (end) => (wake = end));
           signal.throwIfAborted();

@@ -11,7 +11,7 @@ import { parseControlJson } from "../../wire/control-json.js";
 import type { Envelope, MessageTable } from "../../wire/envelope.js";
 import { envelope, MAX_CONTROL_FRAME_BYTES, MAX_OPEN_REQUESTS } from "../../wire/envelope.js";
 import { factsSchema } from "../../wire/handshake.js";
-import type { Link, LinkMessage, LinkPeer, LinkSettings, RequestOptions, TableFor } from "./link.js";
+import type { Link, LinkMessage, LinkPace, LinkPeer, LinkSettings, RequestOptions, TableFor } from "./link.js";
 import type { Channel } from "./link-channel.js";
 import { decodeText, encodeText, shorten } from "./link-channel.js";
 import { createRequests } from "./link-requests.js";
@@ -55,6 +55,7 @@ class LinkSession implements Link {
   #over: CodedError | null = null;
   #settle: (reason: CodedError) => void = () => {};
   #timer: Timer | null = null;
+  #pace: LinkPace;
   #lastHeard: number;
   /** Silence counts from here: as `#lastHeard`, or later when this process itself was stopped in between. */
   #judgedFrom: number;
@@ -64,6 +65,7 @@ class LinkSession implements Link {
     this.#channel = channel;
     this.#settings = settings;
     this.#peer = peer;
+    this.#pace = settings;
     this.remote = channel.connection.remote;
     this.#incoming = tableOf(settings.incoming, peer);
     this.#onlyRequests = tableOf(settings.requests, peer);
@@ -131,6 +133,14 @@ class LinkSession implements Link {
 
   onAnnounced(listener: () => void): void {
     this.#onAnnounced = listener;
+  }
+
+  pace(pace: LinkPace): void {
+    if (this.#over !== null) return;
+    this.#pace = pace;
+    this.#judgedFrom = this.#settings.env.clock.now();
+    this.#timer?.cancel();
+    this.#armTimer();
   }
 
   close(): void {
@@ -258,14 +268,14 @@ class LinkSession implements Link {
 
   #armTimer(): void {
     const { clock } = this.#settings.env;
-    const at = Math.min(this.#lastSent + this.#settings.heartbeatMs, this.#judgedFrom + this.#settings.silenceMs);
+    const at = Math.min(this.#lastSent + this.#pace.heartbeatMs, this.#judgedFrom + this.#pace.silenceMs);
     this.#timer = clock.at(at, () => this.#onTimer(at));
   }
 
   #onTimer(plannedAt: number): void {
     if (this.#over !== null) return;
-    const { heartbeatMs, silenceMs, env } = this.#settings;
-    const now = env.clock.now();
+    const { heartbeatMs, silenceMs } = this.#pace;
+    const now = this.#settings.env.clock.now();
     // A timer that is this late means that this process itself was stopped: frames may wait unread, so the other side is judged from now on.
     if (now - plannedAt > silenceMs / 4) this.#judgedFrom = Math.max(this.#judgedFrom, now - silenceMs / 2);
     // Compared as the timer was armed: with fractions of milliseconds a difference may be rounded below its own limit, for ever.

@@ -38,6 +38,9 @@ export interface LinkSettings {
   readonly silenceMs: number;
 }
 
+/** How often a side speaks, and how long it waits for the other one. */
+export type LinkPace = Pick<LinkSettings, "heartbeatMs" | "silenceMs">;
+
 export interface LinkMessage {
   readonly kind: string;
   /** Validated by the schema of its kind. */
@@ -71,6 +74,8 @@ export interface Link {
   announce(facts: LinkPeer["facts"]): void;
   /** One listener, called after `peer` has taken what the other side announced. */
   onAnnounced(listener: () => void): void;
+  /** From now on, instead of that of its settings; the other side is judged from now. Nothing is agreed: both sides follow from what the link is for. */
+  pace(pace: LinkPace): void;
   readonly ended: Promise<CodedError>;
   /** Instant (env clock) of the last frame from the other side. */
   lastHeardAt(): number;

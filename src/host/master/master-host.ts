@@ -25,7 +25,7 @@ import { type Facts, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
 import { KEEPS_RECORDS } from "../../wire/worker-messages.js";
-import type { Link, LinkMessage } from "../link/link.js";
+import type { Link, LinkMessage, LinkPace } from "../link/link.js";
 import { clusterBinding, keysOfCluster } from "../link/link-keys.js";
 import { type LinkListener, listenLinks } from "../link/link-listener.js";
 import { createElectionPace, type ElectionPace, type LeadershipEnd } from "./election-pace.js";
@@ -106,6 +106,7 @@ class Master implements MasterHost {
       epoch: () => this.epoch(),
       clusterId: () => this.#clusterId,
       facts: () => this.#facts(),
+      linkPace: this.#linkPace(),
       take: (link, message) => this.#desk.take(link, message),
     });
     this.#suspicion = createLeaderSuspicion({
@@ -198,15 +199,18 @@ class Master implements MasterHost {
   }
 
   #linkSettings() {
-    const { heartbeatMs, workerDeadlineMs, driverDeadlineMs } = this.#settings;
     return {
       env: this.#env,
       epoch: () => this.epoch(),
       incoming: messagesFrom,
       requests: requestsFrom,
-      heartbeatMs,
-      silenceMs: Math.max(3 * heartbeatMs, Math.min(workerDeadlineMs, driverDeadlineMs)),
+      ...this.#linkPace(),
     };
+  }
+
+  #linkPace(): LinkPace {
+    const { heartbeatMs, workerDeadlineMs, driverDeadlineMs } = this.#settings;
+    return { heartbeatMs, silenceMs: Math.max(3 * heartbeatMs, Math.min(workerDeadlineMs, driverDeadlineMs)) };
   }
 
   #facts(): Facts {

@@ -4,11 +4,12 @@
  * Boundary: links that stand; making them is link-listener.ts, what is said over them goes to master-desk.ts.
  * Invariants:
  *   1. The core of a leader hears of each link once: when it is made, or when the leadership begins; and of its end.
- *   2. Whoever waits at the other end of a link from the time of standing by learns at once that this master leads now.
+ *   2. Links that stand by (fact STANDING) beat slowly while this master does, and as all others while it leads.
+ *   3. Whoever waits at the other end of a link from the time of standing by learns at once that this master leads now.
  */
 import type { Clock, Timer } from "../../env/clock.js";
-import { type Facts, MAX_FACT_CHARACTERS } from "../../wire/handshake.js";
-import type { Link, LinkMessage } from "../link/link.js";
+import { type Facts, MAX_FACT_CHARACTERS, STANDING, STANDING_PACE } from "../../wire/handshake.js";
+import type { Link, LinkMessage, LinkPace } from "../link/link.js";
 import type { Leading } from "./master-leading.js";
 import { standbysAmong } from "./master-links.js";
 
@@ -24,6 +25,8 @@ export interface RosterOptions {
   epoch(): number;
   clusterId(): string | null;
   facts(): Facts;
+  /** Of links to a leader. */
+  readonly linkPace: LinkPace;
   take(link: Link, message: LinkMessage): void;
 }
 
@@ -77,6 +80,7 @@ export function createRoster(options: RosterOptions): Roster {
       if (link.peer.role === "master") masters.add(link);
       const leading = options.leading();
       if (leading !== null) introduce(leading, link);
+      else if (link.peer.facts[STANDING] === 1) link.pace(STANDING_PACE);
       link.onMessage((message) => options.take(link, message));
       void link.ended.then(() => {
         masters.delete(link);
@@ -97,6 +101,7 @@ export function createRoster(options: RosterOptions): Roster {
           continue;
         }
         introduce(leading, link);
+        if (link.peer.facts[STANDING] === 1) link.pace(options.linkPace);
         link.announce(options.facts());
       }
     },

@@ -13,7 +13,7 @@ import { CodedError } from "../../base/errors.js";
 import type { Env } from "../../env/env.js";
 import type { LaunchCommand, Launcher } from "../../env/launcher.js";
 import type { Resources } from "../../wire/application.js";
-import { CLUSTER_SCOPE, NO_SECRET } from "../../wire/handshake.js";
+import { CLUSTER_SCOPE, type Facts, NO_SECRET, STANDING, STANDING_PACE } from "../../wire/handshake.js";
 import { parseProcessId } from "../../wire/ids.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { KEEPS_RECORDS, type LaunchOrder, masterToWorker } from "../../wire/worker-messages.js";
@@ -23,7 +23,7 @@ import { followLeader, type Looking } from "../finding/master-finder.js";
 import { createPlaces, type OpenRegistry, type Places } from "../finding/master-places.js";
 import type { ReadFile } from "../finding/master-url.js";
 import { leaveForOther } from "../finding/other-leader.js";
-import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkMessage } from "../link/link.js";
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkMessage, type LinkPace } from "../link/link.js";
 import { dialLink } from "../link/link-handshake.js";
 import { keysOfCluster } from "../link/link-keys.js";
 import { type LinkListener, listenLinks } from "../link/link-listener.js";
@@ -185,6 +185,7 @@ class RunningWorker implements WorkerHost {
     return followLeader({
       ...this.#search(),
       onLink: (link) => this.#linked(link),
+      dialStanding: (address, signal) => this.#dial(address, signal, STANDING_PACE, { [STANDING]: 1 }),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,
     });
@@ -193,11 +194,11 @@ class RunningWorker implements WorkerHost {
   #search() {
     const { env, masterUrl, readFile } = this.#options;
     const onNobodyLeads = (since: number) => this.#post({ kind: "nobody-leads", since });
-    const dial = (address: string, signal: AbortSignal) => this.#dial(address, signal);
+    const dial = (address: string, signal: AbortSignal) => this.#dial(address, signal, this.#heartbeats());
     return { env, masterUrl, readFile, places: this.#places, dial, onNobodyLeads };
   }
 
-  #dial(address: string, signal: AbortSignal): Promise<Link> {
+  #dial(address: string, signal: AbortSignal, pace: LinkPace, facts: Facts = {}): Promise<Link> {
     const { env, secret, pid, files } = this.#options;
     return dialLink(address, {
       env,
@@ -207,11 +208,11 @@ class RunningWorker implements WorkerHost {
       scope: CLUSTER_SCOPE,
       key: secret ?? NO_SECRET,
       clusterId: (this.#core?.identity ?? files.identity).clusterId ?? null,
-      facts: { address: this.address, pid },
+      facts: { address: this.address, pid, ...facts },
       connectTimeoutMs: DIAL_TIMEOUT_MS,
       signal,
       incoming: masterToWorker,
-      ...this.#heartbeats(),
+      ...pace,
     });
   }
 
@@ -244,6 +245,7 @@ class RunningWorker implements WorkerHost {
 
   #linked(link: Link): void {
     this.#clusterId = link.peer.clusterId ?? this.#clusterId;
+    link.pace(this.#heartbeats());
     this.#leader.set(link);
     const tellsApplications = link.peer.facts[KEEPS_RECORDS] !== 1;
     this.#post({ kind: "link-up", linkId: link.id, remote: link.remote, tellsApplications });
