@@ -37,8 +37,10 @@ export async function runStandingServer(): Promise<void> {
     });
   });
   server.listen(0, "127.0.0.1", 4_096, () => process.send?.((server.address() as net.AddressInfo).port));
-  process.on("message", () => {
-    for (const socket of sockets) socket.write(WORD);
+  process.on("message", (connections: number) => {
+    // A client may know of its connection before this process does.
+    if (sockets.length < connections) setTimeout(() => process.emit("message", connections, undefined), 1);
+    else for (const socket of sockets) socket.write(WORD);
   });
   await once(process, "disconnect");
   process.exit(0);
@@ -56,7 +58,7 @@ export async function standingFloor(connections: number): Promise<StandingFloor>
     await Promise.all(Array.from({ length: DIALS_AT_ONCE }, dialler));
     const before = cpuMs(server.pid ?? 0);
     const startedAt = performance.now();
-    server.send("go");
+    server.send(connections);
     await once(server, "message");
     return { wallMs: performance.now() - startedAt, serverMs: cpuMs(server.pid ?? 0) - before };
   } finally {

@@ -72,6 +72,8 @@ export const STATES = [
   "workers frozen while the rest finishes",
   "lease confirmed beside a stopped leader",
   "leader notices that it was away",
+  "failover on a link that stood",
+  "leader left that had not noticed another one",
   "checkpoint completed",
   "checkpoint given up: not in time",
   "checkpoint given up: its storage is full",
@@ -185,6 +187,8 @@ function ofLogs(reached: Reached): Observer {
   const byText: readonly (readonly [RegExp, RareState])[] = [
     [/^Resigned from epoch/, "leader handed over"],
     [/^This leader was away for/, "leader notices that it was away"],
+    [/^A master that stood by leads now/, "failover on a link that stood"],
+    [/^Another master leads with a higher epoch/, "leader left that had not noticed another one"],
     [/was declared lost: it stops its processes/, "lost incarnation returns"],
     [/^This worker was stopped for/, "stopped worker leaves its connection"],
     [/^the job is superseded/, "superseded driver told so"],

@@ -220,6 +220,7 @@ function createSearch(options: FindOptions, places: Places, failuresBefore: numb
   const leads = (address: string, link: Link) => {
     if (found !== null || signal.aborted) return;
     standing?.take(address);
+    env.log.debug("A master that stood by leads now, on a link that stood already.", { leader: address });
     take(link);
   };
 

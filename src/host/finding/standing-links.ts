@@ -188,8 +188,17 @@ class Standing implements StandingLinks {
       link.close();
       return;
     }
-    // Its follower looks for another one at once, and finds this one here.
-    if (leader !== null) leader.close();
+    if (leader !== null) {
+      this.#options.env.log.debug(
+        "Another master leads with a higher epoch: the leader of before, which says nothing of that, is left.",
+        {
+          leader: address,
+          former: leader.remote,
+        },
+      );
+      // Its follower looks for another one at once, and finds this one here.
+      leader.close();
+    }
     this.#onLeads?.(address, link);
   }
 }

@@ -12,6 +12,7 @@ import type { Envelope, MessageTable } from "../../wire/envelope.js";
 import { envelope, MAX_CONTROL_FRAME_BYTES, MAX_OPEN_REQUESTS } from "../../wire/envelope.js";
 import { factsSchema } from "../../wire/handshake.js";
 import type { Link, LinkMessage, LinkPace, LinkPeer, LinkSettings, RequestOptions, TableFor } from "./link.js";
+import { Announcement } from "./link.js";
 import type { Channel } from "./link-channel.js";
 import { decodeText, encodeText, shorten } from "./link-channel.js";
 import { createRequests } from "./link-requests.js";
@@ -31,6 +32,11 @@ let nextLinkId = 1;
 
 export function createLink(channel: Channel, peer: LinkPeer, settings: LinkSettings): Link {
   return new LinkSession(channel, peer, settings);
+}
+
+/** Facts are bounded (wire/handshake.ts), so their frame is. */
+export function prepareAnnouncement(facts: LinkPeer["facts"], epoch: number): Announcement {
+  return new Announcement(encodeText(JSON.stringify({ kind: FACTS, body: facts, epoch } satisfies Envelope)));
 }
 
 const tableOf = (table: TableFor | undefined, peer: LinkPeer): MessageTable =>
@@ -127,8 +133,9 @@ class LinkSession implements Link {
     }
   }
 
-  announce(facts: LinkPeer["facts"]): void {
-    this.#transmit({ kind: FACTS, body: facts });
+  announce(facts: LinkPeer["facts"] | Announcement): void {
+    if (!(facts instanceof Announcement)) this.#transmit({ kind: FACTS, body: facts });
+    else if (this.#over === null) this.#write(facts.bytes);
   }
 
   onAnnounced(listener: () => void): void {
@@ -174,9 +181,13 @@ class LinkSession implements Link {
         `${message.kind} to ${this.#name()} has ${bytes.length} bytes, the limit is ${MAX_CONTROL_FRAME_BYTES}`,
       );
     }
+    this.#write(bytes);
+    return null;
+  }
+
+  #write(bytes: Uint8Array): void {
     this.#channel.connection.send(bytes);
     this.#lastSent = this.#settings.env.clock.now();
-    return null;
   }
 
   #receive(frame: Uint8Array): void {

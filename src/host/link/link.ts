@@ -41,6 +41,15 @@ export interface LinkSettings {
 /** How often a side speaks, and how long it waits for the other one. */
 export type LinkPace = Pick<LinkSettings, "heartbeatMs" | "silenceMs">;
 
+/** Facts that many links are told: made once (`prepareAnnouncement` of link-session.ts), for facts and epoch of that moment. */
+export class Announcement {
+  readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
 export interface LinkMessage {
   readonly kind: string;
   /** Validated by the schema of its kind. */
@@ -71,7 +80,7 @@ export interface Link {
   /** One listener; messages that came before it is set are kept (bounded) and delivered in order. */
   onMessage(listener: (message: LinkMessage) => void): void;
   /** Tells the other side facts that have changed since the handshake (a standby that leads now), with the present epoch. */
-  announce(facts: LinkPeer["facts"]): void;
+  announce(facts: LinkPeer["facts"] | Announcement): void;
   /** One listener, called after `peer` has taken what the other side announced. */
   onAnnounced(listener: () => void): void;
   /** From now on, instead of that of its settings; the other side is judged from now. Nothing is agreed: both sides follow from what the link is for. */

@@ -8,11 +8,17 @@
  *   3. Whoever waits at the other end of a link from the time of standing by learns at once that this master leads now.
  */
 import type { Clock, Timer } from "../../env/clock.js";
+import type { Role } from "../../wire/envelope.js";
 import { type Facts, MAX_FACT_CHARACTERS, STANDING, STANDING_PACE } from "../../wire/handshake.js";
 import type { Link, LinkMessage, LinkPace } from "../link/link.js";
+import { prepareAnnouncement } from "../link/link-session.js";
 import type { Leading } from "./master-leading.js";
 import { standbysAmong } from "./master-links.js";
 
+/** Links that are told of a new leader in one go; between two goes it does what else is due, the first submissions for instance. */
+const TOLD_AT_ONCE = 500;
+/** Who waits for an answer comes before who has something to tell. */
+const TOLD_IN_ORDER: readonly Role[] = ["client", "master", "driver", "worker"];
 /** Changes of the list of masters are told to everybody at most this often. */
 const ANNOUNCE_AFTER_MS = 1_000;
 
@@ -58,9 +64,21 @@ export function createRoster(options: RosterOptions): Roster {
     announcing ??= clock.at(clock.now() + ANNOUNCE_AFTER_MS, () => {
       announcing = null;
       if (isOver()) return;
-      const facts = options.facts();
-      for (const link of links.values()) link.announce(facts);
+      const said = prepareAnnouncement(options.facts(), options.epoch());
+      for (const link of links.values()) link.announce(said);
     });
+  };
+
+  /** To those that are there now; whoever comes later has heard it in the handshake. */
+  const tellAll = (leading: Leading) => {
+    const told = TOLD_IN_ORDER.flatMap((role) => [...links.values()].filter(({ peer }) => peer.role === role));
+    const tellNext = () => {
+      if (options.leading() !== leading || options.signal.aborted) return;
+      const said = prepareAnnouncement(options.facts(), options.epoch());
+      for (const link of told.splice(0, TOLD_AT_ONCE)) if (links.has(link.id)) link.announce(said);
+      if (told.length > 0) options.clock.at(options.clock.now(), tellNext);
+    };
+    tellNext();
   };
 
   const tellOfStandbys = () => {
@@ -102,8 +120,8 @@ export function createRoster(options: RosterOptions): Roster {
         }
         introduce(leading, link);
         if (link.peer.facts[STANDING] === 1) link.pace(options.linkPace);
-        link.announce(options.facts());
       }
+      tellAll(leading);
     },
     closeAll() {
       for (const link of links.values()) link.close();
