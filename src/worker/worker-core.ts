@@ -20,7 +20,7 @@ import { unreachable } from "../base/assert.js";
 import type { Core, Now, Turn } from "../base/core.js";
 import { close, settleClosing } from "./worker-closing.js";
 import type { FromMaster, WorkerEffect, WorkerEvent, WorkerIdentity } from "./worker-events.js";
-import { leaseRenewed, leaveWhenAway, nextLeaseAt, nobodyLeads, settleLeases } from "./worker-lease.js";
+import { hasLeased, leaseRenewed, leaveWhenAway, nextLeaseAt, nobodyLeads, settleLeases } from "./worker-lease.js";
 import { acknowledged, adopt, ended, launch, launched, launchFailed, stopOrdered } from "./worker-processes.js";
 import { admits, endWhenGone, refused, registered, registerWhenDue } from "./worker-registration.js";
 import { createWorkerState, liveCount, log, type WorkerCoreOptions, type WorkerState, type WorkerStep } from "./worker-state.js";
@@ -31,6 +31,8 @@ export interface WorkerCore extends Core<WorkerEvent, WorkerEffect> {
   readonly identity: WorkerIdentity;
   /** Whether the process is being launched or runs. */
   isLive(processId: string): boolean;
+  /** Something lives here that ends unless a leader confirms this worker, or all masters say that nobody leads. */
+  hasLeased(): boolean;
 }
 
 export function createWorkerCore(options: WorkerCoreOptions): WorkerCore {
@@ -43,6 +45,7 @@ export function createWorkerCore(options: WorkerCoreOptions): WorkerCore {
       const entry = worker.processes.get(processId);
       return entry !== undefined && entry.phase !== "ended";
     },
+    hasLeased: () => hasLeased(worker),
     nextWakeAt: () => nextWakeAt(worker),
     step: (event: WorkerEvent, now: Now, turn: Turn<WorkerEffect>) => {
       const step: WorkerStep = { now, turn };

@@ -49,7 +49,7 @@ export function settleLeases(worker: WorkerState, step: WorkerStep): void {
   send(worker, step, { kind: "worker.renew", body: { sequence: lease.sequence } });
 }
 
-const hasLeased = (worker: WorkerState): boolean =>
+export const hasLeased = (worker: WorkerState): boolean =>
   [...worker.processes.values()].some((entry) => entry.phase !== "ended" && isLeased(entry.processId, entry.application));
 
 /** The leader has heard this worker at `askedAt` or later, or no master ran then. */

@@ -8,7 +8,8 @@
  *      The link to a standby is held until the search is over: when that standby takes over it says so, and is found at that moment.
  *   3. It never gives up by itself; whoever waits decides by the signal. While it looks it says so: since when, tried what, last error.
  *   4. Whoever follows may keep links to the other masters meanwhile (standing-links.ts): the one that takes over says so on a link that stands. Their
- *      addresses are dialled only when nobody has said so for STANDING_PATIENCE_MS: a link may be dead, and nobody noticed.
+ *      addresses are dialled only when nobody has said so for STANDING_PATIENCE_MS: a link may be dead, and nobody noticed. Or at once, where the proof
+ *      is needed that nobody leads: only an answer to a dial is one (onNobodyLeads).
  *   5. A link that breaks soon after it was made does not reset the pause, so that a master that turns everybody away is not stormed.
  */
 import { CodedError } from "../../base/errors.js";
@@ -80,6 +81,8 @@ export interface FindOptions {
 export interface FollowOptions extends FindOptions {
   /** Called for each leader found; the finder closes the link only at its own end. To look again, close the link. */
   onLink(link: Link): void;
+  /** Whether `onNobodyLeads` is waited for: then links that stand by spare nobody a dial. Absent: it is not. */
+  needsProof?(): boolean;
   /** As `dial`, for links that stand by (facts STANDING, STANDING_PACE; `onLink` gives the one that leads its pace). Absent: none are kept. */
   readonly dialStanding?: FindOptions["dial"];
 }
@@ -149,10 +152,16 @@ function pauseMs(env: Env, failures: number): number {
 }
 
 /** One search, from the loss of a leader to the next one. */
-function createSearch(options: FindOptions, places: Places, failuresBefore: number, standing: StandingLinks | null) {
+function createSearch(
+  options: FindOptions & Pick<FollowOptions, "needsProof">,
+  places: Places,
+  failuresBefore: number,
+  standing: StandingLinks | null,
+) {
   const { env, signal } = options;
   const since = env.clock.now();
-  const patientUntil = standing === null ? since : since + STANDING_PATIENCE_MS * (1 + env.random.fraction());
+  const isPatient = standing !== null && options.needsProof?.() !== true;
+  const patientUntil = isPatient ? since + STANDING_PATIENCE_MS * (1 + env.random.fraction()) : since;
   const inFlight = new Map<string, AbortController>();
   const outcomes = new Map<string, CodedError>();
   /** Of the addresses at which no leader was when they were last dialled: when that dial began. */

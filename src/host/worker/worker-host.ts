@@ -185,6 +185,7 @@ class RunningWorker implements WorkerHost {
     return followLeader({
       ...this.#search(),
       onLink: (link) => this.#linked(link),
+      needsProof: () => this.#core?.hasLeased() ?? false,
       dialStanding: (address, signal) => this.#dial(address, signal, STANDING_PACE, { [STANDING]: 1 }),
       ...(onLooking === undefined ? {} : { onLooking }),
       signal: this.#closing.signal,

@@ -14,7 +14,12 @@ import { createTestEnv, settle } from "../../support/manual-clock.js";
 const ORDER = { reason: "gone", message: "stop" };
 
 /** A worker that follows whoever leads, and holds links to the others. */
-function stage(masterUrl: string, over: Partial<{ readonly key: Uint8Array; readonly clusterId: string }> = {}) {
+function stage(
+  masterUrl: string,
+  over: Partial<
+    { readonly key: Uint8Array; readonly clusterId: string } & Pick<FollowOptions, "needsProof" | "onNobodyLeads">
+  > = {},
+) {
   const env = createTestEnv();
   const control = new AbortController();
   setMaxListeners(0, control.signal);
@@ -52,6 +57,8 @@ function stage(masterUrl: string, over: Partial<{ readonly key: Uint8Array; read
       void link.ended.then(({ code }) => ends.push(`${link.remote} ${code}`));
     },
     signal: control.signal,
+    ...(over.needsProof === undefined ? {} : { needsProof: over.needsProof }),
+    ...(over.onNobodyLeads === undefined ? {} : { onNobodyLeads: over.onNobodyLeads }),
   };
   const following = followLeader(options);
   const stop = async () => {
@@ -194,6 +201,29 @@ describe("links to masters that stand by", () => {
     expect(addresses()).toEqual(["a:1"]);
     await env.clock.advance(2_000);
     expect(addresses()).toEqual(["a:1", "b:1"]);
+    await stop();
+  });
+
+  test("spare no dial to whoever needs the proof that nobody leads, and are used all the same", async () => {
+    const proofs: number[] = [];
+    const { env, dials, addresses, stop } = stage("a:1,b:1", {
+      needsProof: () => true,
+      onNobodyLeads: (since) => proofs.push(since),
+    });
+    const leader = await startFakeMaster(env, "a:1");
+    const b = await startFakeMaster(env, "b:1", standing());
+    await env.clock.advance(STANDING_SPREAD_MS + 5_000);
+    const kept = b.links[0] as Link;
+    await leader.kill();
+    await settle();
+    expect(dials.slice(-2)).toEqual(["a:1", "b:1"]);
+    expect(proofs).toEqual([env.clock.now()]);
+    b.state = "RECOVERING";
+    b.epoch = 2;
+    kept.announce({ state: "RECOVERING" });
+    await settle();
+    expect(addresses()).toEqual(["a:1", "b:1"]);
+    expect(await endOf(kept)).toBe("open");
     await stop();
   });
 
