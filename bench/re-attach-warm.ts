@@ -18,9 +18,19 @@ const SERVER_JAVA = ["-Xmx1g"];
 /** In which nothing happens but heartbeats. */
 const IDLE_MS = 10_000;
 const KIBIBYTE = 1024;
+const OTHER_FILES = 100;
 
 export async function onStandby(context: Context, workers: number): Promise<void> {
   await showFloor(context, workers);
+  const files = maxOpenFiles();
+  // All clients are one process: a link to the leader and one to the standby each.
+  const needed = 2 * (workers + jobsOf(workers)) + OTHER_FILES;
+  if (files < needed) {
+    context.note(
+      `the take-over of ${workers} workers left out: it needs ${needed} open files in one process, and ulimit -n is ${files}`,
+    );
+    return;
+  }
   const missing = zooKeeperMissing();
   if (missing !== null) {
     context.note(`on ZooKeeper left out: ${missing}`);
@@ -32,6 +42,10 @@ export async function onStandby(context: Context, workers: number): Promise<void
   } finally {
     await servers.close();
   }
+}
+
+function maxOpenFiles(): number {
+  return Number(/Max open files\s+([0-9]+)/.exec(readFileSync("/proc/self/limits", "utf8"))?.[1]);
 }
 
 async function showFloor(context: Context, workers: number): Promise<void> {
@@ -124,6 +138,7 @@ async function standsBy(context: Context, { load }: Arena, standby: ClusterProce
   for (let counts = await load.counts(); counts.standing < links; counts = await load.counts()) {
     await Promise.race([new Promise((resolve) => setTimeout(resolve, 100)), endOf(standby)]);
   }
+  if (standby.servingPid() !== pid) throw new Error(`the standby was started again meanwhile: ${standby.log().slice(-2_000)}`);
   const idleMs = context.pick(IDLE_MS, IDLE_MS, 100);
   const [bytes, busy] = [residentBytes(pid) - before, cpuMs(pid)];
   await new Promise((resolve) => setTimeout(resolve, idleMs));
