@@ -23,6 +23,8 @@ export interface ProcessOptions {
 
 /** The other end of `loadInProcess` and `restoreInProcess`. */
 export async function runCheckpointProcess(): Promise<void> {
+  // Without its parent nobody wants the figures.
+  process.once("disconnect", () => process.exit());
   const task = await new Promise<Task>((resolve) => process.once("message", resolve));
   const result = task.kind === "run" ? await runLoad(task.options) : await restoreLoad(task.options);
   process.send?.(result, () => process.disconnect());

