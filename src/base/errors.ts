@@ -77,6 +77,7 @@ export const ERROR_CODES = {
   CHECKPOINT_STORAGE: facts("no", 1),
   CHECKPOINT_UNREADABLE: facts("no", 1),
   CHECKPOINT_FAILED: facts("no", 1),
+  CLEAN_UP_FAILED: facts("no", 1),
   CRASH_LOOP: facts("no", 1),
   SAVEPOINT_UNREADABLE: facts("no", 1),
   SAVEPOINT_MISMATCH: facts("no", 2),

@@ -10,12 +10,14 @@ import type { Env } from "../env/env.js";
 import { randomId } from "../env/random.js";
 import { runMasterHost } from "../host/master/master-host.js";
 import { runWorkerHost } from "../host/worker/worker-host.js";
-import { createFileBlobStore } from "../node/files/blob-store.js";
+import { createFileBundles } from "../node/files/bundle-store.js";
 import { makeTemporaryDirectory } from "../node/files/temporary-directory.js";
 import { createProcessLauncher, type SpareCount } from "../node/processes/process-launcher.js";
 import { openWorkDirectory } from "../node/processes/process-work-directory.js";
 import { programPath } from "../node/programs.js";
 import type { Resources } from "../wire/application.js";
+import { bundleFolder } from "../wire/bundles.js";
+import { UNRECORDED_CLUSTER_ID } from "../wire/handshake.js";
 
 const ENDS_WITHOUT_THIS_MS = 3_000;
 
@@ -59,7 +61,7 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
     steps.push(() => launcher.close({ leave: false }));
     const store = createMemoryStore();
     const storage = path.join(directory, "blobs");
-    const blobs = await createFileBlobStore(storage);
+    const bundles = await createFileBundles(storage);
     steps.push(() => store.close());
     const master = await runMasterHost({
       env,
@@ -68,7 +70,7 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
       listen: "127.0.0.1:0",
       store,
       mode: "none",
-      blobs,
+      bundles,
       secret: null,
       settings: { storage },
     });
@@ -89,7 +91,9 @@ export async function openEmbeddedCluster(options: EmbeddedOptions): Promise<Emb
       masterAddress: master.address,
       keepBundle: async (bytes) => {
         const sha256 = env.digest.sha256Hex(bytes);
-        await Promise.all([blobs.put(bytes), files.keepArtifact(sha256, bytes)]);
+        // Where the leader expects it; from elsewhere it would be copied.
+        const folder = bundleFolder(UNRECORDED_CLUSTER_ID, master.epoch());
+        await Promise.all([bundles.put(folder, bytes), files.keepArtifact(sha256, bytes)]);
       },
       close: () => closeAll(steps),
     };

@@ -22,6 +22,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
   logs: { summary: "print an application's logs", load: () => import("./commands/logs.js") },
   events: { summary: "print what happened in the cluster", load: () => import("./commands/events.js") },
   cancel: { summary: "cancel an application", load: () => import("./commands/cancel.js") },
+  forget: { summary: "remove what is kept of an ended application", load: () => import("./commands/forget.js") },
   checkpoints: { summary: "list the checkpoints of a job", load: () => import("./commands/checkpoints.js") },
   checkpoint: { summary: "take a checkpoint of a job now", load: () => import("./commands/checkpoint.js") },
   savepoint: { summary: "write the state of a job to a directory", load: () => import("./commands/savepoint.js") },

@@ -4,19 +4,19 @@ import path from "node:path";
 import { CodedError } from "../base/errors.js";
 import { createMemoryStore } from "../coordination/memory-store.js";
 import { isZooKeeperUrl, parseZooKeeperUrl, secretsOf, type ZooKeeperUrl } from "../coordination/zookeeper-url.js";
-import type { BlobStore } from "../env/blob-store.js";
+import type { BundleStore } from "../env/bundle-store.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import { makeTemporaryDirectory } from "../node/files/temporary-directory.js";
 import { createLevelStore } from "../node/level-store/level-store.js";
 import { formatS3Url, isS3Url, parseS3Url } from "../node/s3/s3-url.js";
-import { createBlobStore } from "../node/storage.js";
+import { createBundleStore } from "../node/storage.js";
 import { createZooKeeperStore } from "../node/zookeeper-store/zookeeper-store.js";
 
 export interface Recovery {
   readonly mode: "none" | "store";
   readonly store: CoordinationStore;
-  readonly blobs: BlobStore;
+  readonly bundles: BundleStore;
   /** Its directory or s3:// URL: where jobs keep their checkpoints. */
   readonly storage: string;
   close(): Promise<void>;
@@ -82,20 +82,20 @@ export async function openRecovery(place: RecoveryPlace, options: OpenRecovery):
 async function openMemory({ storage }: OpenRecovery): Promise<Recovery> {
   const { directory, remove } = await storageDirectory(storage);
   const store = createMemoryStore();
-  const blobs = await createBlobStore(directory);
+  const bundles = await createBundleStore(directory);
   const close = async () => {
     await store.close();
-    blobs.close?.();
+    bundles.close?.();
     await remove();
   };
-  return { mode: "none", store, blobs, storage: directory, close };
+  return { mode: "none", store, bundles, storage: directory, close };
 }
 
 async function openDirectory(directory: string, { storage, env }: OpenRecovery): Promise<Recovery> {
   const store = createLevelStore({ directory: path.join(directory, "records"), clock: env.clock, log: env.log });
   const blobsDirectory = storage === undefined ? path.join(directory, "blobs") : storageUrl(storage);
-  const blobs = await createBlobStore(blobsDirectory);
-  return { mode: "store", store, blobs, storage: blobsDirectory, close: () => closeBoth(store, blobs) };
+  const bundles = await createBundleStore(blobsDirectory);
+  return { mode: "store", store, bundles, storage: blobsDirectory, close: () => closeBoth(store, bundles) };
 }
 
 /** Masters on several machines have no directory in common unless somebody names one. */
@@ -106,16 +106,16 @@ async function openZooKeeper(url: ZooKeeperUrl, { storage, timeoutMs, env }: Ope
     });
   }
   const directory = storageUrl(storage);
-  const blobs = await createBlobStore(directory);
+  const bundles = await createBundleStore(directory);
   const { clock, random, log } = env;
   const timeout = timeoutMs === undefined ? {} : { firstOpenTimeoutMs: timeoutMs };
   const store = createZooKeeperStore({ url, clock, random, log, ...timeout });
-  return { mode: "store", store, blobs, storage: directory, close: () => closeBoth(store, blobs) };
+  return { mode: "store", store, bundles, storage: directory, close: () => closeBoth(store, bundles) };
 }
 
-async function closeBoth(store: CoordinationStore, blobs: { close?(): void }): Promise<void> {
+async function closeBoth(store: CoordinationStore, bundles: { close?(): void }): Promise<void> {
   await store.close();
-  blobs.close?.();
+  bundles.close?.();
 }
 
 /** Without records nothing refers to the bundles of an earlier master, so they go with it unless a place was named. */

@@ -8,7 +8,7 @@
  */
 import { setFlagsFromString } from "node:v8";
 import { CodedError } from "../base/errors.js";
-import type { BlobStore } from "../env/blob-store.js";
+import type { BundleStore } from "../env/bundle-store.js";
 import { sleep } from "../env/clock.js";
 import type { Env } from "../env/env.js";
 import { startClient } from "../host/client/client.js";
@@ -121,7 +121,7 @@ async function startMaster(env: Env, directory: string, number: number): Promise
     listen: "127.0.0.1:0",
     store,
     mode: "store",
-    blobs: NO_BLOBS,
+    bundles: NO_BUNDLES,
     secret: null,
   });
   return {
@@ -178,10 +178,13 @@ function reportEnd(link: Link, processId: string): void {
   link.send("worker.report", { processId, pid: process.pid, end, launchFailed: null });
 }
 
-const NO_BLOBS: BlobStore = {
+const NO_BUNDLES: BundleStore = {
   put: () => Promise.reject(new CodedError("DISK_FAILED", "a rehearsal keeps no bundles")),
   has: async () => false,
   get: () => Promise.reject(new CodedError("NOT_FOUND", "a rehearsal keeps no bundles")),
+  folders: async () => [],
+  list: async () => [],
+  remove: async () => {},
 };
 
 const SPEC: ApplicationSpec = {

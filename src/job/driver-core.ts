@@ -227,7 +227,7 @@ function handle(driver: DriverState, event: DriverEvent): void {
       sinksCommitFailed(driver, event.error);
       return;
     case "cleaned":
-      driver.phase.kind === "cleaning" ? finishUp(driver, driver.phase.ending) : undefined;
+      driver.phase.kind === "cleaning" ? finishUp(driver, driver.phase.ending, event.leftovers === true) : undefined;
       return;
     default:
       unreachable(event, "driver event");
@@ -252,7 +252,7 @@ function wakeUp(driver: DriverState): void {
   else if (phase.kind === "backing-off") beginTry(driver, driver.current.number + 1);
   else if (phase.kind === "awaiting-reason") giveUp(driver, phase.failure);
   else if (phase.kind === "committing") beginCommit(driver, phase.manifest, phase.repeats);
-  else if (phase.kind === "cleaning") finishUp(driver, phase.ending);
+  else if (phase.kind === "cleaning") finishUp(driver, phase.ending, true);
   else if (phase.kind === "reporting") end(driver, phase.ending);
 }
 

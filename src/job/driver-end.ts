@@ -102,7 +102,8 @@ export function cleanUp(driver: DriverState, ending: Ending): void {
   driver.out.push({ kind: "clean-up", keep: ending.outcome === "finished" ? [] : neededTries(driver) });
 }
 
-export function finishUp(driver: DriverState, ending: Ending): void {
+/** `leftovers`: somebody else has to remove what its sinks staged. */
+export function finishUp(driver: DriverState, ending: Ending, leftovers = false): void {
   if (ending.outcome === "quit") {
     end(driver, ending);
     return;
@@ -111,15 +112,19 @@ export function finishUp(driver: DriverState, ending: Ending): void {
   driver.phase = { kind: "reporting", giveUpAt, ending };
   const { outcome, result, reason, restart } = ending;
   assert(outcome !== "superseded", `${outcome} is not reported`);
-  driver.master.ask({ message: "driver.finished", body: { outcome, result, reason, restart } }, driver.out);
+  driver.master.ask(
+    { message: "driver.finished", body: { outcome, result, reason, restart, ...(leftovers ? { leftovers } : {}) } },
+    driver.out,
+  );
 }
 
-/** The end is durable. What a person may want to look at stays. */
+/** The end is durable, and nobody goes on from a checkpoint any more. What a person may want to look at stays. */
 export function forgetCheckpoints(driver: DriverState, ending: Ending): void {
   const { checkpoints } = driver.application;
   if (checkpoints === undefined || ending.restart || ending.outcome === "parked") return;
-  if (ending.reason?.code === "CHECKPOINT_UNREADABLE" || driver.config.application.spec.job?.checkpoint?.retain === true) return;
-  driver.out.push({ kind: "forget-checkpoints", storage: checkpoints.storage });
+  if (ending.reason?.code === "CHECKPOINT_UNREADABLE") return;
+  const retain = driver.config.application.spec.job?.checkpoint?.retain === true;
+  driver.out.push({ kind: "forget-checkpoints", storage: checkpoints.storage, retain });
 }
 
 export function end(driver: DriverState, ending: Ending): void {

@@ -142,7 +142,7 @@ export type DriverEvent =
   | { readonly kind: "savepoint.restore-failed"; readonly id: number; readonly error: ErrorShape }
   | { readonly kind: "sinks.committed" }
   | { readonly kind: "sinks.commit-failed"; readonly error: ErrorShape }
-  | { readonly kind: "cleaned" };
+  | { readonly kind: "cleaned" /** Of some sink it could not be removed. Absent: no. */; readonly leftovers?: boolean };
 
 export type EventOf<K extends DriverEvent["kind"]> = Extract<DriverEvent, { kind: K }>;
 
@@ -231,8 +231,8 @@ export type DriverEffect =
     }
   /** Remove what is older than all of these and referred to by none of them: left by drivers that died, and by checkpoints that were given up. */
   | { readonly kind: "sweep-checkpoints"; readonly storage: string; readonly live: readonly CompletedCheckpoint[] }
-  /** The application's end is recorded: remove its state, and everything that was staged. */
-  | { readonly kind: "forget-checkpoints"; readonly storage: string }
+  /** The application's end is recorded: remove everything that was staged, and its state unless it is to be retained. */
+  | { readonly kind: "forget-checkpoints"; readonly storage: string; readonly retain: boolean }
   /** Remove what the tries of this driver attempt, and of earlier ones, left behind and was never committed; but of those that are kept. */
   | { readonly kind: "clean-up"; readonly keep: readonly string[] }
   | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string; readonly fields: LogFacts }

@@ -9,13 +9,16 @@
 import type { ErrorShape } from "../base/errors.js";
 import { canonicalJson, type JsonValue } from "../base/json.js";
 import { type ApplicationSpec, isFinal, submittedApplication } from "../wire/application.js";
+import { bundleFolder } from "../wire/bundles.js";
 import { applicationId } from "../wire/ids.js";
 import type { OperationInput } from "../wire/operations.js";
-import { applicationKey, encodeApplicationRecord } from "../wire/records.js";
+import { encodeApplicationRecord } from "../wire/records.js";
 import { newDriverRun } from "./attempts.js";
+import { addToBundle } from "./bundles.js";
 import { newCheckpoints } from "./checkpoints.js";
 import { emit, tell } from "./events.js";
-import { removeState, removeStateOfEnded } from "./kept-state.js";
+import { remember, settleEnded } from "./forgetting.js";
+import { noteLeftovers } from "./leftovers.js";
 import { stopProcesses } from "./processes.js";
 import { enqueue } from "./scheduling.js";
 import {
@@ -98,6 +101,7 @@ function create(state: MasterState, step: Step, input: OperationInput<"submit">,
     spec: input.spec,
     submittedAt: step.now.wall,
     order: state.nextOrder,
+    ...(input.spec.job === null ? {} : { bundleFolder: bundleFolder(state.self.clusterId, state.self.epoch) }),
     ...checkpointsOf(state, input.spec),
   });
   if (encodeApplicationRecord(record).length > state.settings.maxRecordBytes) return null;
@@ -127,6 +131,7 @@ function checkpointsOf({ settings }: MasterState, { job }: ApplicationSpec) {
 export function addApplication(state: MasterState, app: Application): void {
   state.applications.set(app.id, app);
   state.byKey.set(app.record.submissionKey, app.id);
+  addToBundle(state, app);
   state.nextOrder = Math.max(state.nextOrder, app.record.order + 1);
   touch(state, app);
 }
@@ -160,30 +165,10 @@ export function finishApplication(state: MasterState, step: Step, app: Applicati
   app.released = new Set();
   const why = end.reason === null ? "" : `: ${end.reason.message}`;
   tell(state, step, `application.${end.state}`, app.id, `Application ${app.id} (${app.record.spec.name}) is ${end.state}${why}.`);
-  removeStateOfEnded(step, app);
+  // What a person may still want to look at stays as it is until it is forgotten.
+  if (driver?.reported !== true && end.reason?.code !== "CHECKPOINT_UNREADABLE") noteLeftovers(state, app);
+  settleEnded(state, step, app);
   remember(state, step, app);
-}
-
-/** Keeps the last `maxFinished` applications; the oldest are deleted, with their keys. */
-export function remember(state: MasterState, step: Step, app: Application): void {
-  state.finished.set(app.id, true);
-  for (const id of state.finished.keys()) {
-    if (state.finished.size <= state.settings.maxFinished) return;
-    const oldest = state.applications.get(id);
-    // With mode `none` a forgotten application would come back with the inventory of a worker that still runs something of it.
-    if (oldest === undefined || oldest.processes.size > 0) continue;
-    removeState(step, oldest);
-    forget(state, oldest);
-  }
-}
-
-function forget(state: MasterState, app: Application): void {
-  state.finished.delete(app.id);
-  state.applications.delete(app.id);
-  if (state.byKey.get(app.record.submissionKey) === app.id) state.byKey.delete(app.record.submissionKey);
-  state.marked.applications.delete(app);
-  state.marked.touched.delete(app);
-  state.marked.deleted.add(applicationKey(app.id));
 }
 
 export const activeApplications = (state: MasterState): number => state.applications.size - state.finished.size;

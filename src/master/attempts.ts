@@ -25,6 +25,7 @@ export function newDriverRun(app: Application, attempt: number, workerId: string
     address: null,
     deadlineAt: null,
     finished: false,
+    reported: false,
     moving: false,
   };
 }

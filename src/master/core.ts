@@ -11,6 +11,7 @@ import type { Core, Now, Turn } from "../base/core.js";
 import { type CommitManifest, type FailureNotes, isFinal, onPartitionOf } from "../wire/application.js";
 import type { CheckpointAnswer, FailedCheckpoint } from "../wire/checkpoint.js";
 import type { driverToMaster } from "../wire/driver-messages.js";
+import type { OperationInput } from "../wire/operations.js";
 import type { Progress } from "../wire/progress.js";
 import {
   applicationKey,
@@ -21,6 +22,7 @@ import {
   workerKey,
 } from "../wire/records.js";
 import { noticeAway, pulse } from "./away.js";
+import { bundleIdle, removeReleased } from "./bundles.js";
 import { cancelDeadline, carryOutCancel } from "./cancellation.js";
 import { checkpointFailed, checkpointsAnswered } from "./checkpoint-requests.js";
 import { driverCheckpoint } from "./checkpoints.js";
@@ -38,7 +40,9 @@ import type { MasterEffect, MasterEvent } from "./effects.js";
 import { EventHistory } from "./event-history.js";
 import { endWait, flushEvents, writeEvents } from "./events.js";
 import { flushViews, viewDeadline } from "./executors.js";
+import { forgetIfClean, settleEnded, stateRemoved } from "./forgetting.js";
 import { workerLeaving, workerLeft } from "./leaving.js";
+import { cleanUpDeadline, lostAfterEnd } from "./leftovers.js";
 import { sweepLost } from "./lost-workers.js";
 import type {
   DriverCheckpoint,
@@ -108,6 +112,7 @@ export function createMasterCore(options: MasterCoreOptions): MasterCore {
       completeIfDone(state, step);
       scheduleIfWanted(state, step);
       waitForRoom(state);
+      removeReleased(state, step);
       writeMarked(state, step);
       writeEvents(state, step);
       flushViews(state, step);
@@ -140,6 +145,12 @@ function take(state: MasterState, step: Step, event: MasterEvent): void {
     case "message":
       message(state, step, event);
       return;
+    case "state-removed":
+      stateRemoved(state, step, event.applicationId, event.error);
+      return;
+    case "bundle-idle":
+      bundleIdle(state, step, event.bundle);
+      return;
     case "standbys":
       state.standbys = event.masters;
       return;
@@ -163,9 +174,11 @@ function linkClosed(state: MasterState, step: Step, linkId: number, heardAt: num
 }
 
 function message(state: MasterState, step: Step, event: MasterEvent & { readonly kind: "message" }): void {
+  const { message: kind, body, requestId } = event;
+  const job = kind === "submit" ? (body as OperationInput<"submit">).spec.job : null;
+  if (job !== null) step.turn.effects.push({ kind: "submission-taken", sha256: job.artifact });
   const link = state.links.get(event.linkId);
   if (link === undefined) return;
-  const { message: kind, body, requestId } = event;
   switch (kind) {
     case "worker.register":
       if (link.role === "worker" && link.scope === "cluster") registerWorker(state, step, link, body as WorkerRegister);
@@ -293,12 +306,16 @@ function deadline(state: MasterState, step: Step, what: DeadlineKind): void {
     case "driver":
     case "cancel":
     case "view":
+    case "clean-up":
+    case "forget":
     case "ready": {
       const app = state.applications.get(what.id);
       if (app === undefined) return;
       if (what.kind === "driver") driverDeadline(state, step, app, what.attempt);
       else if (what.kind === "cancel") cancelDeadline(state, step, app);
       else if (what.kind === "view") viewDeadline(state, step, app);
+      else if (what.kind === "clean-up") cleanUpDeadline(state, step, app, what.processId);
+      else if (what.kind === "forget") forgetIfClean(state, step, app);
       else state.passWanted = true;
       return;
     }
@@ -352,7 +369,12 @@ function carryOn(state: MasterState, step: Step, work: Backlog): void {
     return;
   }
   const { driver, record } = app;
-  if (isFinal(record.state) || driver?.attempt !== work.attempt || driver.workerId !== work.workerId) return;
+  if (isFinal(record.state)) {
+    lostAfterEnd(state, step, app, work.attempt);
+    settleEnded(state, step, app);
+    return;
+  }
+  if (driver?.attempt !== work.attempt || driver.workerId !== work.workerId) return;
   const isGone = worker?.record.state === "gone";
   const reason = shape(
     "WORKER_LOST",

@@ -264,6 +264,7 @@ export function driverFinished(
     return;
   }
   driver.finished = true;
+  driver.reported = body.leftovers !== true;
   if (app.record.cancelRequested || body.outcome === "cancelled") {
     if (!app.record.cancelRequested) requestCancel(state, step, app);
     if (app.record.commit !== null) {

@@ -1,12 +1,13 @@
 /** A process on a worker has ended, or could not be started: what that means for its application. */
 import type { ErrorShape } from "../base/errors.js";
 import { isFinal } from "../wire/application.js";
-import { parseProcessId } from "../wire/ids.js";
+import { driverProcessId, parseProcessId } from "../wire/ids.js";
 import { finishApplication } from "./applications.js";
 import { settleCancel } from "./cancellation.js";
 import { whyMoved } from "./drain.js";
 import { endExecutor, endText } from "./executors.js";
-import { removeStateOfEnded } from "./kept-state.js";
+import { settleEnded } from "./forgetting.js";
+import { cleanerEnded, isCleaner, noteLeftovers } from "./leftovers.js";
 import type { ProcessEnd } from "./messages.js";
 import { release } from "./processes.js";
 import { enqueue } from "./scheduling.js";
@@ -33,7 +34,28 @@ export function processEnded(
     driverEnded(state, step, app, app.driver, end, launchFailed);
   }
   settleCancel(state, step, app);
-  removeStateOfEnded(step, app);
+  endedAfterEnd(state, step, app, processId, end, launchFailed);
+}
+
+/** Of an application that has ended: what is left to do may wait for just this process. */
+function endedAfterEnd(
+  state: MasterState,
+  step: Step,
+  app: Application,
+  processId: string,
+  end: ProcessEnd,
+  launchFailed: string | null,
+): void {
+  const { record } = app;
+  if (!isFinal(record.state)) return;
+  if (isCleaner(app, processId)) {
+    const why = launchFailed ?? (end.exitCode === 0 ? null : `the process that did it ${asVerb(endText(end))}`);
+    cleanerEnded(state, step, app, why);
+  } else if (processId === driverProcessId(app.id, record.attempt) && end.exitCode === null && record.spec.job !== null) {
+    // Killed after it had said the end, while it removed what its sinks staged.
+    noteLeftovers(state, app);
+  }
+  settleEnded(state, step, app);
 }
 
 function driverEnded(
@@ -48,6 +70,7 @@ function driverEnded(
   const { spec } = record;
   if (record.cancelRequested) {
     driver.finished = true;
+    if (end.exitCode === null) driver.reported = false;
     state.recovery.drivers.delete(app.id);
     if (spec.job === null) changeApplication(state, app, { exitCode: end.exitCode });
     return;

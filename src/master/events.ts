@@ -33,6 +33,8 @@ export const EVENT_KINDS = [
   "application.failed",
   "application.cancelling",
   "application.cancelled",
+  "application.leftovers",
+  "application.forgotten",
   "job.restored",
   "savepoint.completed",
   "checkpoint.refused",
@@ -72,7 +74,7 @@ export function writeEvents(state: MasterState, step: Step): void {
   events.isDue = false;
 }
 
-const WARNINGS: ReadonlySet<EventKind> = new Set(["worker.lost", "removals.waiting", "removals.held"]);
+const WARNINGS: ReadonlySet<EventKind> = new Set(["worker.lost", "removals.waiting", "removals.held", "application.leftovers"]);
 
 /** An event that is also a line in the master's log. */
 export function tell(state: MasterState, step: Step, kind: EventKind, subject: string, message: string): void {

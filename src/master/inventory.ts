@@ -14,6 +14,7 @@ import type { ProcessReport } from "../wire/worker-messages.js";
 import { carryOutCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { showAdopted } from "./executors.js";
+import { isCleaner } from "./leftovers.js";
 import { order, place, sendStop } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
 import type { Application, MasterState, PlacedProcess, Step, Worker } from "./state.js";
@@ -88,6 +89,7 @@ const BETWEEN_ATTEMPTS: ReadonlySet<ApplicationState> = new Set(["restarting", "
 
 function reasonToStop(app: Application | undefined, processId: string, attempt: number): string | null {
   if (app === undefined) return "its application is over and forgotten";
+  if (isCleaner(app, processId)) return null;
   if (isFinal(app.record.state)) return `its application is ${app.record.state}`;
   // Between two attempts the record still names the last one, which is over.
   if (attempt !== app.record.attempt || BETWEEN_ATTEMPTS.has(app.record.state)) return "its attempt is superseded";
@@ -120,7 +122,8 @@ function adoptExecutor(state: MasterState, step: Step, app: Application, worker:
 function missing(state: MasterState, step: Step, worker: Worker, process: PlacedProcess): void {
   if (process.phase === "reserved") return;
   const app = state.applications.get(process.applicationId);
-  if (app !== undefined && process.phase !== "running" && process.stopping === null && !app.record.cancelRequested) {
+  const isWanted = app !== undefined && (!app.record.cancelRequested || isCleaner(app, process.processId));
+  if (app !== undefined && isWanted && process.phase !== "running" && process.stopping === null) {
     order(step, app, worker, process);
     state.recovery.drivers.delete(app.id);
     if (

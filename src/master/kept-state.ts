@@ -5,6 +5,8 @@
  * removes it with the end, again when the last process of the application is gone (it may have written since), again when a later leader has
  * recovered (the former one may have died in between), and at the latest when the application is forgotten. All of these are harmless when repeated.
  *
+ * The last of these is before the record goes (forgetting.ts): the host says whether it succeeded.
+ *
  * Kept, until the application is forgotten: the state of a job that asked for it (`retain`), and of one whose checkpoint can't be read.
  */
 import { isFinal } from "../wire/application.js";
@@ -16,9 +18,10 @@ export function removeStateOfEnded(step: Step, app: Application): void {
   removeState(step, app);
 }
 
-/** With the application's record goes whatever was kept. */
-export function removeState(step: Step, { id, record: { checkpoints } }: Application): void {
-  if (checkpoints !== undefined) step.turn.effects.push({ kind: "remove-state", applicationId: id, storage: checkpoints.storage });
+/** `isLast`: before the application is forgotten; whatever was kept goes, too. */
+export function removeState(step: Step, { id, record: { checkpoints } }: Application, isLast = false): void {
+  if (checkpoints !== undefined)
+    step.turn.effects.push({ kind: "remove-state", applicationId: id, storage: checkpoints.storage, isLast });
 }
 
 /** A new leader does not know how far the former one had come. */

@@ -6,6 +6,7 @@ import { requestCancel } from "./cancellation.js";
 import { requestCheckpoint } from "./checkpoint-requests.js";
 import { cancelDrain, drainWorker } from "./drain.js";
 import { answerEvents, endWait, wait } from "./events.js";
+import { forgetApplication, forgottenBefore } from "./forgetting.js";
 import { resumeApplication } from "./parking.js";
 import { decideRemovals, removalsViewOf } from "./removals.js";
 import { retireWorker } from "./retirement.js";
@@ -71,6 +72,13 @@ export function operate(
         reply(name, { id: app.id, state: app.record.state });
       });
       return;
+    case "forget": {
+      const gone = forgottenBefore(state, (input as OperationInput<"forget">).application);
+      const isKnown = findApplication(state, (input as OperationInput<"forget">).application) !== null;
+      if (gone !== null && !isKnown) reply(name, { id: gone, state: null, forgotten: true });
+      else withApplication((app) => forgetApplication(state, step, app, linkId, requestId));
+      return;
+    }
     case "resume":
       withApplication((app) => resumeApplication(state, step, app, linkId, requestId, input as OperationInput<"resume">));
       return;

@@ -3,8 +3,9 @@
  * application's record. The newest attempt told of counts. Nothing is ever stopped for want of a record.
  */
 import { type ApplicationRecord, isFinal } from "../wire/application.js";
-import { addApplication, expectClient, remember } from "./applications.js";
+import { addApplication, expectClient } from "./applications.js";
 import { newDriverRun, resetAttempt } from "./attempts.js";
+import { remember } from "./forgetting.js";
 import { type Application, changeApplication, log, type MasterState, newApplication, type Step } from "./state.js";
 
 export function adoptRecord(state: MasterState, step: Step, record: ApplicationRecord): void {

@@ -10,14 +10,17 @@
 import { type ApplicationRecord, isFinal, type WorkerRecord } from "../wire/application.js";
 import { driverProcessId } from "../wire/ids.js";
 import type { RemovalsRecord } from "../wire/registrar.js";
-import { addApplication, expectClient, remember } from "./applications.js";
+import { addApplication, expectClient } from "./applications.js";
 import { expectFormer, newDriverRun } from "./attempts.js";
 import { pulse } from "./away.js";
+import { sweepBundles } from "./bundles.js";
 import { settleCancel } from "./cancellation.js";
 import type { StoredEvents } from "./event-history.js";
 import { emit, tell } from "./events.js";
+import { goOnForgetting, remember } from "./forgetting.js";
 import { removeStateOfAllEnded } from "./kept-state.js";
 import { debtOfElectionMs, waitsForLease } from "./lease-debts.js";
+import { expectCleaner, wantCleaner } from "./leftovers.js";
 import { sweepLost } from "./lost-workers.js";
 import { place } from "./processes.js";
 import { countRecentRemovals } from "./removals.js";
@@ -101,12 +104,19 @@ export function elected(state: MasterState, step: Step): void {
     state.deadlines.add(worker.deadlineAt, { kind: "worker", id: worker.id });
   }
   for (const app of applications) recoverApplication(state, step, app);
-  for (const id of state.finished.keys()) {
-    if (state.finished.size <= state.settings.maxFinished) break;
-    const app = state.applications.get(id);
-    if (app !== undefined) remember(state, step, app);
-  }
+  recoverEnded(state, step);
   state.deadlines.add(now.instant + state.settings.recoveryDeadlineMs, { kind: "recovery" });
+}
+
+/** What they still need, and which of them are to be forgotten. */
+function recoverEnded(state: MasterState, step: Step): void {
+  const ended = [...state.finished.keys()].flatMap((id) => state.applications.get(id) ?? []);
+  for (const app of ended) {
+    expectCleaner(state, step, app);
+    goOnForgetting(state, step, app);
+  }
+  const last = ended.at(-1);
+  if (last !== undefined && state.applications.has(last.id)) remember(state, step, last);
 }
 
 function recoverApplication(state: MasterState, step: Step, app: Application): void {
@@ -182,6 +192,11 @@ function complete(state: MasterState, step: Step): void {
   );
   step.turn.effects.push({ kind: "phase", phase: "ALIVE" });
   removeStateOfAllEnded(state, step);
+  for (const id of state.finished.keys()) {
+    const app = state.applications.get(id);
+    if (app !== undefined) wantCleaner(state, app);
+  }
+  sweepBundles(state, step);
   for (const app of state.applications.values()) if (app.record.cancelRequested) settleCancel(state, step, app);
 }
 

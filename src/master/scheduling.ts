@@ -13,6 +13,7 @@ import { fitsWhenEmpty, type Part, type PlacementRequest, placeInOrder, takeRoom
 import { isFinal, type Resources } from "../wire/application.js";
 import { startAttempt, waitsForFormer } from "./attempts.js";
 import { isLive, liveExecutors, placeExecutors, stayingExecutors } from "./executors.js";
+import { mayBeCleaned, startCleaner } from "./leftovers.js";
 import { MANY_IMPOSSIBLE, MAX_BLOCKED, MAX_STEP_CHANGES, PASS_INTERVAL_MS, SMALL_CLUSTER } from "./settings.js";
 import { type Application, changeApplication, type MasterState, type Step, shape, type Worker } from "./state.js";
 
@@ -27,7 +28,8 @@ const part = (resources: Resources, count: number): Part => ({ amount: amountOf(
 export function needOf(state: MasterState, app: Application): Need | null {
   const { record } = app;
   const { spec } = record;
-  if (isFinal(record.state) || record.cancelRequested) return null;
+  if (isFinal(record.state)) return mayBeCleaned(state, app) ? { parts: [part(spec.driver, 1)], all: true } : null;
+  if (record.cancelRequested) return null;
   if (WAITING.has(record.state)) {
     if (spec.deployMode === "client") return null;
     const driver = part(spec.driver, 1);
@@ -107,6 +109,7 @@ function runPass(state: MasterState, step: Step): void {
       if (amount !== undefined) for (const worker of list) state.capacity.give(worker, amount);
     });
     if (app.record.state === "running") placeExecutors(state, step, app, workers[0] ?? []);
+    else if (isFinal(app.record.state)) startCleaner(state, step, app, workers[0]?.[0] ?? "");
     else startAttempt(state, step, app, workers[0]?.[0] ?? "", workers[1] ?? []);
     if (needOf(state, app) === null) satisfied.add(app);
   }
@@ -169,7 +172,7 @@ function tellWaiting(state: MasterState, app: Application, reason: ErrorShape | 
   const { record } = app;
   const stale = reason === null ? record.reason?.code === "UNPLACEABLE" : record.reason?.message !== reason.message;
   if (record.state !== "submitted" && !stale) return true;
-  if (record.state === "running") return true;
+  if (record.state === "running" || isFinal(record.state)) return true;
   if (state.marked.applications.size >= 2 * MAX_STEP_CHANGES) return false;
   changeApplication(state, app, {
     ...(record.state === "submitted" ? { state: "waiting" as const } : {}),

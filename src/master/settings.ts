@@ -70,6 +70,18 @@ export const PASS_INTERVAL_MS = 5;
 export const SMALL_CLUSTER = 128;
 /** Passes that found this many applications which no worker can hold are PASS_INTERVAL_MS apart; twice as many, twice as far. */
 export const MANY_IMPOSSIBLE = 250;
+/** Processes that are started, one after the other, to remove what the sinks of an application staged; then it is for a person. */
+export const MAX_CLEAN_UPS = 5;
+/** Before the second of them; doubles with each. */
+export const CLEAN_UP_PAUSE_MS = 1_000;
+/** Of one of them. */
+export const CLEAN_UP_TIMEOUT_MS = 60_000;
+/** Applications beyond the history that wait for their clean-up; with more the oldest are forgotten without it. */
+export const MAX_UNCLEAN_KEPT = 1_000;
+/** After the state of an application that is to be forgotten could not be removed. */
+export const FORGET_AGAIN_MS = 5_000;
+/** Names of applications forgotten by this leader on somebody's wish, which may be repeated. */
+export const MAX_FORGOTTEN_KNOWN = 1_000;
 /** Blocked applications behind which back-fill is still looked for. */
 export const MAX_BLOCKED = 32;
 /** Views of its executors go to a driver at most this often. */

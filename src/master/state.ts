@@ -62,6 +62,8 @@ export interface DriverRun {
   deadlineAt: number | null;
   /** It answered a cancel, or its end is recorded. */
   finished: boolean;
+  /** It has said the end itself, and removes what its sinks staged. */
+  reported: boolean;
   /** It is being moved off a draining worker: its end is not a failure. */
   moving: boolean;
 }
@@ -104,6 +106,8 @@ export interface Application {
   viewDueAt: number | null;
   viewSentAt: number;
   waiters: Waiter[];
+  /** How far its forgetting has come; null: it is not to be forgotten. */
+  forgetting: "waits" | "removes" | null;
 }
 
 export type ProcessRole = "driver" | "program" | "executor";
@@ -167,6 +171,8 @@ export type DeadlineKind =
   | { readonly kind: "ready"; readonly id: string }
   | { readonly kind: "cancel"; readonly id: string }
   | { readonly kind: "view"; readonly id: string }
+  | { readonly kind: "clean-up"; readonly id: string; readonly processId: string }
+  | { readonly kind: "forget"; readonly id: string }
   /** A driver whose end is recorded, and which should end by itself. */
   | { readonly kind: "linger"; readonly processId: string; readonly workerId: string }
   | { readonly kind: "waiter"; readonly waiter: Waiter }
@@ -238,6 +244,12 @@ export interface MasterState {
   readonly removals: Removals;
   /** Finished applications, the one that ended first at the front. */
   readonly finished: Map<string, true>;
+  /** Applications by the bundle that they name (bundles.ts). */
+  readonly byBundle: Map<string, Set<Application>>;
+  /** Ids by the names of applications that were forgotten on somebody's wish. */
+  readonly forgotten: Map<string, string>;
+  /** Of this step: those that may need their bundle no longer. */
+  readonly released: Set<Application>;
   readonly deadlines: Deadlines<DeadlineKind>;
   /** Instant of the last step, and of the end of this leader's last absence (away.ts). */
   steppedAt: number;
@@ -352,6 +364,7 @@ export function newApplication(record: ApplicationRecord): Application {
     viewDueAt: null,
     viewSentAt: Number.NEGATIVE_INFINITY,
     waiters: [],
+    forgetting: null,
   };
 }
 
@@ -386,6 +399,9 @@ export function createState(options: {
     unlinked: new Set(),
     removals: { held: false, waiting: new Map(), allowed: new Set(), recent: [], away: new Map(), alert: null },
     finished: new Map(),
+    byBundle: new Map(),
+    forgotten: new Map(),
+    released: new Set(),
     deadlines: new Deadlines(),
     steppedAt: Number.POSITIVE_INFINITY,
     judgedFrom: Number.NEGATIVE_INFINITY,

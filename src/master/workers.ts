@@ -9,7 +9,7 @@
  * `suspect` is the absence of a link, not a state of the record. A lost incarnation may not come back: it is told so, stops what it runs and
  * registers as the next one.
  */
-import type { WorkerRecord } from "../wire/application.js";
+import { isFinal, type WorkerRecord } from "../wire/application.js";
 import { leaseMsFor } from "../wire/partition-lease.js";
 import { MAX_MASTERS_TOLD } from "../wire/worker-messages.js";
 import { delayNext } from "./attempts.js";
@@ -18,6 +18,7 @@ import { settleCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
 import { emit, tell } from "./events.js";
 import { endExecutor, isLive } from "./executors.js";
+import { settleEnded } from "./forgetting.js";
 import { reconcile } from "./inventory.js";
 import { removeStateOfEnded } from "./kept-state.js";
 import { rememberLost } from "./lost-workers.js";
@@ -259,6 +260,7 @@ export function dropProcesses(state: MasterState, step: Step, worker: Worker, wh
     // It may have been the last one of an application that has ended: nobody reports the end of what went with its worker.
     removeStateOfEnded(step, app);
     if (process.role === "executor") {
+      if (isFinal(app.record.state)) settleEnded(state, step, app);
       if (process.attempt !== app.record.attempt) continue;
       endExecutor(state, step, app, process.processId, "lost", why);
       enqueue(state, app);

@@ -62,8 +62,10 @@ function createClients(cluster: Cluster, submissions: readonly (readonly Submiss
 }
 
 /** Everything that was submitted has ended, for its user and on the workers. */
-export const isFinished = ({ clients, cluster }: Assembly): boolean =>
-  clients.every((client) => client.isDone()) && cluster.workers.every(({ disk }) => disk.living().length === 0);
+export const isFinished = ({ clients, cluster, history }: Assembly): boolean =>
+  clients.every((client) => client.isDone()) &&
+  cluster.workers.every(({ disk }) => disk.living().length === 0) &&
+  [...history.applications.values()].every(({ leftovers }) => leftovers === undefined || leftovers.error !== null);
 
 /** What keeps a run from its end. */
 export function unfinished({ clients, cluster, history }: Assembly): string {
@@ -75,8 +77,9 @@ export function unfinished({ clients, cluster, history }: Assembly): string {
         return `${submission.key} (${id ?? "not submitted"}: ${state}, attempt ${attempt}${reason === null ? "" : `, ${reason.message}`})`;
       }),
   );
+  const unclean = [...history.applications.values()].filter(({ leftovers }) => leftovers?.error === null).map(({ id }) => id);
   const processes = cluster.workers.flatMap(({ disk }) => disk.living().map(({ processId }) => processId));
-  return `applications ${applications.join(", ") || "none"}; processes ${processes.join(", ") || "none"}`;
+  return `applications ${applications.join(", ") || "none"}; processes ${processes.join(", ") || "none"}; to be cleaned up after ${unclean.join(", ") || "none"}`;
 }
 
 /** What ended a run, as a violation: anything that is none is a crash of the product or of the simulator. */

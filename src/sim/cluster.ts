@@ -5,7 +5,7 @@
  * faults and workloads.
  */
 import { CodedError } from "../base/errors.js";
-import type { BlobStore } from "../env/blob-store.js";
+import type { BundleStore } from "../env/bundle-store.js";
 import type { CoordinationStore } from "../env/coordination-store.js";
 import type { Env } from "../env/env.js";
 import type { Log, LogFields } from "../env/log.js";
@@ -72,7 +72,8 @@ export class Cluster {
   readonly downMachines = new Set<string>();
   /** Masters that nobody starts again for now. */
   readonly keptDown = new Set<string>();
-  readonly blobs = new Map<string, Uint8Array>();
+  /** Of jobs, by `folder/sha256`. */
+  readonly bundles = new Map<string, Uint8Array>();
   /** Applications that wait for a person; simulated ones leave it at that. */
   readonly parked = new Set<string>();
   /** Everything that was ever launched on workers, in order. */
@@ -224,7 +225,7 @@ export class Cluster {
       listen: slot.address,
       store,
       mode: options.mode === "none" ? "none" : "store",
-      blobs: this.blobStore(process),
+      bundles: this.bundleStore(process),
       removeState: (_storage, applicationId) => this.counting.state.store(process, applicationId).removeAll(),
       secret: this.secret,
       settings: { storage: STORAGE, ...options.settings },
@@ -268,26 +269,31 @@ export class Cluster {
   }
 
   /** Bytes that all masters reach (`--storage`). */
-  private blobStore(process: SimProcess): BlobStore {
+  private bundleStore(process: SimProcess): BundleStore {
     const random = this.world.random.fork(`${process.id} blobs`);
     const disk = <T>(act: () => T) =>
       outside(this.world, process, "blob", random.between(0.2, 3) * this.store.weather.slowness, act);
     return {
-      put: (bytes) =>
+      put: (folder, bytes) =>
         disk(() => {
           if (random.chance(this.store.weather.failShare))
             throw new CodedError("DISK_FAILED", "the blob store could not be written");
           const sha256 = simDigest.sha256Hex(bytes);
-          this.blobs.set(sha256, bytes);
+          this.bundles.set(`${folder}/${sha256}`, bytes);
           return sha256;
         }),
-      has: (sha256) => disk(() => this.blobs.has(sha256)),
-      get: (sha256) =>
+      has: ({ folder, sha256 }) => disk(() => this.bundles.has(`${folder}/${sha256}`)),
+      get: ({ folder, sha256 }) =>
         disk(() => {
-          const bytes = this.blobs.get(sha256);
-          if (bytes === undefined) throw new CodedError("NOT_FOUND", `there is no blob ${sha256}`);
+          const bytes = this.bundles.get(`${folder}/${sha256}`);
+          if (bytes === undefined) throw new CodedError("NOT_FOUND", `there is no bundle ${sha256} in ${folder}`);
           return bytes;
         }),
+      folders: () => disk(() => [...new Set([...this.bundles.keys()].map((key) => key.slice(0, key.indexOf("/"))))]),
+      list: (folder) =>
+        disk(() => [...this.bundles.keys()].flatMap((key) => (key.startsWith(`${folder}/`) ? [key.slice(folder.length + 1)] : []))),
+      // What a deposed leader asked for may happen much later.
+      remove: ({ folder, sha256 }) => disk(() => void this.bundles.delete(`${folder}/${sha256}`)),
     };
   }
 

@@ -11,11 +11,13 @@ import type { LaunchCommand } from "../env/launcher.js";
 import type { SliceOrder } from "../executor/core/executor-events.js";
 import { followLeader } from "../host/finding/master-finder.js";
 import { type DriverHostOptions, startDriver } from "../host/job/driver-host.js";
+import { removeLeftovers } from "../host/job/driver-inputs.js";
 import { type SliceCalls, type StartedSlice, startExecutor } from "../host/job/executor-host.js";
 import type { Link, LinkPace } from "../host/link/link.js";
 import { dialLink } from "../host/link/link-handshake.js";
 import { attemptName, type Ending } from "../job/driver-events.js";
 import { restartRules } from "../job/restart-strategy.js";
+import { isFinal } from "../wire/application.js";
 import { applicationScope, type Facts, STANDING, STANDING_PACE } from "../wire/handshake.js";
 import { parseProcessId } from "../wire/ids.js";
 import type { RunnerStart } from "../wire/runner-start.js";
@@ -90,7 +92,15 @@ export function startJobDriver(world: RunnerWorld, start: RunnerStart, stopMode:
   let isToldToGo = false;
   const run = async (): Promise<void> => {
     // Loading the job takes a while.
-    await sleep(env.clock, world.random.between(20, 200), new AbortController().signal);
+    const { signal } = new AbortController();
+    await sleep(env.clock, world.random.between(20, 200), signal);
+    if (isFinal(application.state)) {
+      const { job: inputs } = inputsOf(world, application.id, job?.parallelism ?? 1, plan);
+      const attempt = parseProcessId(processId)?.attempt ?? 0;
+      const isClean = await removeLeftovers({ job: inputs, applicationId: application.id, attempt, log: env.log, signal }, null);
+      world.exit(isClean ? 0 : 1);
+      return;
+    }
     const failover = await failoverOf(world, plan, job?.parallelism ?? 1);
     const driver = await startDriver({
       env,

@@ -160,6 +160,23 @@ export const applicationRecord = z.object({
   commit: commitManifest.nullable(),
   /** Of a job that takes them; absent: it doesn't, or the record is older than checkpoints. */
   checkpoints: checkpointsRecord.optional(),
+  /**
+   * What its sinks staged, and nobody is going to commit: to be removed by processes that do only that. Absent: nothing, or its driver has removed it.
+   */
+  leftovers: z
+    .object({
+      /** Such processes so far. */
+      tries: z.number().int().nonnegative(),
+      /** Where the last one was placed; null: none was. */
+      workerId: idText.nullable(),
+      /** Why no further one is started; null: it goes on. */
+      error: errorShape.nullable(),
+    })
+    .optional(),
+  /** Somebody wants it to be forgotten. */
+  forget: z.boolean().optional(),
+  /** Where in the storage the job's bundle lies; absent: among those of earlier releases. */
+  bundleFolder: idText.optional(),
   /** Absent: no try of the job has failed. */
   failures: failureNotes.optional(),
   /** How it was resumed last, after that attempt had been parked. Absent: it never was. */
@@ -189,7 +206,10 @@ export const MAX_ATTEMPT_REASONS = 16;
 
 /** The record of an application that has just been submitted: nothing has happened to it yet. */
 export function submittedApplication(
-  facts: Pick<ApplicationRecord, "id" | "submissionKey" | "contentHash" | "spec" | "submittedAt" | "order" | "checkpoints">,
+  facts: Pick<
+    ApplicationRecord,
+    "id" | "submissionKey" | "contentHash" | "spec" | "submittedAt" | "order" | "checkpoints" | "bundleFolder"
+  >,
 ): ApplicationRecord {
   return {
     ...facts,

@@ -92,6 +92,8 @@ export const driverToMaster = {
     result: z.unknown(),
     reason: errorShape.nullable(),
     restart: z.boolean(),
+    /** Something that its sinks staged is left, and it could not remove it in its time. Absent: nothing that it knows of. */
+    leftovers: z.boolean().optional(),
   }),
 } as const;
 

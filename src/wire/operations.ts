@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { applicationSpec, resumeChoice } from "./application.js";
 import { checkpointRequest } from "./checkpoint.js";
-import { submissionKey } from "./ids.js";
+import { idText, submissionKey } from "./ids.js";
 import { removalsView } from "./registrar.js";
 import {
   applicationSummary,
@@ -58,7 +58,8 @@ export const OPERATIONS = {
   }),
   "artifact.get": operation({
     summary: "Downloads a part of a job bundle.",
-    input: z.object({ sha256, offset: z.number().int().nonnegative() }),
+    /** `folder`: of the application's record (wire/bundles.ts); absent: wherever it is found. */
+    input: z.object({ sha256, offset: z.number().int().nonnegative(), folder: idText.optional() }),
     output: z.object({ totalBytes: z.number(), base64: z.string() }),
     answeredBy: "master",
     changes: false,
@@ -95,6 +96,16 @@ export const OPERATIONS = {
     summary: "Cancels an application: polite signal, grace, then its process groups are killed. Harmless when it has ended.",
     input: applicationRef,
     output: z.object({ id: z.string(), state: z.string() }),
+    answeredBy: "leader",
+    changes: true,
+  }),
+  forget: operation({
+    summary:
+      "Removes the record of an application that has ended, and what was kept of it; one that has not ended is refused (CONFLICT). " +
+      "Asked again until `forgotten`: what its sinks staged and its state go first.",
+    input: applicationRef,
+    /** `state` null: it was forgotten before. */
+    output: z.object({ id: z.string(), state: z.string().nullable(), forgotten: z.boolean() }),
     answeredBy: "leader",
     changes: true,
   }),

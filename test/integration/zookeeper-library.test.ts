@@ -8,7 +8,7 @@ import { parseZooKeeperUrl } from "../../src/coordination/zookeeper-url.js";
 import { type MasterHost, runMasterHost } from "../../src/host/master/master-host.js";
 import { type ClusterClient, connect, type EventView } from "../../src/node/client.js";
 import { createNodeEnv } from "../../src/node/env.js";
-import { createFileBlobStore } from "../../src/node/files/blob-store.js";
+import { createFileBundles } from "../../src/node/files/bundle-store.js";
 import { createLog } from "../../src/node/log.js";
 import { createZooKeeperStore } from "../../src/node/zookeeper-store/zookeeper-store.js";
 import { holdfast, startHoldfast, until } from "../support/holdfast.js";
@@ -45,7 +45,7 @@ async function master(url: string, name: string): Promise<MasterHost> {
     listen: "127.0.0.1:0",
     store,
     mode: "store",
-    blobs: await createFileBlobStore(path.join(directory, "blobs")),
+    bundles: await createFileBundles(path.join(directory, "blobs")),
     secret: null,
     sessionTtlMs: 4_000,
     settings: { recoveryDeadlineMs: 1_000 },

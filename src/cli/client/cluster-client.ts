@@ -4,7 +4,7 @@
  */
 import { randomId } from "../../env/random.js";
 import { type Client, type ClientOptions, connectClient, startClient } from "../../host/client/client.js";
-import { followEvents, uploadArtifact, waitForEnd } from "../../host/client/client-follow.js";
+import { followEvents, submitJob, uploadArtifact, waitForEnd } from "../../host/client/client-follow.js";
 import { type ReadLogsOptions, readLogs } from "../../host/client/client-logs.js";
 import type { Looking } from "../../host/finding/master-finder.js";
 import { createNodeEnv } from "../../node/env.js";
@@ -21,6 +21,7 @@ export interface ClusterClient extends AsyncDisposable {
   readonly client: Client;
   call<N extends OperationName>(name: N, input: OperationInput<N>): Promise<OperationOutput<N>>;
   uploadArtifact(bytes: Uint8Array): Promise<string>;
+  submitJob(submission: OperationInput<"submit"> & { readonly bundle: Uint8Array }): Promise<OperationOutput<"submit">>;
   /** Resolves with the final state, through every failover; with `orParked` also with a job that waits for a person. */
   waitForEnd(
     application: string,
@@ -73,6 +74,7 @@ export async function openClient(options: ClusterOptions, signal: AbortSignal, o
     client,
     call: (name, input) => client.call(name, input, { signal, timeoutMs: timeoutMs + waitMsOf(input) }),
     uploadArtifact: (bytes) => uploadArtifact(client, bytes, call),
+    submitJob: (submission) => submitJob(client, submission, call),
     waitForEnd: (application, onProgress, { orParked } = { orParked: false }) =>
       waitForEnd(client, application, { signal, timeoutMs: Number.POSITIVE_INFINITY, onProgress, orParked }),
     events: ({ once }) =>

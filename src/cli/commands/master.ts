@@ -7,7 +7,7 @@ import { DEFAULT_MASTER_SETTINGS } from "../../master/settings.js";
 import { buildId } from "../../node/build-id.js";
 import { createNodeRandom } from "../../node/env.js";
 import { advertise, readAdvertised } from "../../node/files/advertise-file.js";
-import { removeState } from "../../node/files/state-store.js";
+import { removeState } from "../../node/storage.js";
 import { type Interrupt, newCommand, onInterrupt } from "../command.js";
 import { type DaemonOptions, prepareDaemon, withDaemon } from "../daemon.js";
 import { parseChoice, parseCount, parseDurationMs, parsePerMinute, parseShare } from "../parse.js";
@@ -128,7 +128,7 @@ async function master(options: MasterOptions, interrupt: Interrupt, parent: Supe
       ...(options.publicAddress === undefined ? {} : { publicAddress: options.publicAddress }),
       store: recovery.store,
       mode: recovery.mode,
-      blobs: recovery.blobs,
+      bundles: recovery.bundles,
       removeState,
       secret,
       settings: { ...settings, storage: recovery.storage },

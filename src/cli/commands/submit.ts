@@ -135,11 +135,13 @@ async function submit(job: string | undefined, options: SubmitOptions, headStart
   await using client = await opening;
   const spec = program ?? prepared?.spec;
   if (spec === undefined) throw new CodedError("INTERNAL", "invariant broken: neither a job nor a program");
-  if (prepared !== null) await client.uploadArtifact(prepared.bundle.bytes);
   const from = prepared?.from ?? null;
   if (from !== null && options.json !== true) remark(operatorTable(from));
   const key = options.id ?? client.newSubmissionKey();
-  const submitted = await client.call("submit", { key, spec });
+  const submitted =
+    prepared === null
+      ? await client.call("submit", { key, spec })
+      : await client.submitJob({ key, spec, bundle: prepared.bundle.bytes });
   if (!submitted.created && options.json !== true) remark(`${submitted.id} was submitted before under ${key}; this is its state.`);
 
   if (deployMode === "client" && prepared !== null) {

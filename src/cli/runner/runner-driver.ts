@@ -6,18 +6,23 @@ import { failoverRegions } from "../../dataflow/failover-regions.js";
 import type { Env } from "../../env/env.js";
 import { followLeader } from "../../host/finding/master-finder.js";
 import { type DriverHostOptions, type FollowMaster, type RunningDriver, startDriver } from "../../host/job/driver-host.js";
+import { removeLeftovers } from "../../host/job/driver-inputs.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkPace } from "../../host/link/link.js";
 import { dialLink } from "../../host/link/link-handshake.js";
 import type { Ending } from "../../job/driver-events.js";
 import { restartRules } from "../../job/restart-strategy.js";
 import { createSavepointFiles } from "../../node/files/savepoint-files.js";
+import { isFinal } from "../../wire/application.js";
 import { applicationScope, type Facts, STANDING, STANDING_PACE, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
+import { parseProcessId } from "../../wire/ids.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { createInputsThread } from "./runner-inputs-thread.js";
 import { checkCheckpoints, checkGraph, inputsOf, loadJob, stateOpener } from "./runner-job.js";
 
 const CONNECT_TIMEOUT_MS = 3_000;
 const PACE: LinkPace = { heartbeatMs: DEFAULT_HEARTBEAT_MS, silenceMs: DEFAULT_SILENCE_MS };
+/** As the shell says it of a process that a SIGTERM ended. */
+const STOPPED = 143;
 
 /** How this process was told to go. */
 export interface StopRequest {
@@ -33,6 +38,7 @@ export async function runDriver(
   onStarted: (driver: RunningDriver) => void,
 ): Promise<number> {
   const { application, processId } = start;
+  if (isFinal(application.state)) return cleanUpAfter(start, env, stopped);
   const job = await driverJob(start);
   const driver = await startDriver({
     ...job,
@@ -56,6 +62,29 @@ export async function runDriver(
   return exitCodeOf(ending);
 }
 
+/**
+ * The application has ended without a driver that could remove what its sinks staged: this process does only that. Exit code 0: nothing of it is left. It runs
+ * under the number of the attempt after the last one, so every try is over.
+ */
+async function cleanUpAfter(start: RunnerStart, env: Env, stopped: Promise<StopRequest>): Promise<number> {
+  const { application, artifactPath, processId } = start;
+  const attempt = parseProcessId(processId)?.attempt ?? application.attempt;
+  const closing = new AbortController();
+  const work = async (): Promise<number> => {
+    const loaded = await loadJob(application, artifactPath);
+    const job = inputsOf(loaded, createInputsThread(new URL(import.meta.url), start, attempt));
+    const options = { job, applicationId: application.id, attempt, log: env.log, signal: closing.signal };
+    const isClean = await removeLeftovers(options, null);
+    if (isClean) env.log.info("what the sinks of the ended job had staged is removed", { app: application.id });
+    return isClean ? 0 : 1;
+  };
+  try {
+    return await Promise.race([work(), stopped.then(() => STOPPED)]);
+  } finally {
+    closing.abort(new CodedError("CLOSED", "the clean-up is over"));
+  }
+}
+
 type DriverJob = Pick<DriverHostOptions, "graphHash" | "restart" | "failover" | "job" | "broken">;
 
 /** A job that can't be loaded has a driver all the same: it tells the master why. */
@@ -77,8 +106,8 @@ async function driverJob(start: RunnerStart): Promise<DriverJob> {
 
 function exitCodeOf(ending: Ending): number {
   if (ending.outcome === "finished") return 0;
-  // As the shell says it of a process that a SIGTERM ended: the application goes on elsewhere.
-  return ending.outcome === "quit" ? 143 : 1;
+  // The application goes on elsewhere.
+  return ending.outcome === "quit" ? STOPPED : 1;
 }
 
 function report(env: Env, { outcome, reason }: Ending, app: string): void {

@@ -119,10 +119,11 @@ export function connectorsOf({ baseDir, built, takesCheckpoints }: LoadedJob): C
 }
 
 /** The state of the application in the masters' storage; opened once, and again after it could not be. */
-export function stateOpener({ id, spec: { job } }: ApplicationRecord): (storage: string) => Promise<StateStore> {
+export function stateOpener({ id, bundleFolder, spec: { job } }: ApplicationRecord): (storage: string) => Promise<StateStore> {
   let opened: Promise<StateStore> | null = null;
   return (storage) => {
-    opened ??= openStateStore({ storage, applicationId: id, bundle: job?.artifact ?? "" });
+    const bundle = { bundle: job?.artifact ?? "", ...(bundleFolder === undefined ? {} : { bundleFolder }) };
+    opened ??= openStateStore({ storage, applicationId: id, ...bundle });
     const opening = opened;
     opening.catch(() => {
       if (opened === opening) opened = null;

@@ -7,7 +7,13 @@ import { bytesToBase64 } from "../../base/bytes.js";
 import { CodedError } from "../../base/errors.js";
 import { sleep } from "../../env/clock.js";
 import { isFinal } from "../../wire/application.js";
-import { MAX_ARTIFACT_BYTES, MAX_CHUNK_BYTES, MAX_EVENTS_PAGE } from "../../wire/operations.js";
+import {
+  MAX_ARTIFACT_BYTES,
+  MAX_CHUNK_BYTES,
+  MAX_EVENTS_PAGE,
+  type OperationInput,
+  type OperationOutput,
+} from "../../wire/operations.js";
 import type { ApplicationView, EventView } from "../../wire/views.js";
 import type { CallOptions, Client } from "./client.js";
 
@@ -17,6 +23,9 @@ const POLL_WAIT_MS = 10_000;
 const MIN_POLL_MS = 50;
 /** Parts may have to be sent again after each failover; this many times their number is a fault. */
 const MAX_UPLOAD_ROUNDS = 10;
+
+/** Each is spoiled only by another application of the same job that ends at just that moment. */
+const MAX_SUBMIT_ROUNDS = 10;
 
 /**
  * Resolves with the final state (with `orParked` also when a person has to decide first). `timeoutMs` bounds each single look (a failover may take that long), not the application.
@@ -65,6 +74,26 @@ export async function* followEvents(
     }
     if (options.once === true && events.length < MAX_EVENTS_PAGE) return;
     if (events.length === 0) await sleep(client.env.clock, MIN_POLL_MS, options.signal);
+  }
+}
+
+/**
+ * Uploads the bundle and submits the job. Between the two the cluster may have removed the bundle (the last application of that job has just ended), and
+ * says so: then it is uploaded once more. Rejects as both do.
+ */
+export async function submitJob(
+  client: Client,
+  { key, spec, bundle }: OperationInput<"submit"> & { readonly bundle: Uint8Array },
+  options: CallOptions,
+): Promise<OperationOutput<"submit">> {
+  for (let rounds = 1; ; rounds += 1) {
+    await uploadArtifact(client, bundle, options);
+    try {
+      return await client.call("submit", { key, spec }, options);
+    } catch (thrown) {
+      const error = CodedError.from(thrown);
+      if (error.code !== "NOT_FOUND" || error.details?.bundle === undefined || rounds >= MAX_SUBMIT_ROUNDS) throw error;
+    }
   }
 }
 

@@ -127,10 +127,10 @@ export class DriverCheckpoints {
   }
 
   /** The application has ended. */
-  async forget(storage: string): Promise<void> {
+  async forget({ storage, retain }: EffectOf<"forget-checkpoints">): Promise<void> {
     await this.inTurn(async () => {
       await removeLeftovers(this.options.inputs, null);
-      await (await this.open(storage)).removeAll();
+      if (!retain) await (await this.open(storage)).removeAll();
     }).catch((thrown: unknown) => this.warn("the state of the job could not be removed", thrown));
   }
 

@@ -287,7 +287,9 @@ class DriverHost {
         void this.commit(effect);
         break;
       case "clean-up":
-        void this.cleanUp(new Set(effect.keep)).then(() => this.post({ kind: "cleaned" }));
+        void this.cleanUp(new Set(effect.keep)).then((isClean) =>
+          this.post({ kind: "cleaned", ...(isClean ? {} : { leftovers: true }) }),
+        );
         break;
       case "store-manifest":
         void this.checkpoints.store(effect);
@@ -308,7 +310,7 @@ class DriverHost {
         void this.checkpoints.sweep(effect);
         break;
       case "forget-checkpoints":
-        void this.checkpoints.forget(effect.storage);
+        void this.checkpoints.forget(effect);
         break;
       case "log":
         this.options.env.log[effect.level](effect.message, effect.fields);
@@ -400,9 +402,9 @@ class DriverHost {
   }
 
   /** After the commit of a checkpoint that is under way: what that needs must not be removed. */
-  private async cleanUp(keep: ReadonlySet<string>): Promise<void> {
+  private async cleanUp(keep: ReadonlySet<string>): Promise<boolean> {
     await this.checkpoints.idle();
-    await removeLeftovers(this.inputs, null, keep);
+    return removeLeftovers(this.inputs, null, keep);
   }
 
   private async finish(ending: Ending): Promise<void> {

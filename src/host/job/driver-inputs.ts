@@ -96,26 +96,28 @@ export async function commitOne(
   }
 }
 
-/** Leftovers cost space, not correctness: what can't be removed is logged. */
+/** Leftovers cost space, not correctness: what can't be removed is logged. False: of some sink that is so. */
 export async function removeLeftovers(
   options: InputsOptions,
   keepAttempt: string | null,
   keep: ReadonlySet<string> = new Set(),
-): Promise<void> {
+): Promise<boolean> {
   const { applicationId, attempt, job, log } = options;
   const removals = [...job.sinks].map(async ([uid, { connector }]) => {
     try {
       const needed = [...keep];
       await connector.cleanUp({ applicationId, keepAttempt, needed, isOver: (name) => isUpTo(attempt, name) && !keep.has(name) });
+      return true;
     } catch (thrown) {
       log.warn("leftovers of a sink could not be removed", {
         app: applicationId,
         sink: uid,
         reason: CodedError.from(thrown).message,
       });
+      return false;
     }
   });
-  await Promise.all(removals);
+  return (await Promise.all(removals)).every((isClean) => isClean);
 }
 
 async function beginSink(

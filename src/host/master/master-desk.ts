@@ -73,10 +73,11 @@ export function createMasterDesk(options: MasterDeskOptions): MasterDesk {
   };
 }
 
-function post(leading: Leading, link: Link, event: MasterEvent, from: From): void {
-  if (leading.post(event, from)) return;
+function post(leading: Leading, link: Link, event: MasterEvent, from: From): boolean {
+  if (leading.post(event, from)) return true;
   const message = `more messages of ${link.peer.role} ${link.peer.id} wait for this master than it keeps of one connection`;
   link.fail(new CodedError("LIMIT_EXCEEDED", message, { hint: "Wait for answers before asking more." }));
+  return false;
 }
 
 function answer(link: Link, requestId: number, body: Promise<unknown>): void {
@@ -97,12 +98,13 @@ async function postWithBundle(
   sha256: string,
 ): Promise<void> {
   try {
-    if (!(await artifacts.has(sha256))) {
+    if (!(await artifacts.expect(sha256))) {
       throw new CodedError("NOT_FOUND", `the job's bundle ${sha256} has not been uploaded to this cluster`, {
         hint: "Upload it again, then submit.",
+        details: { bundle: sha256 },
       });
     }
-    post(leading, link, event, from);
+    if (!post(leading, link, event, from)) artifacts.taken(sha256);
   } catch (thrown) {
     link.replyError(requestId, CodedError.from(thrown).toShape());
   }

@@ -21,6 +21,7 @@ import type { Env } from "../../env/env.js";
 import type { SeenMasters } from "../../env/master-registry.js";
 import { randomId } from "../../env/random.js";
 import type { MasterSettings } from "../../master/settings.js";
+import { bundleFolder } from "../../wire/bundles.js";
 import { type Facts, UNRECORDED_CLUSTER_ID } from "../../wire/handshake.js";
 import type { OperationInput, OperationOutput } from "../../wire/operations.js";
 import type { MasterState } from "../../wire/views.js";
@@ -31,7 +32,7 @@ import { type LinkListener, listenLinks } from "../link/link-listener.js";
 import { createElectionPace, type ElectionPace, type LeadershipEnd } from "./election-pace.js";
 import { createHoldBack } from "./hold-back.js";
 import { createLeaderSuspicion, type LeaderSuspicion } from "./leader-suspicion.js";
-import { createMasterArtifacts } from "./master-artifacts.js";
+import { createMasterArtifacts, type MasterArtifacts } from "./master-artifacts.js";
 import { createMasterDesk, type MasterDesk } from "./master-desk.js";
 import { createFollowing, type Following } from "./master-following.js";
 import {
@@ -68,6 +69,7 @@ class Master implements MasterHost {
   readonly #options: MasterHostOptions;
   readonly #env: Env;
   readonly #settings: MasterSettings;
+  readonly #artifacts: MasterArtifacts;
   readonly #desk: MasterDesk;
   readonly #roster: Roster;
   readonly #stop = new AbortController();
@@ -115,8 +117,10 @@ class Master implements MasterHost {
       pauseMs: () => this.#pace.suspicionPauseMs(options.env.clock.now()),
       holds: () => this.#following?.link() == null && this.#leadership === null,
     });
+    const { bundles, env } = options;
+    this.#artifacts = createMasterArtifacts({ bundles, digest: env.digest, clock: env.clock, log: env.log });
     this.#desk = createMasterDesk({
-      artifacts: createMasterArtifacts(options.blobs, options.env.digest),
+      artifacts: this.#artifacts,
       leading: () => this.#leading,
       self: () => ({
         id: masterId,
@@ -356,6 +360,7 @@ class Master implements MasterHost {
       settings: this.#settings,
       secret,
       link: (linkId) => this.#roster.get(linkId),
+      artifacts: this.#artifacts,
       removeState: this.#options.removeState,
       onPhase: (phase) => this.#setState(phase),
       onEpochTooLow: (seen) => {
@@ -365,6 +370,13 @@ class Master implements MasterHost {
       },
     });
     this.#leading = leading;
+    const clusterId = this.#clusterId ?? UNRECORDED_CLUSTER_ID;
+    this.#artifacts.lead({
+      folder: bundleFolder(clusterId, leadership.epoch),
+      clusterId,
+      epoch: leadership.epoch,
+      onIdle: (bundle) => void leading.post({ kind: "bundle-idle", bundle }),
+    });
     this.#roster.introduceAll(leading);
     const over = new AbortController();
     const aborted = untilAborted(new Promise<never>(() => {}), AbortSignal.any([this.#stop.signal, over.signal])).catch((thrown) =>
@@ -386,6 +398,7 @@ class Master implements MasterHost {
     const planned = endOf(reason) === "planned";
     if (planned) await this.#withinTime(leading.finish(), FINISH_TIMEOUT_MS);
     this.#leading = null;
+    this.#artifacts.lead(null);
     this.#leadership = null;
     this.#following?.leads(null);
     this.#setState("STANDBY");

@@ -35,6 +35,7 @@ import type { Link } from "../link/link.js";
 import { applicationKeyHex } from "../link/link-keys.js";
 import { type From, Inbox } from "../turns/inbox.js";
 import { runTurns } from "../turns/turns.js";
+import type { MasterArtifacts } from "./master-artifacts.js";
 import type { MasterHostOptions } from "./master-options.js";
 
 /** Keys of applications are derived once each. */
@@ -54,6 +55,7 @@ export interface LeadingOptions {
   link(linkId: number): Link | undefined;
   /** Absent: what applications keep there is left to their drivers. */
   readonly removeState: MasterHostOptions["removeState"];
+  readonly artifacts: MasterArtifacts;
   onPhase(phase: MasterState): void;
   onEpochTooLow(seen: number): void;
 }
@@ -81,7 +83,7 @@ export function lead(options: LeadingOptions): Leading {
   const ended = new Promise<CodedError>((resolve) => {
     settle = resolve;
   });
-  const act = createActor(options);
+  const act = createActor(options, (event) => void turns?.post(event));
 
   const begin = async () => {
     const { records, quarantined } = await readAll(leadership, stop.signal);
@@ -215,23 +217,29 @@ async function commitInParts(leadership: Leadership, changes: readonly RecordCha
   if (part.length > 0) await leadership.commit(part, { signal });
 }
 
-/** One after the other; what can't be removed costs space, not correctness. */
-function createRemovals({ env, removeState }: LeadingOptions): (storage: string, applicationId: string) => void {
+type RemoveState = Extract<MasterEffect, { kind: "remove-state" }>;
+
+/** One after the other; what can't be removed costs space, not correctness. The core waits for the last one of an application only. */
+function createRemovals({ env, removeState }: LeadingOptions, post: (event: MasterEvent) => void): (effect: RemoveState) => void {
   let turn: Promise<void> = Promise.resolve();
-  return (storage, app) => {
-    if (removeState === undefined) return;
+  return ({ storage, applicationId, isLast }) => {
+    const over = (error: string | null) => {
+      if (isLast) post({ kind: "state-removed", applicationId, error });
+    };
     turn = turn
-      .then(() => removeState(storage, app))
-      .catch((thrown: unknown) =>
-        env.log.warn("the state of an application that has ended could not be removed", {
-          app,
-          reason: CodedError.from(thrown).message,
-        }),
+      .then(async () => removeState?.(storage, applicationId))
+      .then(
+        () => over(null),
+        (thrown: unknown) => {
+          const reason = CodedError.from(thrown).message;
+          env.log.warn("the state of an application that has ended could not be removed", { app: applicationId, reason });
+          over(reason);
+        },
       );
   };
 }
 
-function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
+function createActor(options: LeadingOptions, post: (event: MasterEvent) => void): (effect: MasterEffect) => void {
   const { env } = options;
   const keys = new Map<string, string>();
   const keyOf = (applicationId: string): string => {
@@ -243,7 +251,7 @@ function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
     }
     return key;
   };
-  const removals = createRemovals(options);
+  const removals = createRemovals(options, post);
   return (effect) => {
     switch (effect.kind) {
       case "send":
@@ -261,7 +269,13 @@ function createActor(options: LeadingOptions): (effect: MasterEffect) => void {
       case "log":
         return env.log[effect.level](effect.message, effect.fields);
       case "remove-state":
-        return removals(effect.storage, effect.applicationId);
+        return removals(effect);
+      case "remove-bundle":
+        return options.artifacts.remove(effect.bundle);
+      case "sweep-bundles":
+        return options.artifacts.sweep(effect.needed);
+      case "submission-taken":
+        return options.artifacts.taken(effect.sha256);
       case "phase":
         return options.onPhase(effect.phase);
       case "epoch-too-low":

@@ -1,6 +1,6 @@
 /** What a master host is given, and what it is from outside; see master-host.ts. */
 import type { CodedError } from "../../base/errors.js";
-import type { BlobStore } from "../../env/blob-store.js";
+import type { BundleStore } from "../../env/bundle-store.js";
 import type { CoordinationStore } from "../../env/coordination-store.js";
 import type { Env } from "../../env/env.js";
 import { DEFAULT_MASTER_SETTINGS, type MasterSettings } from "../../master/settings.js";
@@ -25,7 +25,8 @@ export interface MasterHostOptions {
   readonly store: CoordinationStore;
   /** none: the store forgets with this process, and what runs is rebuilt from reports. */
   readonly mode: "none" | "store";
-  readonly blobs: BlobStore;
+  /** Job bundles, where every master of the cluster reaches them. */
+  readonly bundles: BundleStore;
   /** Removes what an application kept there; harmless when it is gone. Absent: only drivers remove it. */
   readonly removeState?: (storage: string, applicationId: string) => Promise<void>;
   readonly secret: Uint8Array | null;

@@ -7,6 +7,7 @@
 import { base64ToBytes } from "../../base/bytes.js";
 import { CodedError } from "../../base/errors.js";
 import type { Env } from "../../env/env.js";
+import type { BundleName } from "../../wire/bundles.js";
 import { MAX_ARTIFACT_BYTES, OPERATIONS } from "../../wire/operations.js";
 import type { Link } from "../link/link.js";
 import type { LeaderLinks } from "./worker-leader.js";
@@ -24,7 +25,7 @@ export interface ArtifactFiles {
 
 export interface Artifacts {
   /** Rejects with NOT_FOUND, ARTIFACT_CORRUPT, DISK_FAILED or the signal's reason. */
-  path(sha256: string, signal: AbortSignal): Promise<string>;
+  path(bundle: BundleName, signal: AbortSignal): Promise<string>;
   close(): void;
 }
 
@@ -32,11 +33,12 @@ export function createArtifacts(env: Env, files: ArtifactFiles, leader: LeaderLi
   const fetches = new Map<string, Promise<string>>();
   const closing = new AbortController();
 
-  const fetched = async (sha256: string): Promise<string> => {
+  const fetched = async (bundle: BundleName): Promise<string> => {
+    const { sha256 } = bundle;
     const kept = await files.artifactPath(sha256);
     if (kept !== null) return kept;
     for (let damaged = 0; damaged < MAX_DAMAGED; damaged += 1) {
-      const bytes = await download(leader, sha256, closing.signal);
+      const bytes = await download(leader, bundle, closing.signal);
       if (env.digest.sha256Hex(bytes) === sha256) return files.keepArtifact(sha256, bytes);
     }
     throw new CodedError(
@@ -46,10 +48,11 @@ export function createArtifacts(env: Env, files: ArtifactFiles, leader: LeaderLi
   };
 
   return {
-    path: (sha256, signal) => {
+    path: (bundle, signal) => {
+      const { sha256 } = bundle;
       let fetch = fetches.get(sha256);
       if (fetch === undefined) {
-        fetch = fetched(sha256).finally(() => fetches.delete(sha256));
+        fetch = fetched(bundle).finally(() => fetches.delete(sha256));
         fetches.set(sha256, fetch);
       }
       return orAborted(fetch, signal);
@@ -59,11 +62,11 @@ export function createArtifacts(env: Env, files: ArtifactFiles, leader: LeaderLi
 }
 
 /** Begins again with the next master when one is lost on the way. */
-async function download(leader: LeaderLinks, sha256: string, signal: AbortSignal): Promise<Uint8Array> {
+async function download(leader: LeaderLinks, bundle: BundleName, signal: AbortSignal): Promise<Uint8Array> {
   for (let lost: Link | null = null; ; ) {
     const link = await leader.next(lost, signal);
     try {
-      return await downloadFrom(link, sha256, signal);
+      return await downloadFrom(link, bundle, signal);
     } catch (thrown) {
       const error = CodedError.from(thrown);
       if (signal.aborted || (error.retry === "no" && error.code !== "CLOSED")) throw error;
@@ -72,11 +75,15 @@ async function download(leader: LeaderLinks, sha256: string, signal: AbortSignal
   }
 }
 
-async function downloadFrom(link: Link, sha256: string, signal: AbortSignal): Promise<Uint8Array> {
+async function downloadFrom(link: Link, { folder, sha256 }: BundleName, signal: AbortSignal): Promise<Uint8Array> {
   let bytes: Uint8Array | undefined;
   for (let offset = 0; bytes === undefined || offset < bytes.length; ) {
     const options = { signal, timeoutMs: REQUEST_TIMEOUT_MS, reply: OPERATIONS["artifact.get"].output };
-    const { totalBytes, base64 } = await link.request("artifact.get", { sha256, offset }, options);
+    const { totalBytes, base64 } = await link.request(
+      "artifact.get",
+      { sha256, offset, ...(folder === null ? {} : { folder }) },
+      options,
+    );
     const part = base64ToBytes(base64);
     bytes ??= new Uint8Array(checkedSize(totalBytes));
     if (totalBytes !== bytes.length || offset + part.length > totalBytes || (part.length === 0 && offset < totalBytes)) {

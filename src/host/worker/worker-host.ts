@@ -364,7 +364,7 @@ class RunningWorker implements WorkerHost {
       return { kind: "program", argv: process.argv, env, cwd: process.cwd };
     }
     if (job === null) throw new CodedError("LAUNCH_FAILED", `application ${application.id} is no job, so it has no ${role}`);
-    const artifactPath = await this.#artifacts.path(job.artifact, signal);
+    const artifactPath = await this.#artifacts.path({ folder: application.bundleFolder ?? null, sha256: job.artifact }, signal);
     // An executor finds its driver by its address, and needs no master.
     const masterUrl = role === "driver" ? this.#masters.urlFor(this.#places) : "";
     const place = { workerId: this.workerId, epoch: this.#epoch(), listenHost: hostOf(this.address) };

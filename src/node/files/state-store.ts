@@ -12,6 +12,7 @@ import { CodedError } from "../../base/errors.js";
 import type { StateStore } from "../../env/blob-store.js";
 import { readStateFrom } from "../state-reading.js";
 import { createFileBlobStore, listBlobs, removeBlob } from "./blob-store.js";
+import { bundleDirectory, foldersOf } from "./bundle-store.js";
 
 const STATE = "state";
 
@@ -21,11 +22,14 @@ export interface StateStoreOptions {
   readonly applicationId: string;
   /** sha-256 of the job's bundle. */
   readonly bundle: string;
+  /** Of the bundle, as the application's record says; absent: it is looked for (a driver in client mode has no record yet). */
+  readonly bundleFolder?: string;
 }
 
 /** Rejects with CHECKPOINT_STORAGE when this process can't reach the storage, or may not write there. */
-export async function openStateStore({ storage, applicationId, bundle }: StateStoreOptions): Promise<StateStore> {
-  await checkStorage(storage, bundle);
+export async function openStateStore(options: StateStoreOptions): Promise<StateStore> {
+  const { storage, applicationId } = options;
+  await checkStorage(options);
   const directory = path.join(storage, STATE, applicationId);
   const blobs = await createFileBlobStore(directory).catch((thrown: unknown) => {
     throw unreachable(storage, `state can't be written there: ${CodedError.from(thrown).message}`, thrown);
@@ -47,12 +51,15 @@ export async function removeState(storage: string, applicationId: string): Promi
   await rmdir(path.dirname(directory)).catch(() => undefined);
 }
 
-async function checkStorage(storage: string, bundle: string): Promise<void> {
-  const status = await stat(path.join(storage, bundle)).catch((thrown: unknown) => thrown);
-  if (status instanceof Error) {
-    const isMissing = (status as NodeJS.ErrnoException).code === "ENOENT";
-    throw unreachable(storage, isMissing ? "the job's bundle, which a master put there, is not in it" : status.message, status);
+async function checkStorage({ storage, bundle, bundleFolder }: StateStoreOptions): Promise<void> {
+  const folders = bundleFolder === undefined ? [null, ...(await foldersOf(storage))] : [bundleFolder];
+  let why: Error | null = null;
+  for (const folder of folders) {
+    const status = await stat(path.join(bundleDirectory(storage, folder), bundle)).catch((thrown: unknown) => thrown);
+    if (!(status instanceof Error)) return;
+    if ((status as NodeJS.ErrnoException).code !== "ENOENT") why = status;
   }
+  throw unreachable(storage, why?.message ?? "the job's bundle, which a master put there, is not in it", why);
 }
 
 function unreachable(storage: string, why: string, cause: unknown): CodedError {

@@ -1,5 +1,6 @@
 /**
- * Blobs as objects of S3, named by their sha-256: the masters' bundles under the prefix itself, state of an application under `state/APPLICATION/`.
+ * Blobs as objects of S3, named by their sha-256: the masters' bundles under `bundles/FOLDER/` (s3-bundle-store.ts), state of an application under
+ * `state/APPLICATION/`.
  *
  * Invariants:
  *   1. An object is there whole or not at all (S3's own promise for one PUT), and `put` resolves when the server has it durably.
@@ -56,10 +57,12 @@ export interface S3StateOptions {
   readonly applicationId: string;
   /** sha-256 of the job's bundle. */
   readonly bundle: string;
+  /** Of the bundle; absent: it is looked for. */
+  readonly bundleFolder?: string;
 }
 
 /** As `openStateStore` of files. Rejects with CHECKPOINT_STORAGE. */
-export async function openS3StateStore({ storage, applicationId, bundle }: S3StateOptions): Promise<StateStore> {
+export async function openS3StateStore({ storage, applicationId, bundle, bundleFolder }: S3StateOptions): Promise<StateStore> {
   const unreachable = (why: string, cause?: unknown): CodedError =>
     new CodedError("CHECKPOINT_STORAGE", `The checkpoint storage ${storage} can't be used from ${os.hostname()}: ${why}.`, {
       hint: "Every machine of the cluster needs the package @aws-sdk/client-s3 and credentials for this bucket (~/.aws/credentials of the worker's user, or a role); or submit with --checkpoint-interval none.",
@@ -67,14 +70,12 @@ export async function openS3StateStore({ storage, applicationId, bundle }: S3Sta
       cause,
     });
   const place = parseS3Url(storage);
-  if (!/^[A-Za-z0-9._-]{1,128}$/.test(applicationId))
-    throw new CodedError("INVALID_ARGUMENT", `${applicationId} is no id of an application`);
-  const folder = `state/${applicationId}/`;
+  const folder = stateFolder(applicationId);
   let objects: S3Objects | null = null;
   try {
     // It lives as long as this process, which has one application.
     objects = await openS3(place, new AbortController().signal);
-    if ((await objects.sizeOf(keyOf(place, "", bundle))) === undefined)
+    if (!(await hasBundle(place, objects, bundle, bundleFolder)))
       throw unreachable("the job's bundle, which a master put there, is not in it");
   } catch (thrown) {
     objects?.close();
@@ -101,6 +102,33 @@ async function listBlobs(objects: S3Objects, prefix: string): Promise<readonly B
   return found;
 }
 
+/** Everything that the application keeps there; harmless when it is gone. Rejects with DISK_FAILED. */
+export async function removeS3State(storage: string, applicationId: string): Promise<void> {
+  const place = parseS3Url(storage);
+  const objects = await openS3(place, new AbortController().signal);
+  try {
+    await removeAll(objects, prefixOf(place, stateFolder(applicationId)));
+  } finally {
+    objects.close();
+  }
+}
+
+function stateFolder(applicationId: string): string {
+  if (!/^[A-Za-z0-9._-]{1,128}$/.test(applicationId))
+    throw new CodedError("INVALID_ARGUMENT", `${applicationId} is no id of an application`);
+  return `state/${applicationId}/`;
+}
+
+export const bundleFolderOf = (folder: string | null): string => (folder === null ? "" : `bundles/${folder}/`);
+
+async function hasBundle(place: S3Place, objects: S3Objects, sha256: string, folder: string | undefined): Promise<boolean> {
+  const key = keyOf(place, bundleFolderOf(folder ?? null), sha256);
+  if ((await objects.sizeOf(key)) !== undefined) return true;
+  if (folder !== undefined) return false;
+  for await (const other of objects.list(prefixOf(place, "bundles/"))) if (other.endsWith(`/${sha256}`)) return true;
+  return false;
+}
+
 async function removeAll(objects: S3Objects, prefix: string): Promise<void> {
   let removals: Promise<void>[] = [];
   for await (const key of objects.list(prefix)) {
@@ -112,7 +140,7 @@ async function removeAll(objects: S3Objects, prefix: string): Promise<void> {
   await Promise.all(removals);
 }
 
-function blobsUnder(place: S3Place, objects: S3Objects, folder: string, maxBlobBytes: number): BlobStore {
+export function blobsUnder(place: S3Place, objects: S3Objects, folder: string, maxBlobBytes: number): BlobStore {
   return {
     put: async (bytes) => {
       if (bytes.length > maxBlobBytes)
@@ -137,9 +165,9 @@ function blobsUnder(place: S3Place, objects: S3Objects, folder: string, maxBlobB
 
 const hash = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
-const prefixOf = ({ prefix }: S3Place, folder: string): string => `${prefix === "" ? "" : `${prefix}/`}${folder}`;
+export const prefixOf = ({ prefix }: S3Place, folder: string): string => `${prefix === "" ? "" : `${prefix}/`}${folder}`;
 
-function keyOf(place: S3Place, folder: string, sha256: string): string {
+export function keyOf(place: S3Place, folder: string, sha256: string): string {
   if (!/^[0-9a-f]{64}$/.test(sha256))
     throw new CodedError("INVALID_ARGUMENT", `${JSON.stringify(sha256.slice(0, 80))} is not a sha-256`);
   return `${prefixOf(place, folder)}${sha256}`;

@@ -207,14 +207,14 @@ class Checks {
       if (this.context.history.applications.get(id)?.state === "parked") continue;
       if (state.blobsOf(id) > 0) this.violate("I10", `${id} is over, and ${state.blobsOf(id)} blobs of its state are left`);
       const record = this.context.history.applications.get(id);
-      // Who ended without a driver may leave something staged: nobody else knows where (docs/design/checkpoints.md).
+      const staged = parts.stagedParts(id);
+      if (staged.length > 0 && record !== undefined && record.leftovers === undefined)
+        this.violate("I10", `${id} is ${record.state}, and its parts ${staged.join(", ")} are still staged`);
       if (record?.state !== "finished") continue;
       const all = new Set(Array.from({ length: plan.records }, (_, n) => n));
       const problem = problemOfOutput(plan, all, parts.shownRecords(id));
       if (problem !== null)
         this.violate("I15", `${id} is finished, and its output is not that of a run without faults: ${problem}`);
-      const staged = parts.stagedParts(id);
-      if (staged.length > 0) this.violate("I10", `${id} is over, and its parts ${staged.join(", ")} are still staged`);
     }
   }
 

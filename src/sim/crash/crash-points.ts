@@ -10,7 +10,8 @@
  * Invariant: a process that died at a point does nothing any more: not even the synchronous code that runs on in the same event.
  */
 import type { SinkConnector } from "../../dataflow/connector.js";
-import type { BlobStore, StateStore } from "../../env/blob-store.js";
+import type { StateStore } from "../../env/blob-store.js";
+import type { BundleStore } from "../../env/bundle-store.js";
 import type { CoordinationSession, CoordinationStore } from "../../env/coordination-store.js";
 import type { Connection, Transport } from "../../env/transport.js";
 import type { MasterHostOptions } from "../../host/master/master-host.js";
@@ -109,7 +110,7 @@ export class CrashPoints {
       ...options,
       env: { ...env, transport: this.transport(env.transport, process) },
       store: this.store(options.store, process),
-      blobs: this.blobs(options.blobs, process),
+      bundles: this.bundles(options.bundles, process),
     };
   }
 
@@ -144,11 +145,14 @@ export class CrashPoints {
     };
   }
 
-  private blobs(blobs: BlobStore, process: SimProcess): BlobStore {
+  private bundles(bundles: BundleStore, process: SimProcess): BundleStore {
     return {
-      put: (bytes) => this.call(process, "put blob", () => blobs.put(bytes)),
-      has: (sha256) => this.call(process, "has blob", () => blobs.has(sha256)),
-      get: (sha256) => this.call(process, "get blob", () => blobs.get(sha256)),
+      put: (folder, bytes) => this.call(process, "put bundle", () => bundles.put(folder, bytes)),
+      has: (bundle) => this.call(process, "has bundle", () => bundles.has(bundle)),
+      get: (bundle) => this.call(process, "get bundle", () => bundles.get(bundle)),
+      folders: () => this.call(process, "list folders of bundles", () => bundles.folders()),
+      list: (folder) => this.call(process, "list bundles", () => bundles.list(folder)),
+      remove: (bundle) => this.call(process, "remove bundle", () => bundles.remove(bundle)),
     };
   }
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { blobStoreSuite } from "../../../src/conformance/blob-store.js";
 import { createFileBlobStore } from "../../../src/node/files/blob-store.js";
 import { createS3BlobStore } from "../../../src/node/s3/s3-blob-store.js";
-import { createBlobStore, openStateStore } from "../../../src/node/storage.js";
+import { createBundleStore, openStateStore } from "../../../src/node/storage.js";
 import { type S3Server, startS3 } from "../../support/s3.js";
 
 const LIMIT = 6_000_000;
@@ -126,8 +126,8 @@ describe("S3", () => {
   });
 
   test("a storage is opened by its name", async () => {
-    const store = await createBlobStore(server.url("by-name"));
-    expect(await store.get(await store.put(Uint8Array.of(9)))).toEqual(Uint8Array.of(9));
+    const store = await createBundleStore(server.url("by-name"));
+    expect(await store.get({ folder: "c.1", sha256: await store.put("c.1", Uint8Array.of(9)) })).toEqual(Uint8Array.of(9));
     store.close?.();
   });
 });

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { startClient } from "../../../src/host/client/client.js";
 import { type MasterHost, runMasterHost } from "../../../src/host/master/master-host.js";
 import { createNodeEnv } from "../../../src/node/env.js";
-import { createFileBlobStore } from "../../../src/node/files/blob-store.js";
+import { createFileBundles } from "../../../src/node/files/bundle-store.js";
 import { createLevelStore } from "../../../src/node/level-store/level-store.js";
 import { until } from "../../support/holdfast.js";
 import { quietLog } from "../../support/manual-clock.js";
@@ -16,12 +16,12 @@ test("ten hand-overs of a LevelDB store under load: the epoch grows by one each 
   const directory = await mkdtemp(path.join(os.tmpdir(), "holdfast-handover-"));
   const env = createNodeEnv({ log: quietLog });
   const control = new AbortController();
-  const blobs = await createFileBlobStore(path.join(directory, "blobs"));
+  const bundles = await createFileBundles(path.join(directory, "blobs"));
   const stores = [0, 1, 2].map(() => createLevelStore({ directory: path.join(directory, "records"), clock: env.clock }));
   const masters: MasterHost[] = [];
   try {
     for (const [number, store] of stores.entries()) {
-      const given = { env, masterId: `m${number}`, pid: process.pid, listen: "127.0.0.1:0", store, blobs, secret: null };
+      const given = { env, masterId: `m${number}`, pid: process.pid, listen: "127.0.0.1:0", store, bundles, secret: null };
       masters.push(await runMasterHost({ ...given, mode: "store" }));
       await until("it to lead or to follow", () => masters.every((master) => master.epoch() === 1));
     }

@@ -1,10 +1,8 @@
 /** Masters on one memory store and one memory network, under a clock that the test moves. */
 import { setMaxListeners } from "node:events";
 import { expect } from "vitest";
-import { CodedError } from "../../../src/base/errors.js";
 import { createFaultyStore, type FaultyStore, type StoreCall, type StoreFault } from "../../../src/coordination/faulty-store.js";
 import { createMemoryStore, type MemoryStore } from "../../../src/coordination/memory-store.js";
-import type { BlobStore } from "../../../src/env/blob-store.js";
 import type { Log } from "../../../src/env/log.js";
 import type { Link, LinkMessage } from "../../../src/host/link/link.js";
 import { dialLink } from "../../../src/host/link/link-handshake.js";
@@ -13,6 +11,7 @@ import type { Role } from "../../../src/wire/envelope.js";
 import { NO_SECRET } from "../../../src/wire/handshake.js";
 import { masterToWorker } from "../../../src/wire/worker-messages.js";
 import { createTestEnv, settle, type TestEnv } from "../../support/manual-clock.js";
+import { type MemoryBundles, memoryBundles } from "../../support/memory-bundles.js";
 
 export const never = new AbortController().signal;
 setMaxListeners(0, never);
@@ -27,6 +26,7 @@ export interface StagedMaster {
 export interface MasterStage {
   readonly env: TestEnv;
   readonly memory: MemoryStore;
+  readonly bundles: MemoryBundles;
   fault: (call: StoreCall) => StoreFault | undefined;
   master(id: string, change?: Partial<MasterHostOptions>): Promise<StagedMaster>;
   link(address: string, role?: Role, id?: string): Promise<Link & { readonly messages: LinkMessage[] }>;
@@ -36,31 +36,15 @@ export interface MasterStage {
   close(): Promise<void>;
 }
 
-export function memoryBlobs(env: TestEnv): BlobStore {
-  const blobs = new Map<string, Uint8Array>();
-  return {
-    put: async (bytes) => {
-      const sha256 = env.digest.sha256Hex(bytes);
-      blobs.set(sha256, bytes);
-      return sha256;
-    },
-    has: async (sha256) => blobs.has(sha256),
-    get: async (sha256) => {
-      const bytes = blobs.get(sha256);
-      if (bytes === undefined) throw new CodedError("NOT_FOUND", `no blob ${sha256}`);
-      return bytes;
-    },
-  };
-}
-
 export function openMasterStage(): MasterStage {
   const env = createTestEnv();
   const memory = createMemoryStore();
-  const blobs = memoryBlobs(env);
+  const bundles = memoryBundles(env.digest);
   const masters: StagedMaster[] = [];
   const stage: MasterStage = {
     env,
     memory,
+    bundles,
     fault: () => undefined,
     async master(id, change = {}) {
       const logs: string[] = [];
@@ -73,7 +57,7 @@ export function openMasterStage(): MasterStage {
         listen: `${id}:7077`,
         store,
         mode: "store",
-        blobs,
+        bundles,
         secret: null,
         clusterId: "test",
       } as const;

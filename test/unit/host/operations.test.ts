@@ -41,6 +41,7 @@ const CASES: {
   },
   list: { input: {}, bad: [], field: "its input", code: null },
   cancel: { input: { application: "app-9-9" }, bad: { application: "a b" }, field: "application", code: "NOT_FOUND" },
+  forget: { input: { application: "app-9-9" }, bad: { application: "a b" }, field: "application", code: "NOT_FOUND" },
   checkpoints: { input: { application: "app-9-9" }, bad: { application: "" }, field: "application", code: "NOT_FOUND" },
   checkpoint: {
     input: { application: "app-9-9", key: "k", savepoint: null },

@@ -455,7 +455,7 @@ describe("what is left behind", () => {
     ends.completed(1);
     ends.finish();
     expect(ends.of("clean-up")[0]?.keep).toEqual([]);
-    expect(ends.of("forget-checkpoints")).toEqual([{ kind: "forget-checkpoints", storage: STORAGE }]);
+    expect(ends.of("forget-checkpoints")).toEqual([{ kind: "forget-checkpoints", storage: STORAGE, retain: false }]);
   });
 
   test("a driver that has not gone on from the last checkpoint removes nothing before its end is durable: it does not know what is needed", () => {

@@ -265,6 +265,8 @@ class World {
         worker.launch();
         for (const order of [...worker.running.values()]) {
           if (order.role === "program" && current.has(order.processId)) worker.end(order.processId, 0);
+          // It removes what the sinks of an ended job staged.
+          if (order.role === "driver" && isFinal(order.application.state)) worker.end(order.processId, 0);
         }
       }
       for (const { id, attempt } of this.driversToStart()) {

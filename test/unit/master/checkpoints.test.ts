@@ -113,7 +113,9 @@ describe("state of jobs that have ended", () => {
   /** Its processes, those that are just being started among them. */
   const endAll = (worker: TestWorker) => {
     worker.launch();
-    for (const processId of [...worker.running.keys()]) worker.end(processId, null, "SIGKILL");
+    for (const [processId, { role }] of [...worker.running])
+      if (role === "driver") worker.end(processId, 1);
+      else worker.end(processId, null, "SIGKILL");
   };
   const removed = (master: TestMaster) => master.effects.flatMap((effect) => (effect.kind === "remove-state" ? [effect] : []));
 
@@ -122,10 +124,10 @@ describe("state of jobs that have ended", () => {
     driver.finish("failed");
     expect(removed(master)).toEqual([]);
     endAll(worker);
-    expect(removed(master)).toEqual([{ kind: "remove-state", applicationId: id, storage: STORAGE }]);
+    expect(removed(master)).toEqual([{ kind: "remove-state", applicationId: id, storage: STORAGE, isLast: false }]);
     const next = master.failover();
     next.pass(60_000);
-    expect(removed(next)).toEqual([{ kind: "remove-state", applicationId: id, storage: STORAGE }]);
+    expect(removed(next)).toEqual([{ kind: "remove-state", applicationId: id, storage: STORAGE, isLast: false }]);
   });
 
   test("is removed also when the job ended without a driver", () => {

@@ -409,13 +409,17 @@ export class TestDriver {
     return this.master.request(this.linkId, "driver.commit", { attempt, try: 1, sinks: {}, result });
   }
 
-  finish(outcome: "finished" | "failed" | "cancelled", change: { readonly result?: unknown; readonly restart?: boolean } = {}) {
+  finish(
+    outcome: "finished" | "failed" | "cancelled",
+    change: { readonly result?: unknown; readonly restart?: boolean; readonly leftovers?: boolean } = {},
+  ) {
     const reason = outcome === "failed" ? { code: "OPERATOR_FAILED", message: "it threw", hint: null } : null;
     return this.master.request(this.linkId, "driver.finished", {
       outcome,
       result: change.result ?? null,
       reason,
       restart: change.restart ?? false,
+      ...(change.leftovers === undefined ? {} : { leftovers: change.leftovers }),
     });
   }
 }

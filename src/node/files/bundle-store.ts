@@ -1,0 +1,89 @@
+/**
+ * Job bundles as files: `STORAGE/bundles/FOLDER/SHA-256`, and those of earlier releases in the storage itself.
+ *
+ * Invariant: a folder goes with its last bundle, and is made again by the next one: a put that meets such a removal begins again.
+ */
+import { readdir, rmdir, stat } from "node:fs/promises";
+import path from "node:path";
+import { CodedError } from "../../base/errors.js";
+import type { BlobStore } from "../../env/blob-store.js";
+import type { BundleStore, StoredBundle } from "../../env/bundle-store.js";
+import { createFileBlobStore, listBlobs, removeBlob } from "./blob-store.js";
+
+const BUNDLES = "bundles";
+/** Of a put whose folder is removed meanwhile. */
+const MAX_PUTS = 5;
+
+export function bundleDirectory(storage: string, folder: string | null): string {
+  return folder === null ? storage : path.join(storage, BUNDLES, folder);
+}
+
+/** Makes the storage when it is missing. Rejects with DISK_FAILED. */
+export async function createFileBundles(storage: string): Promise<BundleStore> {
+  const root = await createFileBlobStore(storage);
+  const opened = new Map<string, Promise<BlobStore>>();
+  const blobsOf = (folder: string): Promise<BlobStore> => {
+    const known = opened.get(folder);
+    if (known !== undefined) return known;
+    const opening = createFileBlobStore(bundleDirectory(storage, folder));
+    opened.set(folder, opening);
+    opening.catch(() => opened.delete(folder));
+    return opening;
+  };
+  const put = async (folder: string, bytes: Uint8Array): Promise<string> => {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await (await blobsOf(folder)).put(bytes);
+      } catch (thrown) {
+        opened.delete(folder);
+        if (tries >= MAX_PUTS || !(await isMissing(bundleDirectory(storage, folder)))) throw thrown;
+      }
+    }
+  };
+  return {
+    put,
+    has: (bundle) => isThere(storage, bundle),
+    get: async ({ folder, sha256 }) => {
+      if (folder === null) return root.get(sha256);
+      if (await isThere(storage, { folder, sha256 })) return (await blobsOf(folder)).get(sha256);
+      throw new CodedError("NOT_FOUND", `there is no bundle ${sha256} in ${bundleDirectory(storage, folder)}`);
+    },
+    folders: () => foldersOf(storage),
+    list: async (folder) => {
+      const directory = bundleDirectory(storage, folder);
+      return (await isMissing(directory)) ? [] : (await listBlobs(directory)).map(({ sha256 }) => sha256);
+    },
+    remove: async ({ folder, sha256 }) => {
+      const directory = bundleDirectory(storage, folder);
+      await removeBlob(directory, sha256);
+      if (folder === null) return;
+      opened.delete(folder);
+      await rmdir(directory).catch(() => undefined);
+      await rmdir(path.dirname(directory)).catch(() => undefined);
+    },
+  };
+}
+
+export async function foldersOf(storage: string): Promise<readonly string[]> {
+  try {
+    return await readdir(path.join(storage, BUNDLES));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw CodedError.from(thrown, "DISK_FAILED");
+  }
+}
+
+export async function isThere(storage: string, { folder, sha256 }: StoredBundle): Promise<boolean> {
+  if (!/^[0-9a-f]{64}$/.test(sha256))
+    throw new CodedError("INVALID_ARGUMENT", `${JSON.stringify(sha256.slice(0, 80))} is not a sha-256`);
+  return stat(path.join(bundleDirectory(storage, folder), sha256)).then(
+    (status) => status.isFile(),
+    () => false,
+  );
+}
+
+const isMissing = (directory: string): Promise<boolean> =>
+  stat(directory).then(
+    () => false,
+    (thrown: NodeJS.ErrnoException) => thrown.code === "ENOENT",
+  );
