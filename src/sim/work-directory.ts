@@ -126,6 +126,8 @@ export class WorkDirectory {
           this.artifacts.add(sha256);
           return `artifacts/${sha256}`;
         }),
+      dropArtifact: (sha256) => this.onDisk(worker, "drop artifact", () => void this.artifacts.delete(sha256)),
+      keptArtifacts: async () => [...this.artifacts],
     };
   }
 

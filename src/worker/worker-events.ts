@@ -61,6 +61,8 @@ export type WorkerEffect =
   /** Harmless for what has ended; ends a launch that has not begun. */
   | { readonly kind: "stop"; readonly processId: string; readonly graceMs: number; readonly reason: string }
   | { readonly kind: "forget"; readonly processId: string }
+  /** No process that this worker knows of runs this job bundle. */
+  | { readonly kind: "bundle-unused"; readonly sha256: string }
   | { readonly kind: "send"; readonly linkId: number; readonly message: ToMaster }
   | { readonly kind: "close-link"; readonly linkId: number; readonly reason: string }
   /** The leader does not answer: the other masters are asked, beside the link (`nobody-leads`). Harmless while that goes on already. */

@@ -195,7 +195,13 @@ export const hasAbandoned = (worker: WorkerState): boolean => [...worker.process
 function forget(worker: WorkerState, step: WorkerStep, entry: Entry): void {
   worker.processes.delete(entry.processId);
   step.turn.effects.push({ kind: "forget", processId: entry.processId });
+  const sha256 = bundleOf(entry);
+  if (sha256 === undefined) return;
+  for (const other of worker.processes.values()) if (bundleOf(other) === sha256) return;
+  step.turn.effects.push({ kind: "bundle-unused", sha256 });
 }
+
+const bundleOf = ({ application }: Entry): string | undefined => application?.spec.job?.artifact;
 
 export function report(worker: WorkerState, step: WorkerStep, entry: Entry): void {
   if (worker.link?.state !== "registered" || entry.reported || entry.abandoned || entry.phase === "launching") return;

@@ -18,7 +18,8 @@ import { parseProcessId } from "../../wire/ids.js";
 import type { RunnerStart } from "../../wire/runner-start.js";
 import { KEEPS_RECORDS, type LaunchOrder, masterToWorker } from "../../wire/worker-messages.js";
 import { createWorkerCore, type WorkerCore } from "../../worker/worker-core.js";
-import type { FromMaster, WorkerEffect, WorkerEvent, WorkerIdentity } from "../../worker/worker-events.js";
+import type { FoundProcess, FromMaster, WorkerEffect, WorkerEvent, WorkerIdentity } from "../../worker/worker-events.js";
+import { readNote } from "../../worker/worker-notes.js";
 import { followLeader, type Looking } from "../finding/master-finder.js";
 import { createPlaces, type OpenRegistry, type Places } from "../finding/master-places.js";
 import type { ReadFile } from "../finding/master-url.js";
@@ -128,6 +129,7 @@ class RunningWorker implements WorkerHost {
   async start(): Promise<void> {
     const { env, launcher, files, resources, pid } = this.#options;
     const processes = await launcher.inventory();
+    await this.#sweepArtifacts(processes);
     this.#listener = await this.#listen();
     this.address = this.#advertised(this.#listener.address);
     const core = createWorkerCore({ identity: files.identity, pid, address: this.address, resources });
@@ -149,6 +151,17 @@ class RunningWorker implements WorkerHost {
       if (reason !== null) this.#fail(reason);
     });
     this.#following = this.#follow().catch((thrown) => this.#fail(CodedError.from(thrown)));
+  }
+
+  /** What an earlier worker on this directory fetched. A process whose note can't be read may run any of it. */
+  async #sweepArtifacts(processes: readonly FoundProcess[]): Promise<void> {
+    const used = new Set<string>();
+    for (const { note, end } of processes) {
+      const application = readNote(note)?.application;
+      if (application === undefined && end === null) return;
+      if (application?.spec.job != null) used.add(application.spec.job.artifact);
+    }
+    await this.#artifacts.sweep(used);
   }
 
   #listen(): Promise<LinkListener> {
@@ -284,6 +297,9 @@ class RunningWorker implements WorkerHost {
         break;
       case "forget":
         this.#watch(launcher.forget(effect.processId), `mark ${effect.processId} as reported`);
+        break;
+      case "bundle-unused":
+        this.#artifacts.unused(effect.sha256);
         break;
       case "send": {
         const link = this.#leader.current();

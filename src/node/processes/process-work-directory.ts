@@ -10,7 +10,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { WorkerFiles } from "../../host/worker/worker-host.js";
@@ -41,6 +41,8 @@ export async function openWorkDirectory(directory: string): Promise<WorkDirector
       saveIdentity: (json) => saveIdentity(directory, json),
       artifactPath: (sha256) => artifactPath(directory, sha256),
       keepArtifact: (sha256, bytes) => keepArtifact(directory, sha256, bytes),
+      dropArtifact: (sha256) => rm(artifactFile(directory, sha256), { force: true }),
+      keptArtifacts: () => keptArtifacts(directory),
       mastersPath: path.resolve(directory, "masters"),
       saveMasters: (addresses) => saveMasters(directory, addresses),
       close: async () => unlock(directory),
@@ -153,6 +155,19 @@ async function artifactPath(directory: string, sha256: string): Promise<string |
   const file = artifactFile(directory, sha256);
   const bytes = await readFile(file).catch(() => undefined);
   return bytes !== undefined && createHash("sha256").update(bytes).digest("hex") === sha256 ? path.resolve(file) : null;
+}
+
+/** What was being written when its worker died counts as kept: `SHA-256.mjs.SUFFIX` is removed at once. */
+async function keptArtifacts(directory: string): Promise<readonly string[]> {
+  const folder = path.join(directory, "artifacts");
+  const kept: string[] = [];
+  for (const name of await readdir(folder)) {
+    const match = /^([0-9a-f]{64})\.mjs(\.[0-9a-f]+)?$/.exec(name);
+    if (match?.[1] === undefined) continue;
+    if (match[2] === undefined) kept.push(match[1]);
+    else await rm(path.join(folder, name), { force: true });
+  }
+  return kept;
 }
 
 async function keepArtifact(directory: string, sha256: string, bytes: Uint8Array): Promise<string> {

@@ -2,10 +2,9 @@
  * What is left of applications that have ended: many of every kind come and go, their processes are killed, and in the end the store and all directories are as
  * after the first few.
  *
- * What is kept on purpose is bounded, and counted as such: the last applications of the history, logs of ended processes, job bundles (one a job, however
- * often it is submitted).
+ * What is kept on purpose is bounded, and counted as such: the last applications of the history, logs of ended processes. Every job has a bundle of its own.
  */
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { type ClusterClient, openClient } from "../../../src/cli/client/cluster-client.js";
 import { connectZooKeeper } from "../../../src/zookeeper/index.js";
@@ -19,6 +18,8 @@ export interface CleanOptions {
   readonly applications: number;
   readonly seed: number;
   readonly store: "directory" | "zookeeper";
+  /** No further application begins after so long; what was begun ends, and is judged. Absent: all of them. */
+  readonly minutes?: number;
   readonly say: (text: string) => void;
 }
 
@@ -26,6 +27,7 @@ export interface CleanOptions {
 export type Footprint = Readonly<Record<string, number>>;
 
 export interface CleanPlay {
+  readonly applications: number;
   readonly kills: number;
   readonly before: Footprint;
   readonly after: Footprint;
@@ -33,13 +35,24 @@ export interface CleanPlay {
 }
 
 const KEPT_APPLICATIONS = 5;
-const AT_ONCE = 3;
+const AT_ONCE = 6;
 const MASTERS = 2;
 const WORKERS = 2;
-const SETTLES_WITHIN_MS = 60_000;
+const SETTLES_WITHIN_MS = 120_000;
 const DEADLINES = ["--worker-deadline", "5s", "--driver-deadline", "5s", "--recovery-deadline", "5s", "--stop-grace", "500ms"];
 
-const KINDS = ["finishes", "loses an executor", "loses its driver", "is cancelled", "fails", "is a program"] as const;
+const KINDS = [
+  "finishes",
+  "loses an executor",
+  "loses its driver",
+  "is cancelled",
+  "fails",
+  "is a program",
+  // Nobody is left who could clean up by himself.
+  "loses its driver, and is cancelled",
+  "loses its driver, and may not have another",
+  "loses the leader",
+] as const;
 type Kind = (typeof KINDS)[number];
 const ENDS_AS: Readonly<Record<Kind, string>> = {
   finishes: "finished",
@@ -48,6 +61,9 @@ const ENDS_AS: Readonly<Record<Kind, string>> = {
   "is cancelled": "cancelled",
   fails: "failed",
   "is a program": "finished",
+  "loses its driver, and is cancelled": "cancelled",
+  "loses its driver, and may not have another": "failed",
+  "loses the leader": "finished",
 };
 
 export async function playClean(options: CleanOptions): Promise<CleanPlay> {
@@ -63,7 +79,7 @@ export async function playClean(options: CleanOptions): Promise<CleanPlay> {
     const before = await settled(cluster, ensemble, client, null);
     await play.applications(options.applications);
     const after = await settled(cluster, ensemble, client, before);
-    return { kills: play.kills, before, after, problems: [...play.problems, ...differences(before, after)] };
+    return { applications: play.played, kills: play.kills, before, after, problems: [...play.problems, ...differences(before, after)] };
   } finally {
     control.abort();
     await cluster.close();
@@ -88,6 +104,7 @@ class Play {
   private readonly client: ClusterClient;
   private readonly options: CleanOptions;
   private readonly chance: Chance;
+  private readonly beganAt = performance.now();
   private next = 0;
 
   constructor(cluster: ProcessCluster, client: ClusterClient, options: CleanOptions, chance: Chance) {
@@ -101,9 +118,19 @@ class Play {
   async applications(count: number): Promise<void> {
     const last = this.next + count;
     const lane = async () => {
-      while (this.next < last && this.problems.length === 0) await this.one(this.next++);
+      while (this.next < last && this.problems.length === 0 && !this.isOver()) await this.one(this.next++);
     };
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  }
+
+  /** After those that brought what stays. */
+  get played(): number {
+    return this.next - 2 * KINDS.length;
+  }
+
+  private isOver(): boolean {
+    const { minutes } = this.options;
+    return minutes !== undefined && performance.now() - this.beganAt > minutes * 60_000;
   }
 
   private async one(number: number): Promise<void> {
@@ -112,7 +139,9 @@ class Play {
     if (kind === "is cancelled") {
       await this.reaches(id, true);
       await this.client.call("cancel", { application: id });
-    } else if (kind.startsWith("loses")) await this.kill(id, kind);
+    } else if (kind === "loses the leader") await this.killLeader(id);
+    else if (kind.startsWith("loses")) await this.kill(id, kind);
+    if (kind === "loses its driver, and is cancelled") await this.client.call("cancel", { application: id });
     const state = await this.ended(id);
     if (state !== ENDS_AS[kind]) this.problems.push(`${id}, which ${kind}, is ${state}`);
     if ((number + 1) % 50 === 0) this.options.say(`${number + 1} applications, ${this.kills} kills`);
@@ -121,7 +150,7 @@ class Play {
   private async submit(kind: Kind, number: number): Promise<string> {
     const output = this.cluster.file("out", `${number}`);
     const job = (name: string, params: readonly string[]) => [
-      path.join(ROOT, "test/integration/jobs", `${name}.job.ts`),
+      this.ownJob(name, number),
       ...params.flatMap((param) => ["--param", param]),
     ];
     const words =
@@ -129,12 +158,37 @@ class Play {
         ? ["--", "true"]
         : kind === "fails"
           ? job("troubled-none", ["trouble=throw", `output=${output}`])
-          : job("oracle", [`count=${kind === "finishes" ? 500 : 4_000}`, "keys=7", "rate=2000", `output=${output}`]);
-    const ran = await startHoldfast(["submit", "--json", "--max-restarts", "1000", ...words], {
+          : job("oracle", [`count=${kind === "finishes" ? 500 : 2_500}`, "keys=7", "rate=2000", `output=${output}`]);
+    const restarts = kind === "loses its driver, and may not have another" ? "0" : "1000";
+    const ran = await startHoldfast(["submit", "--json", "--max-restarts", restarts, ...words], {
       env: { HOLDFAST_MASTER: this.cluster.masterUrl, TMPDIR: this.cluster.file("tmp") },
     }).ended;
     if (ran.exitCode !== 0) throw new Error(`an application was not taken: ${ran.stderr}`);
     return (JSON.parse(ran.stdout) as { id: string }).id;
+  }
+
+  /** The same job, with a bundle that no other application has. */
+  private ownJob(name: string, number: number): string {
+    const file = this.cluster.file("jobs", `${number}.job.ts`);
+    mkdirSync(path.dirname(file), { recursive: true });
+    const job = path.join(ROOT, "test/integration/jobs", `${name}.job.ts`);
+    writeFileSync(file, `export { default } from ${JSON.stringify(job)};\nexport const number = ${number};\n`);
+    return file;
+  }
+
+  private async killLeader(id: string): Promise<void> {
+    if (!(await this.reaches(id, this.chance.below(2) === 0))) return;
+    const { leader } = await this.client.call("cluster", {});
+    if (leader !== null) this.killProcess(leader.pid);
+  }
+
+  private killProcess(pid: number): void {
+    try {
+      process.kill(pid, "SIGKILL");
+      this.kills += 1;
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
+    }
   }
 
   /** With one of its processes it loses what that had staged. */
@@ -142,14 +196,8 @@ class Play {
     if (!(await this.reaches(id, this.chance.below(2) === 0))) return;
     const view = await this.status(id);
     const executor = view.executors.find(({ state, pid }) => state === "running" && pid !== null);
-    const pid = kind === "loses its driver" ? view.driver?.pid : executor?.pid;
-    if (pid == null) return;
-    try {
-      process.kill(pid, "SIGKILL");
-      this.kills += 1;
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
-    }
+    const pid = kind.startsWith("loses its driver") ? view.driver?.pid : executor?.pid;
+    if (pid != null) this.killProcess(pid);
   }
 
   /** Records flow, or a checkpoint is complete. False: it has ended before. */
@@ -174,6 +222,9 @@ class Play {
 
 // ---------------------------------------------------------------------------------------------------------------- counting
 
+/** Longer than anything is kept on purpose after its last use (bundles on workers). */
+const UNCHANGED_FOR_MS = 15_000;
+
 /** When nothing changes any more; with `expected` as soon as it is that. */
 async function settled(
   cluster: ProcessCluster,
@@ -182,13 +233,16 @@ async function settled(
   expected: Footprint | null,
 ): Promise<Footprint> {
   let found = await footprint(cluster, ensemble, client);
+  let since = performance.now();
   await until(
     "nothing to change",
     async () => {
       const before = JSON.stringify(found);
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       found = await footprint(cluster, ensemble, client);
-      return expected === null ? JSON.stringify(found) === before : differences(expected, found).length === 0;
+      if (JSON.stringify(found) !== before) since = performance.now();
+      if (expected === null) return performance.now() - since > UNCHANGED_FOR_MS;
+      return differences(expected, found).length === 0;
     },
     SETTLES_WITHIN_MS,
   ).catch(() => {});
@@ -202,7 +256,8 @@ async function footprint(cluster: ProcessCluster, ensemble: ZooKeeperServers | n
   const { applications } = await client.call("list", {});
   return {
     "state of jobs": filesBelow(path.join(storage, "state")).length,
-    "job bundles": entries(storage).filter((entry) => path.basename(entry) !== "state").length,
+    "job bundles": filesBelow(path.join(storage, "bundles")).length,
+    "anything else in the storage": entries(storage).filter((entry) => !["state", "bundles"].includes(path.basename(entry))).length,
     "copies of bundles on workers": workers.flatMap((worker) => entries(path.join(worker, "artifacts"))).length,
     "temporary files": cluster.temporaryFiles().length,
     // Spares have one each.

@@ -69,6 +69,8 @@ export function fakeFiles(
       kept.set(sha256, bytes);
       return `/artifacts/${sha256}`;
     },
+    dropArtifact: async (sha256) => void kept.delete(sha256),
+    keptArtifacts: async () => [...kept.keys()],
   };
 }
 
