@@ -79,7 +79,13 @@ export async function playClean(options: CleanOptions): Promise<CleanPlay> {
     const before = await settled(cluster, ensemble, client, null);
     await play.applications(options.applications);
     const after = await settled(cluster, ensemble, client, before);
-    return { applications: play.played, kills: play.kills, before, after, problems: [...play.problems, ...differences(before, after)] };
+    return {
+      applications: play.played,
+      kills: play.kills,
+      before,
+      after,
+      problems: [...play.problems, ...differences(before, after)],
+    };
   } finally {
     control.abort();
     await cluster.close();

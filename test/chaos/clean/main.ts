@@ -17,10 +17,10 @@ export async function clean(words: readonly string[]): Promise<number> {
     store: "directory" as "directory" | "zookeeper",
   };
   for (let at = 0; at < words.length; at += 1) {
-    const value = Number(words[at + 1]);
-    if (words[at] === "--zookeeper") options.store = "zookeeper";
-    else if (isNumbered(words[at]) && Number.isInteger(value) && value > 0) {
-      options[NUMBERS[words[at]]] = value;
+    const [word, value] = [words[at], Number(words[at + 1])];
+    if (word === "--zookeeper") options.store = "zookeeper";
+    else if (isNumbered(word) && Number.isInteger(value) && value > 0) {
+      options[NUMBERS[word]] = value;
       at += 1;
     } else {
       console.error(USAGE);

@@ -15,6 +15,7 @@ const COMMANDS = [
   "logs",
   "events",
   "cancel",
+  "forget",
   "checkpoint",
   "checkpoints",
   "savepoint",

@@ -44,7 +44,8 @@ scenario(
     await checkpointed(second + 1);
     expect(await stage.ended(job, 120_000)).toMatchObject({ state: "finished", attempt: 2, progress: { recordsIn: count } });
     expectBuckets(output, count);
-    await until("its state to be removed", async () => (await states()).length === 0);
+    const all = async () => (await server.files()).filter((name) => name.startsWith("cluster/"));
+    await until("its state and its bundle to be removed", async () => (await all()).length === 0);
   },
   { timeoutMs: 240_000 },
 );

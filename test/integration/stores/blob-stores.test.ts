@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { blobStoreSuite } from "../../../src/conformance/blob-store.js";
 import { createFileBlobStore } from "../../../src/node/files/blob-store.js";
 import { createS3BlobStore } from "../../../src/node/s3/s3-blob-store.js";
-import { createBundleStore, openStateStore } from "../../../src/node/storage.js";
+import { createBundleStore, openStateStore, removeState } from "../../../src/node/storage.js";
 import { type S3Server, startS3 } from "../../support/s3.js";
 
 const LIMIT = 6_000_000;
@@ -72,6 +72,57 @@ blobStoreSuite({
       },
     };
   },
+});
+
+describe.each([
+  ["files", async () => `${await mkdtemp(path.join(os.tmpdir(), "holdfast-bundles-"))}`],
+  ["S3", async () => server.url(`bundles-${folders++}`)],
+])("bundles in %s", (_kind, newStorage) => {
+  test("lie in folders, are found in each, and go one by one, an empty folder with its last one", async () => {
+    const storage = await newStorage();
+    const store = await createBundleStore(storage);
+    const bytes = Uint8Array.of(1, 2, 3);
+    const sha256 = await store.put("c.1", bytes);
+    const other = await store.put("c.1", Uint8Array.of(4));
+    await store.put("c.2", bytes);
+    expect((await store.folders()).toSorted()).toEqual(["c.1", "c.2"]);
+    expect((await store.list("c.1")).toSorted()).toEqual([sha256, other].toSorted());
+    expect(await store.list("c.3")).toEqual([]);
+    expect(await Promise.all(["c.1", "c.2", "c.3", null].map((folder) => store.has({ folder, sha256 })))).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+    await expect(store.get({ folder: "c.3", sha256 })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await store.remove({ folder: "c.1", sha256 });
+    await store.remove({ folder: "c.1", sha256 });
+    expect(await store.has({ folder: "c.1", sha256 })).toBe(false);
+    expect(new Uint8Array(await store.get({ folder: "c.2", sha256 }))).toEqual(bytes);
+    await store.remove({ folder: "c.1", sha256: other });
+    expect(await store.folders()).toEqual(["c.2"]);
+    expect(await store.put("c.1", bytes)).toBe(sha256);
+    store.close?.();
+    if (!storage.startsWith("s3:")) await rm(storage, { recursive: true });
+  });
+
+  test("prove to a driver or an executor that it reaches the masters' storage; a master removes the state without them", async () => {
+    const storage = await newStorage();
+    const store = await createBundleStore(storage);
+    const bundle = await store.put("c.1", Uint8Array.of(1));
+    const open = (more: { readonly bundleFolder?: string }) =>
+      openStateStore({ storage, applicationId: "app-1-1", bundle, ...more });
+    await (await open({ bundleFolder: "c.1" })).put(Uint8Array.of(5));
+    expect(await (await open({})).list()).toHaveLength(1);
+    await expect(open({ bundleFolder: "c.2" })).rejects.toMatchObject({ code: "CHECKPOINT_STORAGE" });
+    await store.remove({ folder: "c.1", sha256: bundle });
+    await expect(open({})).rejects.toMatchObject({ code: "CHECKPOINT_STORAGE" });
+    await removeState(storage, "app-1-1");
+    await store.put("c.1", Uint8Array.of(1));
+    expect(await (await open({})).list()).toEqual([]);
+    store.close?.();
+    if (!storage.startsWith("s3:")) await rm(storage, { recursive: true });
+  });
 });
 
 describe("S3", () => {

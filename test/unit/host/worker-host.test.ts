@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
 import { dialLink } from "../../../src/host/link/link-handshake.js";
+import { UNUSED_KEPT_MS } from "../../../src/host/worker/worker-artifacts.js";
 import type { WorkerHost } from "../../../src/host/worker/worker-host.js";
 import { runnerStart } from "../../../src/wire/runner-start.js";
 import { createFakeRegistry } from "../../support/fake-registry.js";
@@ -123,6 +124,38 @@ describe("job bundles", () => {
     expect(launcher.launched[0]?.endsWithoutLeaderMs).toBeUndefined();
     await master.order("worker.launch", jobOrder("app-1-1.d1.e2", "executor"));
     expect(master.heard.filter(({ kind }) => kind === "artifact.get").length).toBe(3);
+  });
+
+  test("that no process runs any more go after a while, and are fetched again when they are needed", async () => {
+    const env = createTestEnv();
+    const master = await fakeMaster(env, "m:1", new Map([[sha256, bundle]]));
+    const launcher = fakeLauncher();
+    const files = fakeFiles();
+    files.kept.set("c".repeat(64), bundle);
+    worker = await startWorker(env, { launcher, files });
+    expect([...files.kept.keys()]).toEqual([]);
+    const end = async (processId: string) => {
+      launcher.end(processId, END);
+      await settle();
+      await master.order("worker.acknowledge", { processIds: [processId] });
+    };
+    await master.order("worker.launch", jobOrder("app-1-1.d1", "driver"));
+    await master.order("worker.launch", jobOrder("app-1-1.d1.e1", "executor"));
+    await end("app-1-1.d1.e1");
+    await env.clock.advance(UNUSED_KEPT_MS + 1);
+    expect([...files.kept.keys()]).toEqual([sha256]);
+    await end("app-1-1.d1");
+    await env.clock.advance(UNUSED_KEPT_MS - 1_000);
+    // It is started again in time.
+    await master.order("worker.launch", jobOrder("app-1-1.d2", "driver"));
+    await env.clock.advance(2_000);
+    expect([...files.kept.keys()]).toEqual([sha256]);
+    await end("app-1-1.d2");
+    await env.clock.advance(UNUSED_KEPT_MS + 1);
+    expect([...files.kept.keys()]).toEqual([]);
+    await master.order("worker.launch", jobOrder("app-1-1.d3", "driver"));
+    expect(launcher.launched.at(-1)?.processId).toBe("app-1-1.d3");
+    expect([...files.kept.keys()]).toEqual([sha256]);
   });
 
   test("with other bytes than named are refused", async () => {
