@@ -3,7 +3,7 @@
  * says `continue` may run beside what a lost worker, that nobody can reach, still runs; what says `stop` never, but where a firewall rejects
  * connections (which looks like dead masters), or the operator said of a living machine that it is gone.
  */
-import { type ApplicationRecord, DEFAULT_RESTART_POLICY, onPartitionOf } from "../../wire/application.js";
+import { type ApplicationRecord, DEFAULT_RESTART_POLICY, isFinal, onPartitionOf } from "../../wire/application.js";
 import type { LaunchedSeen } from "../observe.js";
 import type { FaultKind } from "../options.js";
 import { type Checker, keepsRecords } from "./context.js";
@@ -52,6 +52,13 @@ export const checkSupervision: Checker = (context) => {
     storeReset: () => {},
     launched: (seen) => {
       if (seen.role === "executor") return;
+      const ended = history.applications.get(seen.applicationId);
+      if (ended !== undefined && isFinal(ended.state) && seen.attempt > ended.attempt) {
+        // It removes what the sinks staged, and runs nothing of the job.
+        if (keepsRecords(context) && ended.attempt + (ended.leftovers?.tries ?? 0) < seen.attempt)
+          violate("I12", `${seen.processId} was started before its record said so`);
+        return;
+      }
       const others = living.get(seen.applicationId) ?? new Set();
       living.set(seen.applicationId, others);
       for (const other of others) {
