@@ -37,7 +37,7 @@ export async function createFileBlobStore(directory: string, options: { readonly
         () => false,
       );
     },
-    get: (sha256) => get(directory, sha256),
+    get: (sha256) => readBlob(directory, sha256),
   };
 }
 
@@ -46,7 +46,7 @@ async function put(directory: string, bytes: Uint8Array, maxBlobBytes: number): 
     throw new CodedError("LIMIT_EXCEEDED", `a blob of ${bytes.length} bytes is larger than the limit of ${maxBlobBytes}`);
   const sha256 = hash(bytes);
   // What is there already is read, so that a damaged file is replaced rather than trusted.
-  const known = await get(directory, sha256).then(
+  const known = await readBlob(directory, sha256).then(
     () => true,
     () => false,
   );
@@ -59,7 +59,8 @@ async function put(directory: string, bytes: Uint8Array, maxBlobBytes: number): 
   return sha256;
 }
 
-async function get(directory: string, sha256: string): Promise<Uint8Array> {
+/** Rejects with NOT_FOUND, ARTIFACT_CORRUPT, DISK_FAILED. */
+export async function readBlob(directory: string, sha256: string): Promise<Uint8Array> {
   const file = pathOf(directory, sha256);
   let bytes: Uint8Array;
   try {

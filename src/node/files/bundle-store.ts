@@ -8,7 +8,7 @@ import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { BlobStore } from "../../env/blob-store.js";
 import type { BundleStore, StoredBundle } from "../../env/bundle-store.js";
-import { createFileBlobStore, listBlobs, removeBlob } from "./blob-store.js";
+import { createFileBlobStore, listBlobs, readBlob, removeBlob } from "./blob-store.js";
 
 const BUNDLES = "bundles";
 /** Of a put whose folder is removed meanwhile. */
@@ -20,7 +20,7 @@ export function bundleDirectory(storage: string, folder: string | null): string 
 
 /** Makes the storage when it is missing. Rejects with DISK_FAILED. */
 export async function createFileBundles(storage: string): Promise<BundleStore> {
-  const root = await createFileBlobStore(storage);
+  await createFileBlobStore(storage);
   const opened = new Map<string, Promise<BlobStore>>();
   const blobsOf = (folder: string): Promise<BlobStore> => {
     const known = opened.get(folder);
@@ -36,22 +36,26 @@ export async function createFileBundles(storage: string): Promise<BundleStore> {
         return await (await blobsOf(folder)).put(bytes);
       } catch (thrown) {
         opened.delete(folder);
-        if (tries >= MAX_PUTS || !(await isMissing(bundleDirectory(storage, folder)))) throw thrown;
+        const { cause } = CodedError.from(thrown);
+        if (tries >= MAX_PUTS || (cause as NodeJS.ErrnoException | undefined)?.code !== "ENOENT") throw thrown;
       }
     }
   };
   return {
     put,
     has: (bundle) => isThere(storage, bundle),
-    get: async ({ folder, sha256 }) => {
-      if (folder === null) return root.get(sha256);
-      if (await isThere(storage, { folder, sha256 })) return (await blobsOf(folder)).get(sha256);
-      throw new CodedError("NOT_FOUND", `there is no bundle ${sha256} in ${bundleDirectory(storage, folder)}`);
-    },
+    // Reading makes no folder: another master may just be removing it.
+    get: ({ folder, sha256 }) => readBlob(bundleDirectory(storage, folder), sha256),
     folders: () => foldersOf(storage),
     list: async (folder) => {
       const directory = bundleDirectory(storage, folder);
-      return (await isMissing(directory)) ? [] : (await listBlobs(directory)).map(({ sha256 }) => sha256);
+      return listBlobs(directory).then(
+        (blobs) => blobs.map(({ sha256 }) => sha256),
+        (thrown: CodedError) => {
+          if ((thrown.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT") return [];
+          throw thrown;
+        },
+      );
     },
     remove: async ({ folder, sha256 }) => {
       const directory = bundleDirectory(storage, folder);
@@ -81,9 +85,3 @@ export async function isThere(storage: string, { folder, sha256 }: StoredBundle)
     () => false,
   );
 }
-
-const isMissing = (directory: string): Promise<boolean> =>
-  stat(directory).then(
-    () => false,
-    (thrown: NodeJS.ErrnoException) => thrown.code === "ENOENT",
-  );

@@ -106,6 +106,24 @@ describe.each([
     if (!storage.startsWith("s3:")) await rm(storage, { recursive: true });
   });
 
+  test("may be put, read and removed by many at once: a put ends with the bundle there, or lost to a later removal, and never fails", async () => {
+    const storage = await newStorage();
+    const stores = await Promise.all([createBundleStore(storage), createBundleStore(storage)]);
+    const bytes = Uint8Array.of(7);
+    for (let round = 0; round < 15; round++) {
+      const sha256s = await Promise.all(stores.map((store) => store.put("c.1", bytes)));
+      const bundle = { folder: "c.1", sha256: sha256s[0] ?? "" };
+      const outcomes = await Promise.allSettled(
+        stores.flatMap((store) => [store.remove(bundle), store.put("c.1", bytes), store.list("c.1"), store.folders(), store.has(bundle)]),
+      );
+      expect(outcomes.filter(({ status }) => status === "rejected")).toEqual([]);
+      const read = await stores[0]?.get(bundle).catch((thrown: unknown) => (thrown as { readonly code: string }).code);
+      if (read !== "NOT_FOUND") expect(new Uint8Array(read as Uint8Array)).toEqual(bytes);
+    }
+    for (const store of stores) store.close?.();
+    if (!storage.startsWith("s3:")) await rm(storage, { recursive: true });
+  });
+
   test("prove to a driver or an executor that it reaches the masters' storage; a master removes the state without them", async () => {
     const storage = await newStorage();
     const store = await createBundleStore(storage);

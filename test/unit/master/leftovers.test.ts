@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { CLEAN_UP_TIMEOUT_MS, MAX_CLEAN_UPS, MAX_FORGOTTEN_KNOWN } from "../../../src/master/settings.js";
 import type { ApplicationSpec } from "../../../src/wire/application.js";
+import { encodeApplicationRecord } from "../../../src/wire/records.js";
 import { jobSpec, programSpec, TestDriver, TestMaster, type TestOptions, TestWorker } from "./harness.js";
 
 const CHECKPOINT = { intervalMs: 1_000, minPauseMs: 0, timeoutMs: 10_000, toleratedFailures: null };
@@ -75,6 +76,23 @@ describe("a job that ended without a living driver", () => {
     const another = new TestWorker(other, "w2", { cores: 8 });
     other.pass(20_000);
     expect(another.launch()).toEqual([`${lost.id}.d3`]);
+  });
+
+  test("is not cleaned up after before all workers have told what they run, or were given up", () => {
+    const { master, id } = endedWithoutDriver();
+    new TestWorker(master, "w2", { cores: 8 });
+    // The leader was lost before it could start one.
+    const leftovers = { tries: 0, workerId: null, error: null };
+    master.store.set(`applications/${id}`, encodeApplicationRecord({ ...master.record(id), leftovers }));
+    const next = master.failover();
+    const resources = { cores: 1, memoryBytes: 1 };
+    const end = { exitCode: 0, signal: null, reason: null };
+    const executor = { processId: `${id}.d1.e9`, pid: 1, resources, end, role: "executor", application: null } as const;
+    const other = new TestWorker(next, "w2", { cores: 8, inventory: [executor] });
+    next.pass(2_000);
+    expect(other.launch()).toEqual([]);
+    next.pass(20_000);
+    expect(other.launch()).toEqual([`${id}.d2`]);
   });
 
   test("is tried again, each time later, and then a person is told", () => {
