@@ -18,6 +18,7 @@ const ASKED: Partial<Record<OperationName, unknown>> = {
   status: { application: "known", after: null, waitMs: 0 },
   list: {},
   cancel: { application: "known" },
+  forget: { application: "app-9-9" },
   checkpoint: { application: "known", key: "k", savepoint: null },
   checkpoints: { application: "known" },
   resume: { application: "known", choice: { kind: "fresh" } },
