@@ -114,7 +114,13 @@ describe.each([
       const sha256s = await Promise.all(stores.map((store) => store.put("c.1", bytes)));
       const bundle = { folder: "c.1", sha256: sha256s[0] ?? "" };
       const outcomes = await Promise.allSettled(
-        stores.flatMap((store) => [store.remove(bundle), store.put("c.1", bytes), store.list("c.1"), store.folders(), store.has(bundle)]),
+        stores.flatMap((store) => [
+          store.remove(bundle),
+          store.put("c.1", bytes),
+          store.list("c.1"),
+          store.folders(),
+          store.has(bundle),
+        ]),
       );
       expect(outcomes.filter(({ status }) => status === "rejected")).toEqual([]);
       const read = await stores[0]?.get(bundle).catch((thrown: unknown) => (thrown as { readonly code: string }).code);
