@@ -55,6 +55,8 @@ export interface LogRead {
 export interface Launcher {
   /** Resolves with the pid once the process runs. Rejects with LAUNCH_FAILED, CONFLICT, DISK_FAILED. */
   launch(spec: LaunchSpec): Promise<number>;
+  /** Puts this text beside a runner, in place of what stood there: the process looks by itself. Of one that does not run: resolves. */
+  tell(processId: string, text: string): Promise<void>;
   /** Polite signal now, the whole group killed after `graceMs`. Resolves when nothing of the group lives. Unknown id: resolves. */
   stop(processId: string, graceMs: number, reason: string): Promise<void>;
   /** All processes this work directory knows: those that live, and ended ones not yet forgotten. */

@@ -10,7 +10,6 @@ import {
   type SubtaskCheckpoint,
 } from "../wire/checkpoint.js";
 import type { Answer, JobCheckpoints } from "./driver-checkpoints.js";
-import { attemptName } from "./driver-events.js";
 import type { DriverState } from "./driver-state.js";
 import type { JobTry } from "./job-try.js";
 import { leastWatermarks } from "./least-watermarks.js";
@@ -24,7 +23,7 @@ export function manifestOf(
   answers: ReadonlyMap<string, Answer>,
 ): CheckpointManifest {
   const { current, config } = driver;
-  const attempt = attemptName(config.attempt, current.number);
+  const attempt = current.name;
   const snapshotOf = (processId: string): SliceSnapshot | null => {
     const answer = answers.get(processId);
     return answer === undefined || answer === "finished" ? null : answer;
@@ -36,8 +35,7 @@ export function manifestOf(
   let counts = current.restored?.counts ?? { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] };
   for (const processId of members) {
     const snapshot = snapshotOf(processId);
-    const name = attemptName(config.attempt, current.tryOf(processId) ?? current.number);
-    staged = mergeStaged(staged, stagedOf(name, snapshot?.committables ?? current.committablesOf(processId)));
+    staged = mergeStaged(staged, stagedOf(current.nameOf(processId), snapshot?.committables ?? current.committablesOf(processId)));
     counts = addCounts(counts, current.countsOf(processId, snapshot?.counts));
   }
   const watermarks = leastWatermarks(members.flatMap((processId) => snapshotOf(processId) ?? []));

@@ -43,6 +43,7 @@ import type { Executor } from "./roster.js";
 import { mergeStaged, type ShownOutput, stagedOf, stillTold, triesOf } from "./staged-output.js";
 
 const MAX_REASON_CHARS = 500;
+const MAX_UNENDED_TRIES = 64;
 
 /** "finished": the executor had reported the end of its slice before the barrier could reach it. */
 export type Answer = SliceSnapshot | "finished";
@@ -123,14 +124,24 @@ export function hasOpenCheckpoint(driver: DriverState): boolean {
   return driver.checkpoints !== null && (!checkpointsSettled(driver) || driver.checkpoints.course.kind === "storing");
 }
 
-/** Tries whose staged output a checkpoint still needs. */
+/** Tries whose staged output a checkpoint still needs, or another driver attempt may need that has taken them over. */
 export function neededTries(driver: DriverState): string[] {
-  const { checkpoints } = driver;
+  const { checkpoints, unended } = driver;
   if (checkpoints === null) return [];
   const { carried, manifest } = checkpoints;
-  return [
-    ...new Set([...triesOf(carried), ...(manifest === null ? [] : [...triesOf(manifest.carried), ...triesOf(manifest.commit)])]),
-  ];
+  const ofManifest = manifest === null ? [] : [...triesOf(manifest.carried), ...triesOf(manifest.commit)];
+  return [...new Set([...triesOf(carried), ...ofManifest, ...unended])];
+}
+
+/**
+ * The present try is over for this driver. What it knows of no member to have stopped may run on, and belong to another attempt by now: a driver that is
+ * superseded doesn't know it. So its output is left alone.
+ */
+export function noteUnended(driver: DriverState): void {
+  const { current, unended } = driver;
+  if (current.isOver()) return;
+  // Each later try needed executors that a master gave, and that had heard then that those of this one were given up: none of the oldest is offered any more.
+  driver.unended = [...new Set([...unended, ...current.names()])].slice(-MAX_UNENDED_TRIES);
 }
 
 export function checkpointDeadline(driver: DriverState): number {

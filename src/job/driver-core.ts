@@ -6,6 +6,7 @@
  *       |           v                                    | gives up, cancelled, quits
  *   backing-off <- stopping -----------------------------+
  *
+ *   taking-over  before all that, in place of a driver that was lost: its executors may go on with what they run (driver-takeover.ts)
  *   gathering    sources are enumerated, sinks begun (`prepare`), executors come until there are enough of them
  *   deciding     the commit is asked of the master: when its answer comes the output is decided, whatever dies afterwards
  *   committing   the sinks make it visible; may be repeated by a later attempt
@@ -57,6 +58,7 @@ import {
   progress,
   progressPhase,
 } from "./driver-state.js";
+import { leavesExecutors, takeoverOverdue } from "./driver-takeover.js";
 import { beginEnding, beginTry, giveUp, giveUpUnsettled, gone, prepared, prepareFailed } from "./driver-tries.js";
 import { cancelled, failed, quit } from "./endings.js";
 
@@ -91,6 +93,11 @@ function step(driver: DriverState, event: DriverEvent, now: Now, turn: Turn<Driv
   handle(driver, event);
   restartSlices(driver);
   advanceCheckpoints(driver);
+  // What the driver before has told holds until it is known what becomes of its try.
+  if (driver.phase.kind === "taking-over") {
+    driver.master.flush(driver.now, driver.out);
+    return;
+  }
   const isNewPhase = progressPhase(driver) !== phase;
   if (event.kind !== "wake-up" || isNewPhase) driver.master.report(() => progress(driver));
   if (isNewPhase) driver.master.tellProgress(driver.now, driver.out);
@@ -249,6 +256,7 @@ function wakeUp(driver: DriverState): void {
   const { phase } = driver;
   if (phaseDeadline(driver) > driver.now) return;
   if (phase.kind === "stopping") giveUpUnsettled(driver);
+  else if (phase.kind === "taking-over") takeoverOverdue(driver);
   else if (phase.kind === "backing-off") beginTry(driver, driver.current.number + 1);
   else if (phase.kind === "awaiting-reason") giveUp(driver, phase.failure);
   else if (phase.kind === "committing") beginCommit(driver, phase.manifest, phase.repeats);
@@ -274,7 +282,8 @@ function stop(driver: DriverState, event: EventOf<"stop">): void {
   driver.toldToGo = true;
   if (event.mode === "cancel") driver.cancelReason = event.reason;
   const { phase } = driver;
-  if (isUndecided(driver)) beginEnding(driver, event.mode === "cancel" ? cancelled(event.reason) : quit(event.reason));
+  if (event.mode === "quit" && leavesExecutors(driver)) finishUp(driver, quit(event.reason));
+  else if (isUndecided(driver)) beginEnding(driver, event.mode === "cancel" ? cancelled(event.reason) : quit(event.reason));
   else if (phase.kind === "deciding" && event.mode === "quit") leaveUndecided(driver, event.reason);
   else if (phase.kind === "reporting") driver.phase = { ...phase, giveUpAt: driver.now + driver.config.limits.cleanUpMs };
 }

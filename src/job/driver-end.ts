@@ -4,7 +4,7 @@ import type { ErrorShape } from "../base/errors.js";
 import type { JsonValue } from "../base/json.js";
 import type { CommitManifest } from "../wire/application.js";
 import { resultOfParts } from "./collected.js";
-import { knowsWhatIsNeeded, lastCheckpoint, neededTries, tryEnded } from "./driver-checkpoints.js";
+import { knowsWhatIsNeeded, lastCheckpoint, neededTries, noteUnended, tryEnded } from "./driver-checkpoints.js";
 import { attemptName, type Ending } from "./driver-events.js";
 import { isForPeople } from "./driver-parking.js";
 import { type DriverState, dismissAll, log, progress } from "./driver-state.js";
@@ -97,6 +97,7 @@ export function cleanUp(driver: DriverState, ending: Ending): void {
     finishUp(driver, ending);
     return;
   }
+  noteUnended(driver);
   driver.phase = { kind: "cleaning", until: driver.now + driver.config.limits.cleanUpMs, ending };
   // Only what is decided makes earlier tries' output needless: a superseded driver doesn't know that another one goes on from it.
   driver.out.push({ kind: "clean-up", keep: ending.outcome === "finished" ? [] : neededTries(driver) });
@@ -127,8 +128,9 @@ export function forgetCheckpoints(driver: DriverState, ending: Ending): void {
   driver.out.push({ kind: "forget-checkpoints", storage: checkpoints.storage, retain });
 }
 
-export function end(driver: DriverState, ending: Ending): void {
-  if (ending.outcome === "superseded") dismissAll(driver, ending.reason?.message ?? "superseded");
+/** `leaves`: what its executors run is for another attempt. */
+export function end(driver: DriverState, ending: Ending, leaves = false): void {
+  if (ending.outcome === "superseded" && !leaves) dismissAll(driver, ending.reason?.message ?? "superseded");
   driver.phase = { kind: "ended" };
   driver.out.push({ kind: "end", ending });
 }

@@ -3,7 +3,6 @@ import type { ErrorShape } from "../base/errors.js";
 import type { FailoverRegions } from "../dataflow/failover-regions.js";
 import type { ApplicationRecord, CommitManifest } from "../wire/application.js";
 import type {
-  CheckpointCounts,
   CheckpointManifest,
   CheckpointRequest,
   CompletedCheckpoint,
@@ -54,6 +53,8 @@ export interface DriverLimits {
   readonly cleanUpMs: number;
   /** So long a job that is to end waits for the word how its lost executor ended. */
   readonly reasonMs: number;
+  /** So long after its registration a driver waits for all executors of the attempt before to offer what they run. */
+  readonly takeoverMs: number;
   readonly progressMs: number;
   /** Wait before a request that the master could not answer is sent again. */
   readonly retryMs: number;
@@ -71,6 +72,7 @@ export const DRIVER_LIMITS: DriverLimits = {
   cancelMs: 10_000,
   cleanUpMs: 5_000,
   reasonMs: 2_000,
+  takeoverMs: 3_000,
   progressMs: 500,
   retryMs: 250,
   commitRepeats: 5,
@@ -88,7 +90,14 @@ export type DriverEvent =
   /** User code (of a source or sink) threw in this process where nobody could catch it: the process can't be trusted any more. */
   | { readonly kind: "crashed"; readonly error: ErrorShape }
   | { readonly kind: "master.found"; readonly link: number; readonly epoch: number }
-  | { readonly kind: "master.registered"; readonly link: number; readonly epoch: number; readonly application: ApplicationRecord }
+  /** `former`: executors of earlier attempts that still run. */
+  | {
+      readonly kind: "master.registered";
+      readonly link: number;
+      readonly epoch: number;
+      readonly application: ApplicationRecord;
+      readonly former?: readonly string[];
+    }
   | { readonly kind: "master.lost"; readonly link: number }
   | { readonly kind: "master.executors"; readonly epoch: number; readonly executors: readonly ExecutorView[] }
   | { readonly kind: "master.cancel"; readonly epoch: number; readonly reason: string }
@@ -122,11 +131,13 @@ export type DriverEvent =
   | {
       readonly kind: "prepared";
       readonly try: number;
+      /** For a try that runs already. */
+      readonly runs?: boolean;
       readonly sources: readonly EnumeratedSource[];
       /** Of the checkpoint that was asked for; what it makes visible is visible. */
-      readonly restored?: { readonly carried: StagedBySink; readonly counts: CheckpointCounts };
+      readonly restored?: Pick<CheckpointManifest, "carried" | "counts" | "commit" | "attempt">;
     }
-  | { readonly kind: "prepare.failed"; readonly try: number; readonly error: ErrorShape }
+  | { readonly kind: "prepare.failed"; readonly try: number; readonly runs?: boolean; readonly error: ErrorShape }
   | { readonly kind: "manifest.stored"; readonly id: number; readonly manifest: StateHandle }
   | { readonly kind: "manifest.failed"; readonly id: number; readonly error: ErrorShape }
   | { readonly kind: "checkpoint.committed"; readonly id: number }
@@ -153,6 +164,7 @@ type MasterNotice =
   | "driver.progress"
   | "driver.failures"
   | "driver.restored"
+  | "driver.took-over"
   | "driver.checkpoint-failed"
   | "driver.checkpoint-answers";
 
@@ -187,6 +199,8 @@ export type DriverEffect =
       readonly storage?: string;
       /** The checkpoint to go on from: what it is to make visible is committed first, and its sources are read on instead of enumerated. */
       readonly restore?: CompletedCheckpoint;
+      /** The try runs already: nothing is removed, no sink begins. */
+      readonly runs?: boolean;
       /** Tries whose staged output is still needed. */
       readonly keep: readonly string[];
     }

@@ -6,13 +6,15 @@ import type { EventOf } from "./driver-events.js";
 import { changeOver, releaseIdle } from "./driver-moves.js";
 import { sliceFailed } from "./driver-regions.js";
 import { type DriverState, dismiss, isOurs, memberOf, release, wanted } from "./driver-state.js";
-import { deployWhenReady, fail, gone, resume, stoppedWhenSettled } from "./driver-tries.js";
+import { answer, expectFormer, offered } from "./driver-takeover.js";
+import { deployWhenReady, fail, gone, stoppedWhenSettled } from "./driver-tries.js";
 import { shape } from "./endings.js";
 import { failureOf } from "./failures.js";
 import type { Executor } from "./roster.js";
 
 export function executorRegistered(driver: DriverState, event: EventOf<"executor.registered">): void {
-  const { application, attempt, graphHash, limits } = driver.config;
+  const { application, attempt, graphHash } = driver.config;
+  if (!driver.master.wasRegistered || driver.phase.kind === "taking-over") expectFormer(driver, event.processId);
   if (!isOurs(driver, event.processId)) {
     dismiss(driver, event.link, `executor ${event.processId} does not belong to attempt ${attempt} of ${application.id}`);
     return;
@@ -31,13 +33,8 @@ export function executorRegistered(driver: DriverState, event: EventOf<"executor
   }
   driver.startFailures = 0;
   driver.roster.connect(event.processId, event.pid, event.dataAddress, event.link);
-  driver.out.push({
-    kind: "tell-executor",
-    link: event.link,
-    message: "executor.registered",
-    body: { driverDeadlineMs: limits.driverDeadlineMs, heartbeatMs: limits.heartbeatMs },
-  });
-  resume(driver, event.processId, event.link);
+  if (offered(driver, event)) return;
+  answer(driver, event.processId, event.link);
   deployWhenReady(driver);
   // It may be the last that is waited for: the master's view of it may have come before it did.
   changeOver(driver);
@@ -81,6 +78,7 @@ export function executorReachable(driver: DriverState, processId: string): void 
 
 export function executorUnreachable(driver: DriverState, processId: string): void {
   const executor = driver.roster.get(processId);
+  driver.current.ended(processId);
   if (executor !== undefined && executor.link === null)
     gone(driver, executor, "its connection broke and it can not be reached any more");
 }

@@ -5,7 +5,8 @@ import type { EventOf } from "./driver-events.js";
 import { changeOver, releaseIdle } from "./driver-moves.js";
 import { tellFailures } from "./driver-parking.js";
 import { tellAnswersAgain } from "./driver-savepoints.js";
-import { type DriverState, isOurs, isUndecided, release, wanted } from "./driver-state.js";
+import { type DriverState, isFormer, isOurs, isUndecided, release, wanted } from "./driver-state.js";
+import { beginTakeover, formerGone, giveBackStrangers, leavesExecutors } from "./driver-takeover.js";
 import { beginEnding, gone, learnReason, prepare, tellRestored } from "./driver-tries.js";
 import { cancelled, exhausted, failed, finalStateOf, shape } from "./endings.js";
 import { countedFailures } from "./failure-notes.js";
@@ -43,7 +44,8 @@ export function masterFound(driver: DriverState, event: EventOf<"master.found">)
 function expected(driver: DriverState): { processId: string; workerId: string }[] {
   if (wanted(driver) === 0) return [];
   return driver.ordered.filter(
-    ({ processId }) => (driver.roster.get(processId)?.link ?? null) === null && !driver.roster.isReleased(processId),
+    ({ processId }) =>
+      !isFormer(driver, processId) && (driver.roster.get(processId)?.link ?? null) === null && !driver.roster.isReleased(processId),
   );
 }
 
@@ -52,6 +54,7 @@ export function masterRegistered(driver: DriverState, event: EventOf<"master.reg
   const { application } = event;
   driver.application = application;
   enableCheckpoints(driver);
+  const { former = [] } = event;
   tellAnswersAgain(driver);
   if (driver.phase.kind === "running") tellRestored(driver);
   if (driver.failures !== null) tellFailures(driver);
@@ -59,7 +62,7 @@ export function masterRegistered(driver: DriverState, event: EventOf<"master.reg
   if (driver.master.hasUnsaid) driver.master.executors(wanted(driver), driver.roster.releasedIds(), driver.out);
   if (application.commit !== null && isUndecided(driver)) adoptCommit(driver, application.commit);
   else if (application.cancelRequested) cancel(driver, "It was cancelled.");
-  else if (driver.phase.kind === "gathering") prepare(driver);
+  else if (driver.phase.kind === "gathering" && !beginTakeover(driver, former)) prepare(driver);
 }
 
 export function masterExecutors(driver: DriverState, event: EventOf<"master.executors">): void {
@@ -68,9 +71,14 @@ export function masterExecutors(driver: DriverState, event: EventOf<"master.exec
   driver.ordered = event.executors.flatMap(({ processId, workerId, state }) =>
     workerId !== null && (state === "placed" || state === "running") ? [{ processId, workerId }] : [],
   );
+  giveBackStrangers(
+    driver,
+    event.executors.flatMap(({ processId, state }) => (state === "placed" || state === "running" ? [processId] : [])),
+  );
   for (const view of event.executors) {
     if ((view.state !== "ended" && view.state !== "lost") || !isOurs(driver, view.processId)) continue;
     const executor = driver.roster.get(view.processId);
+    if (view.state === "ended") driver.current.ended(view.processId);
     if (executor !== undefined) {
       // A worker that is lost to the master may still run an executor that answers us: this connection judges its life.
       if (view.state === "ended" || executor.link === null)
@@ -84,6 +92,10 @@ export function masterExecutors(driver: DriverState, event: EventOf<"master.exec
 
 export function neverConnected(driver: DriverState, processId: string, ended: boolean, reason: string | null): void {
   release(driver, processId);
+  if (driver.takeover?.former.has(processId) === true) {
+    formerGone(driver, processId);
+    return;
+  }
   if (!ended || wanted(driver) === 0) return;
   driver.startFailures += 1;
   const isWaiting = driver.phase.kind === "gathering" || driver.current.waiting().length > 0;
@@ -118,7 +130,8 @@ export function superseded(driver: DriverState, epoch: number, reason: string, f
     end(driver, driver.phase.ending);
     return;
   }
-  end(driver, { outcome: "superseded", reason: shape("SUPERSEDED", reason), result: null, restart: false });
+  const leaves = finalState === null && leavesExecutors(driver);
+  end(driver, { outcome: "superseded", reason: shape("SUPERSEDED", reason), result: null, restart: false }, leaves);
 }
 
 export function requestAnswered(driver: DriverState, event: EventOf<"request.answered">): void {

@@ -50,8 +50,9 @@ function restartAlone(driver: DriverState, processId: string, at: number): void 
   sliceInterrupted(driver);
 }
 
-export const slicesRestartAlone = ({ config, phase }: DriverState): boolean =>
-  config.failover === "slice" && phase.kind === "running";
+/** In a try that this driver has begun itself: of one that it took over it does not know all that a slice goes back to. */
+export const slicesRestartAlone = ({ config, phase, current }: DriverState): boolean =>
+  config.failover === "slice" && phase.kind === "running" && current.name === attemptName(config.attempt, current.first);
 
 const restartsAlone = (driver: DriverState, { kind }: Failure): boolean =>
   slicesRestartAlone(driver) && (kind === "lost" || kind === "user");

@@ -23,7 +23,7 @@ import {
   type WrittenSavepoint,
 } from "../wire/checkpoint.js";
 import { type JobCheckpoints, lastCheckpoint, manifestStored, settled, tryEnded } from "./driver-checkpoints.js";
-import { attemptName, type EventOf } from "./driver-events.js";
+import type { EventOf } from "./driver-events.js";
 import { type DriverState, isUndecided, log } from "./driver-state.js";
 import { fail } from "./driver-tries.js";
 import { failureOf } from "./failures.js";
@@ -174,7 +174,7 @@ export function restoreSavepoint(driver: DriverState): boolean {
   const from = driver.application.checkpoints?.from;
   if (checkpoints === null || from === undefined || !checkpoints.course.canBegin) return false;
   const id = checkpoints.course.beginRestored(driver.now);
-  const attempt = attemptName(driver.config.attempt, driver.current.number);
+  const attempt = driver.current.name;
   driver.out.push({ kind: "restore-savepoint", id, attempt, storage: checkpoints.storage, from });
   return true;
 }

@@ -6,6 +6,7 @@ import { parseProcessId } from "../wire/ids.js";
 import type { FailedTry, Progress } from "../wire/progress.js";
 import type { JobCheckpoints } from "./driver-checkpoints.js";
 import { attemptName, type DriverConfig, type DriverEffect, type Ending } from "./driver-events.js";
+import type { Takeover } from "./driver-takeover.js";
 import { type CountedFailures, noFailures } from "./failure-notes.js";
 import type { Failure } from "./failures.js";
 import { jobProgress, type RestoredTry } from "./job-progress.js";
@@ -15,6 +16,8 @@ import { type Executor, Roster } from "./roster.js";
 
 export type Phase =
   | { readonly kind: "gathering" }
+  /** Executors of the attempt before may run its try on under this one (driver-takeover.ts). */
+  | { readonly kind: "taking-over"; readonly until: number }
   | { readonly kind: "running" }
   /** `ending` null: another try follows when the strategy allows it. */
   | { readonly kind: "stopping"; readonly until: number; readonly ending: Ending | null }
@@ -50,6 +53,10 @@ export interface DriverState {
   ordered: readonly { readonly processId: string; readonly workerId: string }[];
   /** Null: the job takes none, or no master has said where. */
   checkpoints: JobCheckpoints | null;
+  /** Null until a master has said what an earlier attempt has left. */
+  takeover: Takeover | null;
+  /** Tries of this driver of which some executor may run on, as far as it knows: another attempt might take them over. The newest. */
+  unended: readonly string[];
   /** What the try that is being prepared goes on from. */
   restoring: CompletedCheckpoint | null;
   /** The try of which a master was told that it goes on from a checkpoint; empty: none. */
@@ -72,7 +79,7 @@ export function createDriverState(config: DriverConfig): DriverState {
     roster: new Roster(),
     master: new MasterLine(config.limits, config.highestEpoch),
     phase: { kind: "gathering" },
-    current: new JobTry(1, config.collectLimits),
+    current: new JobTry(1, attemptName(config.attempt, 1), config.collectLimits),
     preparing: false,
     failures: null,
     lastFailure: null,
@@ -83,6 +90,8 @@ export function createDriverState(config: DriverConfig): DriverState {
     toldToGo: false,
     cancelReason: null,
     checkpoints: null,
+    takeover: null,
+    unended: [],
     restoring: null,
     restoredTold: "",
     recordsSeen: null,
@@ -106,11 +115,17 @@ export function dismissAll(driver: DriverState, reason: string): void {
   driver.master.executors(0, driver.roster.releasedIds(), driver.out);
 }
 
+/** Of this attempt, or taken from an earlier one. */
 export function isOurs(driver: DriverState, processId: string): boolean {
   const id = parseProcessId(processId);
-  return (
-    id !== null && id.application === driver.config.application.id && id.attempt === driver.config.attempt && id.executor !== null
-  );
+  if (id === null || id.application !== driver.config.application.id || id.executor === null) return false;
+  return id.attempt === driver.config.attempt || driver.takeover?.former.has(processId) === true;
+}
+
+/** An executor that an earlier attempt has started. */
+export function isFormer(driver: DriverState, processId: string): boolean {
+  const id = parseProcessId(processId);
+  return id?.application === driver.config.application.id && id.executor !== null && id.attempt < driver.config.attempt;
 }
 
 export function memberOf(driver: DriverState, event: { readonly link: number; readonly try: number }): Executor | null {
@@ -121,7 +136,7 @@ export function memberOf(driver: DriverState, event: { readonly link: number; re
 export function isUndecided(driver: DriverState): boolean {
   const { phase } = driver;
   if (phase.kind === "stopping") return phase.ending === null;
-  return phase.kind === "gathering" || ["running", "backing-off", "awaiting-reason"].includes(phase.kind);
+  return ["gathering", "taking-over", "running", "backing-off", "awaiting-reason"].includes(phase.kind);
 }
 
 /** Whether a failure still makes a difference to the present try. */
@@ -171,12 +186,12 @@ function restoredFacts(driver: DriverState) {
 }
 
 /** What is known of the checkpoint while it is being read back: its counters don't fall to zero meanwhile. */
-function readingBack({ checkpoints, application, config, current }: DriverState): RestoredTry | null {
+function readingBack({ checkpoints, application, current }: DriverState): RestoredTry | null {
   const checkpoint = checkpoints === null ? undefined : application.checkpoints?.completed.at(-1);
   if (checkpoint === undefined) return null;
   const { records } = checkpoint;
   return {
-    name: attemptName(config.attempt, current.number),
+    name: current.name,
     checkpoint,
     counts: { recordsIn: records.in, recordsOut: records.out, badRecords: 0, operators: [] },
     recordsBack: null,
@@ -186,7 +201,7 @@ function readingBack({ checkpoints, application, config, current }: DriverState)
 export function progressPhase(driver: DriverState): Progress["phase"] {
   const { phase } = driver;
   if (phase.kind === "gathering") return driver.current.number === 1 ? "waiting" : "restarting";
-  if (phase.kind === "running") return "running";
+  if (phase.kind === "running" || phase.kind === "taking-over") return "running";
   if (phase.kind === "backing-off" || phase.kind === "awaiting-reason" || (phase.kind === "stopping" && phase.ending === null))
     return "restarting";
   if (phase.kind === "deciding" || phase.kind === "committing") return "committing";
@@ -211,7 +226,7 @@ export function log(
 
 export function phaseDeadline(driver: DriverState): number {
   const { phase } = driver;
-  if (phase.kind === "stopping" || phase.kind === "backing-off" || phase.kind === "awaiting-reason" || phase.kind === "cleaning")
+  if (["stopping", "backing-off", "awaiting-reason", "cleaning", "taking-over"].includes(phase.kind) && "until" in phase)
     return phase.until;
   if (phase.kind === "committing") return phase.repeatAt ?? Number.POSITIVE_INFINITY;
   if (phase.kind === "reporting") return phase.giveUpAt ?? Number.POSITIVE_INFINITY;

@@ -3,7 +3,15 @@ import { assert } from "../base/assert.js";
 import { hashText } from "../dataflow/hash.js";
 import { MAX_FAILED_TRIES } from "../wire/progress.js";
 import { crashLoop, isLoop, noteLoop } from "./crash-loop.js";
-import { checkpointsSettled, lastCheckpoint, neededTries, orderCheckpoint, tryBegan, tryEnded } from "./driver-checkpoints.js";
+import {
+  checkpointsSettled,
+  lastCheckpoint,
+  neededTries,
+  noteUnended,
+  orderCheckpoint,
+  tryBegan,
+  tryEnded,
+} from "./driver-checkpoints.js";
 import { cleanUp, finishUp } from "./driver-end.js";
 import { attemptName, type Ending, type EventOf } from "./driver-events.js";
 import { byPreference, giveBackDraining, releaseIdle } from "./driver-moves.js";
@@ -21,6 +29,7 @@ import {
   release,
   tryMayFail,
 } from "./driver-state.js";
+import { formerGone, startAnew, takeOver } from "./driver-takeover.js";
 import { exhausted, failed, parked } from "./endings.js";
 import { cause, executorGone, explains, type Failure, failureOf } from "./failures.js";
 import { JobTry } from "./job-try.js";
@@ -31,7 +40,8 @@ import { SplitAssignment } from "./splits.js";
 const MAX_REASON_CHARS = 500;
 
 export function beginTry(driver: DriverState, number: number): void {
-  driver.current = new JobTry(number, driver.config.collectLimits);
+  noteUnended(driver);
+  driver.current = new JobTry(number, attemptName(driver.config.attempt, number), driver.config.collectLimits);
   driver.preparing = false;
   driver.phase = { kind: "gathering" };
   prepare(driver);
@@ -47,7 +57,7 @@ export function prepare(driver: DriverState): void {
     return;
   }
   driver.preparing = true;
-  const attempt = attemptName(driver.config.attempt, driver.current.number);
+  const attempt = driver.current.name;
   const pointer = driver.checkpoints === null ? null : lastCheckpoint(driver);
   driver.restoring = pointer;
   const from = {
@@ -58,6 +68,10 @@ export function prepare(driver: DriverState): void {
 }
 
 export function prepared(driver: DriverState, event: EventOf<"prepared">): void {
+  if (event.runs === true) {
+    takeOver(driver, event);
+    return;
+  }
   if (driver.phase.kind !== "gathering" || event.try !== driver.current.number) return;
   driver.current.splits = new SplitAssignment(event.sources);
   restored(driver, event);
@@ -71,7 +85,7 @@ function restored(driver: DriverState, { restored }: EventOf<"prepared">): void 
   checkpoints.known = checkpoint.id;
   const recordsBack = driver.recordsSeen === null ? null : Math.max(0, driver.recordsSeen - restored.counts.recordsIn);
   driver.current.restored = {
-    name: attemptName(driver.config.attempt, driver.current.number),
+    name: driver.current.name,
     checkpoint,
     counts: restored.counts,
     recordsBack,
@@ -101,6 +115,10 @@ export function tellRestored(driver: DriverState): void {
 }
 
 export function prepareFailed(driver: DriverState, event: EventOf<"prepare.failed">): void {
+  if (event.runs === true) {
+    startAnew(driver, event.error.message);
+    return;
+  }
   if (driver.phase.kind === "gathering" && event.try === driver.current.number) fail(driver, failureOf(event.error, null));
 }
 
@@ -188,6 +206,7 @@ export function gone(driver: DriverState, executor: Executor, reason: string | n
   if (executor.link !== null) dismiss(driver, executor.link, "it was given up");
   release(driver, executor.processId);
   driver.current.gone(executor.processId);
+  formerGone(driver, executor.processId);
   if (wasRunning && tryMayFail(driver))
     sliceFailed(driver, executor.processId, executorGone(executor.processId, reason, explained));
   else if (driver.phase.kind === "stopping") stoppedWhenSettled(driver);
@@ -230,7 +249,7 @@ export function decideNext(driver: DriverState, failure: Failure): number | "par
 function countFailure(driver: DriverState, failure: Failure): RestartDecision {
   const counted = countedSoFar(driver);
   const account = accountOf(driver, failure.kind);
-  const name = `${driver.config.application.id} ${attemptName(driver.config.attempt, driver.current.number)}`;
+  const name = `${driver.config.application.id} ${driver.current.name}`;
   const decision = decideRestart(driver.config.restart[account], counted[account], driver.now, chanceOf(name));
   driver.failures = { ...counted, [account]: decision.history, loop: noteLoop(counted.loop, failure, driver.now) };
   tellFailures(driver);

@@ -23,7 +23,7 @@ export interface RestoredTry {
   readonly name: string;
   /** The only slice that goes on from there; absent: all do. */
   readonly slice?: number;
-  readonly checkpoint: CompletedCheckpoint;
+  readonly checkpoint: Pick<CompletedCheckpoint, "id" | "manifest">;
   readonly counts: CheckpointCounts;
   /** Records that were read before, and are read again; null: an earlier driver had read them. */
   readonly recordsBack: number | null;

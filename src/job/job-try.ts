@@ -33,14 +33,18 @@ interface Member {
   dataAddress: string;
   /** The try in which it was deployed: it stands in all its messages, and in the name of what it stages. */
   try: number;
+  /** By which its sinks stage what they write. */
+  name: string;
   state: MemberState;
   /** Its process is gone; what it had prepared before is durable all the same. */
   gone: boolean;
+  /** It runs nothing of this try any more, for certain: it said so, or its process has ended. */
+  over: boolean;
   committables: Committables;
   /** While it waits: not before this instant. */
   waitsUntil: number;
   /** The checkpoint that it goes on from; null: the start. */
-  restore: CompletedCheckpoint | null;
+  restore: Pick<CompletedCheckpoint, "id" | "manifest"> | null;
   /** Checkpoints up to this one held nothing of this incarnation. */
   notOf: number;
   /** What earlier incarnations had counted where this one goes on ... */
@@ -66,6 +70,8 @@ export class JobTry {
   readonly first: number;
   /** Of the newest; only `restartAlone` changes it. */
   number: number;
+  /** By which sinks stage its output; of a slice that restarted alone it is another one. That of a try that was taken over names the driver attempt that began it. */
+  readonly name: string;
   /** Null until the host has enumerated the sources. */
   splits: SplitAssignment | null = null;
   failure: Failure | null = null;
@@ -80,9 +86,10 @@ export class JobTry {
   private members: readonly Member[] = [];
   private readonly progress = new Map<string, Progress>();
 
-  constructor(number: number, collectLimits?: ReadonlyMap<string, number>) {
+  constructor(number: number, name: string, collectLimits?: ReadonlyMap<string, number>) {
     this.first = number;
     this.number = number;
+    this.name = name;
     this.collected = new Collected(collectLimits);
   }
 
@@ -92,8 +99,10 @@ export class JobTry {
       processId,
       dataAddress,
       try: this.number,
+      name: this.name,
       state: "running",
       gone: false,
+      over: false,
       committables: {},
       waitsUntil: 0,
       restore: this.restored?.checkpoint ?? null,
@@ -109,13 +118,17 @@ export class JobTry {
     if (member === undefined || member.state === "waiting") return null;
     const peers = this.members.map((peer) => ({ processId: peer.processId, dataAddress: peer.dataAddress }));
     const { restore } = member;
+    const { checkpoint, counts } = this.restored ?? {};
     return {
       try: member.try,
+      name: member.name,
       subtask: member.subtask,
       parallelism: this.members.length,
       peers,
       ...(storage === null ? {} : { storage }),
-      ...(restore === null ? {} : { restore: { id: restore.id, manifest: restore.manifest } }),
+      ...(restore === null
+        ? {}
+        : { restore: { id: restore.id, manifest: restore.manifest, ...(checkpoint?.id === restore.id ? { counts } : {}) } }),
     };
   }
 
@@ -126,6 +139,10 @@ export class JobTry {
   /** Null: it is no member. */
   tryOf(processId: string): number | null {
     return this.member(processId)?.try ?? null;
+  }
+
+  nameOf(processId: string): string {
+    return this.member(processId)?.name ?? this.name;
   }
 
   /** Whose splits and collected records are whose: by subtask, whichever process runs it. Null: it is no member. */
@@ -152,7 +169,25 @@ export class JobTry {
 
   stopped(processId: string): void {
     const member = this.member(processId);
-    if (member !== undefined) member.state = "stopped";
+    if (member === undefined) return;
+    member.state = "stopped";
+    member.over = true;
+  }
+
+  /** Its process has ended, as the system or its worker says. */
+  ended(processId: string): void {
+    const member = this.member(processId);
+    if (member !== undefined) member.over = true;
+  }
+
+  /** Of all its members. */
+  names(): readonly string[] {
+    return [...new Set([this.name, ...this.members.map((member) => member.name)])];
+  }
+
+  /** No other driver attempt can take it over any more: that needs every member. */
+  isOver(): boolean {
+    return this.members.length === 0 || this.members.some((member) => member.over);
   }
 
   gone(processId: string): void {
@@ -219,6 +254,7 @@ export class JobTry {
     if (member === undefined) return;
     this.number += 1;
     member.try = this.number;
+    member.name = `${this.name.split(".")[0]}.${this.number}`;
     member.state = "waiting";
     member.waitsUntil = until;
   }
@@ -240,7 +276,8 @@ export class JobTry {
     const member = present(this.members[subtask], `the slice ${subtask}`);
     this.progress.delete(member.processId);
     this.progress.delete(processId);
-    Object.assign(member, { processId, dataAddress, state: "running", gone: false, committables: {}, restore, notOf });
+    Object.assign(member, { processId, dataAddress, state: "running", gone: false, over: false });
+    Object.assign(member, { committables: {}, restore, notOf });
     member.base = member.atCheckpoint;
     const reader = readerName(subtask);
     this.splits?.restart(reader);
@@ -264,4 +301,4 @@ export class JobTry {
   }
 }
 
-const readerName = (subtask: number): string => String(subtask);
+export const readerName = (subtask: number): string => String(subtask);

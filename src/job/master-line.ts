@@ -18,6 +18,7 @@ export class MasterLine {
   highestEpoch: number;
   private link: number | null = null;
   private registered = false;
+  private everRegistered = false;
   private request: Request | null = null;
   private asked = 0;
   private retryAt: number | null = null;
@@ -34,6 +35,11 @@ export class MasterLine {
 
   get isRegistered(): boolean {
     return this.registered;
+  }
+
+  /** A master has taken this attempt for the current one. */
+  get wasRegistered(): boolean {
+    return this.everRegistered;
   }
 
   /** False: this epoch is over. */
@@ -54,6 +60,7 @@ export class MasterLine {
   answered(link: number, out: DriverEffect[]): boolean {
     if (link !== this.link) return false;
     this.registered = true;
+    this.everRegistered = true;
     this.retryAt = null;
     if (this.request !== null) out.push(this.request);
     return true;

@@ -24,6 +24,17 @@ export interface EnumeratedSource {
   readonly totalRecords: number | null;
   /** Its splits may never end. Absent: they do. */
   readonly isEndless?: boolean;
+  /** Of a try that is taken over: who has which of them, by reader; all others are still to be given. */
+  readonly given?: ReadonlyMap<string, GivenSplits>;
+}
+
+/** What one reader was given in a try: these, in order, behind `before` others that are read to their ends, as some of these may be. */
+export interface GivenSplits {
+  readonly before: number;
+  readonly splits: readonly Split[];
+  /** Asks that were answered, the last one with null if `isEnded`. */
+  readonly asks: number;
+  readonly isEnded: boolean;
 }
 
 export interface SplitAnswer {
@@ -65,8 +76,8 @@ interface SourceSplits {
   readonly isEndless: boolean;
   /** By split: where it stands among them. */
   readonly order: ReadonlyMap<string, number>;
-  /** By reader: what it was given, in that order. */
-  readonly given: Map<string, Split[]>;
+  /** By reader: what it was given, in that order, behind `before` others. */
+  readonly given: Map<string, { readonly before: number; readonly splits: Split[] }>;
   /** By reader: where it stood in them at the last complete checkpoint. */
   readonly marks: Map<string, SourceMark>;
   /** By reader: what was given to it before it restarted, and is only its. */
@@ -85,10 +96,11 @@ export class SplitAssignment {
   constructor(sources: readonly EnumeratedSource[]) {
     let total: number | null = 0;
     for (const source of sources) {
-      const { uid, subtasks, splits, positions = new Map(), totalRecords, isEndless = false } = source;
-      const order = new Map(splits.map(({ id }, index) => [id, index]));
-      const begun = { given: new Map(), marks: new Map(), own: new Map(), next: 0, answers: new Map() };
-      this.sources.set(uid, { subtasks, splits, positions: new Map(positions), totalRecords, isEndless, order, ...begun });
+      const { uid, subtasks, totalRecords, isEndless = false } = source;
+      const order = new Map(source.splits.map(({ id }, index) => [id, index]));
+      const positions = new Map(source.positions);
+      const begun = { marks: new Map(), own: new Map(), ...handedOut(source) };
+      this.sources.set(uid, { subtasks, positions, totalRecords, isEndless, order, ...begun });
       total = total === null || source.totalRecords === null ? null : total + source.totalRecords;
     }
     this.totalRecords = sources.length === 0 ? null : total;
@@ -113,8 +125,8 @@ export class SplitAssignment {
     if (split !== null) {
       if (own === null) state.next += 1;
       const given = state.given.get(reader);
-      if (given === undefined) state.given.set(reader, [split]);
-      else given.push(split);
+      if (given === undefined) state.given.set(reader, { before: 0, splits: [split] });
+      else given.splits.push(split);
     }
     state.answers.set(reader, { ask, split });
     const readers = readersOf(state);
@@ -138,7 +150,8 @@ export class SplitAssignment {
   /** The reader begins again where it stood at the last complete checkpoint, with asks that are numbered from 1. */
   restart(reader: string): void {
     for (const state of this.sources.values()) {
-      const given = state.given.get(reader) ?? [];
+      const { before, splits: given } = state.given.get(reader) ?? { before: 0, splits: [] };
+      assert(before === 0, "a slice restarts alone in a try that its own driver has begun");
       const { taken, reading } = state.marks.get(reader) ?? NOTHING_TAKEN;
       const begun = reading.flatMap(({ nth, position }) => {
         const split = given[nth];
@@ -162,16 +175,17 @@ export class SplitAssignment {
       const { subtasks, totalRecords, splits, next } = state;
       const begun: RemainingSplit[] = [];
       const fresh: Split[] = [];
-      for (const [reader, given] of state.given) {
+      for (const [reader, { before, splits: given }] of state.given) {
         const mark = at(uid, reader);
         if (mark === undefined) continue;
-        assert(mark.taken <= given.length, `${reader} was given ${given.length} splits of ${uid}, not ${mark.taken}`);
+        const taken = mark.taken - before;
+        assert(taken <= given.length, `${reader} was given ${before + given.length} splits of ${uid}, not ${mark.taken}`);
         for (const { nth, position } of mark.reading) {
-          const split = nth < mark.taken ? given[nth] : undefined;
+          const split = nth < mark.taken ? given[nth - before] : undefined;
           assert(split !== undefined, `${reader} reads what it was given of ${uid}`);
           begun.push({ split, position: position ?? positionOf(state, split) });
         }
-        fresh.push(...given.slice(mark.taken));
+        fresh.push(...given.slice(Math.max(0, taken)));
       }
       for (const own of state.own.values()) fresh.push(...own);
       const untouched = fresh.map((split) => ({ split, position: positionOf(state, split) }));
@@ -182,6 +196,22 @@ export class SplitAssignment {
     }
     return remaining;
   }
+}
+
+/** Those that somebody has come first, as they do when they are handed out one by one. */
+function handedOut({ splits, given = new Map() }: EnumeratedSource): Pick<SourceSplits, "splits" | "given" | "next" | "answers"> {
+  const held = new Set([...given.values()].flatMap((one) => one.splits.map(({ id }) => id)));
+  const first = splits.filter(({ id }) => held.has(id));
+  return {
+    splits: [...first, ...splits.filter(({ id }) => !held.has(id))],
+    next: first.length,
+    given: new Map([...given].map(([reader, one]) => [reader, { before: one.before, splits: [...one.splits] }])),
+    answers: new Map(
+      [...given].flatMap(([reader, { asks, isEnded, splits: own }]) =>
+        asks === 0 ? [] : [[reader, { ask: asks, split: isEnded ? null : (own.at(-1) ?? null) }] as const],
+      ),
+    ),
+  };
 }
 
 function positionOf({ positions }: SourceSplits, split: Split | null): JsonValue | null {
@@ -202,9 +232,11 @@ function hasMore({ splits, next }: SourceSplits): boolean {
 
 /** Of an endless source a reader gets so many that all are read, and that no other one has two more. */
 function hasShare(state: SourceSplits, reader: string): boolean {
-  const { isEndless, splits, subtasks, given, own } = state;
+  const { isEndless, splits, subtasks, given, own, order } = state;
   if (!isEndless) return false;
-  const shareOf = (one: string): number => (given.get(one)?.length ?? 0) + (own.get(one)?.length ?? 0);
+  // Of a try that was taken over some may have come to their end before.
+  const held = (one: string): number => (given.get(one)?.splits ?? []).filter(({ id }) => order.has(id)).length;
+  const shareOf = (one: string): number => held(one) + (own.get(one)?.length ?? 0);
   const share = shareOf(reader);
   const each = Math.floor(splits.length / subtasks);
   if (share !== each) return share > each;

@@ -9,10 +9,18 @@ import { present } from "../base/assert.js";
 import { onPartitionOf } from "../wire/application.js";
 import { driverProcessId, parseProcessId } from "../wire/ids.js";
 import { emit, tell } from "./events.js";
-import { placeExecutors } from "./executors.js";
+import { keptExecutors, placeExecutors } from "./executors.js";
 import { debtOfElectionMs } from "./lease-debts.js";
 import { order, place } from "./processes.js";
-import { type Application, changeApplication, type DriverRun, type MasterState, type PlacedProcess, type Step } from "./state.js";
+import {
+  type Application,
+  changeApplication,
+  type DriverRun,
+  type Executor,
+  type MasterState,
+  type PlacedProcess,
+  type Step,
+} from "./state.js";
 
 export function newDriverRun(app: Application, attempt: number, workerId: string | null): DriverRun {
   return {
@@ -30,11 +38,11 @@ export function newDriverRun(app: Application, attempt: number, workerId: string
   };
 }
 
-/** Forgets what belonged to the attempt before. */
-export function resetAttempt(app: Application): void {
+/** Forgets what belonged to the attempt before, but for the executors that are `kept`. */
+export function resetAttempt(app: Application, kept: ReadonlyMap<string, Executor> = new Map()): void {
   app.driver = null;
-  app.executors = new Map();
-  app.released = new Set();
+  app.executors = new Map(kept);
+  if (kept.size === 0) app.released = new Set();
   app.executorsMinted = 0;
   app.wanted = null;
   app.cancelAt = null;
@@ -86,7 +94,7 @@ export function startAttempt(
   const { spec } = record;
   const worker = present(state.workers.get(workerId), `worker ${workerId} of a placement`);
   const attempt = record.attempt + 1;
-  resetAttempt(app);
+  resetAttempt(app, keptExecutors(state, app));
   app.avoid = null;
   changeApplication(state, app, {
     state: "running",

@@ -34,6 +34,7 @@ import {
   driverFinished,
   driverLinkClosed,
   jobRestored,
+  jobTakenOver,
   registerDriver,
 } from "./drivers.js";
 import type { MasterEffect, MasterEvent } from "./effects.js";
@@ -50,6 +51,7 @@ import type {
   DriverFinished,
   DriverRegister,
   DriverRestored,
+  DriverTookOver,
   WorkerRegister,
   WorkerReport,
 } from "./messages.js";
@@ -202,6 +204,7 @@ function message(state: MasterState, step: Step, event: MasterEvent & { readonly
     case "driver.progress":
     case "driver.failures":
     case "driver.restored":
+    case "driver.took-over":
     case "driver.checkpoint-failed":
     case "driver.checkpoint-answers":
     case "driver.commit":
@@ -252,6 +255,9 @@ function driverMessage(
       return;
     case "driver.restored":
       jobRestored(state, step, app, body as DriverRestored);
+      return;
+    case "driver.took-over":
+      jobTakenOver(state, step, app, body as DriverTookOver);
       return;
     case "driver.checkpoint-failed":
       checkpointFailed(state, app, body as FailedCheckpoint);

@@ -14,8 +14,17 @@ import { judgedAt } from "./away.js";
 import { carryOutCancel, requestCancel, settleCancel } from "./cancellation.js";
 import { tellAnswer, withAnswers } from "./checkpoint-requests.js";
 import { tell } from "./events.js";
-import { expectExecutor, givenBack, isLive, orderExecutors, showExecutors, stayingExecutors } from "./executors.js";
-import type { DriverExecutors, DriverFinished, DriverRegister, DriverRestored } from "./messages.js";
+import {
+  expectExecutor,
+  formerExecutors,
+  givenBack,
+  isLive,
+  orderExecutors,
+  showExecutors,
+  stayingExecutors,
+  tellFormer,
+} from "./executors.js";
+import type { DriverExecutors, DriverFinished, DriverRegister, DriverRestored, DriverTookOver } from "./messages.js";
 import { parkApplication } from "./parking.js";
 import { release, stop, stopProcesses } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
@@ -86,11 +95,17 @@ export function registerDriver(
   attach(state, step, app, driver, link, body);
   if (requestId !== null) {
     const settings = { heartbeatMs: state.settings.heartbeatMs, deadlineMs: state.settings.driverDeadlineMs };
+    const former = formerExecutors(app);
     step.turn.effects.push({
       kind: "reply",
       linkId: link.id,
       requestId,
-      body: { clusterId: state.self.clusterId, ...settings, application: app.record },
+      body: {
+        clusterId: state.self.clusterId,
+        ...settings,
+        application: app.record,
+        ...(former.length === 0 ? {} : { former }),
+      },
     });
   }
   if (returns)
@@ -129,6 +144,7 @@ function attach(state: MasterState, step: Step, app: Application, driver: Driver
       app.executors.set(processId, { processId, workerId: null, pid: null, state: "running", reason: null });
   }
   giveBack(state, step, app, body.released);
+  tellFormer(state, step, app);
   for (const { processId, workerId } of body.expected ?? []) expectExecutor(state, app, processId, workerId);
   touch(state, app);
   showExecutors(state, app);
@@ -171,6 +187,12 @@ function giveBack(state: MasterState, step: Step, app: Application, processIds: 
     if (app.released.size <= MAX_RELEASED) break;
     app.released.delete(oldest);
   }
+}
+
+export function jobTakenOver(state: MasterState, step: Step, app: Application, taken: DriverTookOver): void {
+  const { attempt } = app.record;
+  const message = `Attempt ${attempt} of the driver of ${app.id} goes on with try ${taken.try}, on the ${taken.executors} executors that run it.`;
+  tell(state, step, "job.taken-over", app.id, message);
 }
 
 /** Counters go back: that is an event, however short somebody looked away. */

@@ -27,7 +27,7 @@ export function processEnded(
   const app = parsed === null ? undefined : state.applications.get(parsed.application);
   if (parsed === null || app === undefined) return;
   const current = parsed.attempt === app.record.attempt && !isFinal(app.record.state);
-  if (current && parsed.executor !== null) {
+  if (parsed.executor !== null && !isFinal(app.record.state) && (current || app.executors.has(processId))) {
     endExecutor(state, step, app, processId, "ended", launchFailed ?? endText(end));
     enqueue(state, app);
   } else if (current && app.driver?.processId === processId) {

@@ -36,6 +36,7 @@ export const EVENT_KINDS = [
   "application.leftovers",
   "application.forgotten",
   "job.restored",
+  "job.taken-over",
   "savepoint.completed",
   "checkpoint.refused",
   "driver.restarted",

@@ -3,14 +3,18 @@
  *
  *   waiting (room reserved) -> placed (ordered) -> running -> ended | lost
  *
+ * They outlive their driver: while a next attempt may take over what they run (`mayBeTakenOver`), those that run are kept, with their room, shown to it, and
+ * told where it is. Whether it takes them or gives them back is its affair (job/takeover.ts); until it says so none of them is stopped.
+ *
  * They are not in the records: workers report them, and their driver says which ones it has, and which ones were ordered: it is told of each before
  * its worker is. So a leader that comes before their worker has spoken orders no others in their place. Their ids never repeat: the number starts at
  * a multiple of EXECUTORS_PER_EPOCH that grows with the leader's epoch.
  */
-import { executorProcessId } from "../wire/ids.js";
+import { isFinal, onPartitionOf } from "../wire/application.js";
+import { executorProcessId, parseProcessId } from "../wire/ids.js";
 import { emit } from "./events.js";
 import type { ProcessEnd } from "./messages.js";
-import { order, place } from "./processes.js";
+import { order, place, redirect } from "./processes.js";
 import { ADOPTED_VIEW_MS, DRIVER_VIEW_INTERVAL_MS, MAX_ENDED_EXECUTORS } from "./settings.js";
 import { type Application, type Executor, type MasterState, type PlacedProcess, type Step, touch, type Worker } from "./state.js";
 
@@ -83,6 +87,47 @@ export function orderExecutors(state: MasterState, step: Step, app: Application)
   // First, and at once: should this leader die between the two, its driver can tell the next one.
   sendView(state, step, app);
   for (const { worker, process } of orders) order(step, app, worker, process);
+}
+
+/** The job goes on under another driver attempt, from a checkpoint: executors of this one may run on. */
+export function mayBeTakenOver({ record }: Application): boolean {
+  const { spec, checkpoints, commit, cancelRequested, state } = record;
+  if (spec.job === null || spec.deployMode === "client" || onPartitionOf(spec) === "stop") return false;
+  return commit === null && !cancelRequested && !isFinal(state) && state !== "parked" && (checkpoints?.completed.length ?? 0) > 0;
+}
+
+/** Of another attempt than the current one; between two attempts that is every one. */
+const isFormer = ({ record }: Application, processId: string): boolean =>
+  record.state !== "running" || parseProcessId(processId)?.attempt !== record.attempt;
+
+/** Those that the next attempt may take: what runs, or was ordered and may run by now. */
+export function keptExecutors(state: MasterState, app: Application): Map<string, Executor> {
+  const kept = new Map<string, Executor>();
+  if (!mayBeTakenOver(app)) return kept;
+  for (const [processId, executor] of app.executors) {
+    const worker = executor.workerId === null ? undefined : state.workers.get(executor.workerId);
+    const process = worker?.processes.get(processId);
+    if (process === undefined || process.stopping !== null || app.released.has(processId)) continue;
+    if (executor.state === "running" || executor.state === "placed") kept.set(processId, executor);
+  }
+  return kept;
+}
+
+export function formerExecutors(app: Application): string[] {
+  const live = [...app.executors.values()].filter((executor) => isLive(executor) && isFormer(app, executor.processId));
+  return live.map(({ processId }) => processId);
+}
+
+/** Executors of earlier attempts hear from their workers where the driver is by now. May be repeated. */
+export function tellFormer(state: MasterState, step: Step, app: Application, processId?: string): void {
+  const address = app.driver?.address ?? null;
+  if (address === null) return;
+  for (const id of formerExecutors(app)) {
+    const worker = state.workers.get(app.processes.get(id) ?? "");
+    const process = worker?.processes.get(id);
+    if (worker === undefined || process === undefined || (processId !== undefined && id !== processId)) continue;
+    if (process.phase === "running" && process.stopping === null) redirect(step, app, worker, process, address);
+  }
 }
 
 /** Ordered by an earlier leader, as its driver says: its worker will say whether it runs, and gets the order again if not. */

@@ -4,16 +4,17 @@
  * For each process reported:      of a final application, an older attempt, a cancelled application, or given back: stop
  *                                 ended: taken like any other end, then acknowledged
  *                                 of the current attempt: counted, and adopted
+ *                                 an executor of an older attempt whose work the current one may take over: counted, adopted, and shown to its driver
  *                                 of an unknown application: mode `none` rebuilds it; otherwise it is over and forgotten: stop
  *                                 of a quarantined record: counted and left alone
  * For each process not reported:  ordered or expected: ordered again (a repeated order is harmless); seen running before: ended, nobody knows how
  */
 import { type ApplicationState, isFinal } from "../wire/application.js";
-import { parseProcessId } from "../wire/ids.js";
+import { type ParsedProcessId, parseProcessId } from "../wire/ids.js";
 import type { ProcessReport } from "../wire/worker-messages.js";
 import { carryOutCancel } from "./cancellation.js";
 import { processEnded } from "./ends.js";
-import { showAdopted } from "./executors.js";
+import { mayBeTakenOver, showAdopted, tellFormer } from "./executors.js";
 import { isCleaner } from "./leftovers.js";
 import { order, place, sendStop } from "./processes.js";
 import { adoptRecord } from "./rebuild.js";
@@ -61,7 +62,9 @@ function adoptLive(state: MasterState, step: Step, worker: Worker, report: Proce
   };
   if (known === undefined) place(state, worker, process);
   else known.phase = "running";
-  const reason = state.quarantine.hasProcess(report.processId) ? null : reasonToStop(app, report.processId, parsed.attempt);
+  const isFormer = app !== undefined && isFormerExecutor(app, report.processId, parsed);
+  const reason =
+    isFormer || state.quarantine.hasProcess(report.processId) ? null : reasonToStop(app, report.processId, parsed.attempt);
   if (reason !== null) {
     const counted = worker.processes.get(report.processId);
     if (counted !== undefined) counted.stopping = reason;
@@ -71,9 +74,9 @@ function adoptLive(state: MasterState, step: Step, worker: Worker, report: Proce
   // What was to be stopped while the worker was away is told now.
   if (known !== undefined && known.stopping !== null)
     sendStop(step, worker, known.processId, known.stopping, state.settings.stopGraceMs);
-  if (app === undefined || parsed.attempt !== app.record.attempt) return;
+  if (app === undefined || (parsed.attempt !== app.record.attempt && !isFormer)) return;
   if (parsed.executor === null) adoptDriver(state, step, app, report);
-  else adoptExecutor(state, step, app, worker, report);
+  else if (!isFormer || (known?.stopping ?? null) === null) adoptExecutor(state, step, app, worker, report);
   if (app.record.cancelRequested) carryOutCancel(state, step, app);
 }
 
@@ -83,6 +86,12 @@ const roleOf = ({ role, application }: ProcessReport): "driver" | "program" =>
 
 function rebuildFrom(state: MasterState, step: Step, { application }: ProcessReport): void {
   if (state.mode === "none" && application !== null) adoptRecord(state, step, application);
+}
+
+/** Not of the current attempt, or of one that is over, and not given back: what it runs may still be taken over. */
+function isFormerExecutor(app: Application, processId: string, { attempt, executor }: ParsedProcessId): boolean {
+  if (executor === null || attempt > app.record.attempt || app.released.has(processId)) return false;
+  return mayBeTakenOver(app) && (attempt < app.record.attempt || BETWEEN_ATTEMPTS.has(app.record.state));
 }
 
 const BETWEEN_ATTEMPTS: ReadonlySet<ApplicationState> = new Set(["restarting", "parked", "waiting"]);
@@ -117,6 +126,7 @@ function adoptExecutor(state: MasterState, step: Step, app: Application, worker:
     reason: null,
   });
   showAdopted(state, step, app);
+  tellFormer(state, step, app, report.processId);
 }
 
 function missing(state: MasterState, step: Step, worker: Worker, process: PlacedProcess): void {

@@ -23,6 +23,7 @@ export type DriverRegister = z.infer<(typeof driverToMaster)["driver.register"]>
 export type DriverExecutors = z.infer<(typeof driverToMaster)["driver.executors"]>;
 export type DriverCheckpoint = z.infer<(typeof driverToMaster)["driver.checkpoint"]>;
 export type DriverRestored = z.infer<(typeof driverToMaster)["driver.restored"]>;
+export type DriverTookOver = z.infer<(typeof driverToMaster)["driver.took-over"]>;
 export type DriverFinished = z.infer<(typeof driverToMaster)["driver.finished"]>;
 export type DriverRegistered = z.infer<typeof driverRegistered>;
 

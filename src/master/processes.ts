@@ -65,6 +65,14 @@ export function order(step: Step, app: Application, worker: Worker, process: Pla
   });
 }
 
+/** The launch order again, for an executor that runs: its driver is another one now. Harmless where it has ended meanwhile. */
+export function redirect(step: Step, app: Application, worker: Worker, process: PlacedProcess, driverAddress: string): void {
+  if (worker.linkId === null || !worker.attached) return;
+  const { processId, role, resources } = process;
+  const order = { processId, role, resources, application: app.record, driverAddress };
+  step.turn.effects.push({ kind: "launch", linkId: worker.linkId, order });
+}
+
 /** Asks for the end of a process; what was never ordered is forgotten at once. Its end is reported like any other. */
 export function stop(
   state: MasterState,

@@ -35,7 +35,9 @@ export function needOf(state: MasterState, app: Application): Need | null {
     const driver = part(spec.driver, 1);
     // A driver that finishes what an earlier attempt decided needs no executors.
     if (spec.job === null || record.commit !== null) return { parts: [driver], all: true };
-    return { parts: [driver, part(spec.job.executor, spec.job.parallelism)], all: true };
+    // What an attempt before has left running is the next one's, in its place.
+    const missing = Math.max(0, spec.job.parallelism - liveExecutors(app));
+    return { parts: missing === 0 ? [driver] : [driver, part(spec.job.executor, missing)], all: true };
   }
   if (record.state !== "running" || spec.job === null || app.wanted === null) return null;
   const live = liveExecutors(app);

@@ -80,7 +80,7 @@ export interface Application {
   readonly id: string;
   record: ApplicationRecord;
   driver: DriverRun | null;
-  /** Of the current attempt. */
+  /** Of the current attempt, and of earlier ones those that it may take over. */
   executors: Map<string, Executor>;
   /** Executors that the driver asked for; null: not known since this leader was elected. */
   wanted: number | null;

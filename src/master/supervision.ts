@@ -18,9 +18,18 @@ import { finishApplication } from "./applications.js";
 import { resetAttempt } from "./attempts.js";
 import { settleCancel } from "./cancellation.js";
 import { tell } from "./events.js";
+import { keptExecutors } from "./executors.js";
 import { stopProcesses } from "./processes.js";
 import { enqueue } from "./scheduling.js";
-import { type Application, changeApplication, type MasterState, type Step, shape } from "./state.js";
+import {
+  type Application,
+  changeApplication,
+  type Executor,
+  type MasterState,
+  type PlacedProcess,
+  type Step,
+  shape,
+} from "./state.js";
 
 /** Of an application that nobody supervises: for a worker that cannot start anything now, not for a command that is nowhere. */
 const MAX_LAUNCH_RETRIES = 5;
@@ -132,10 +141,13 @@ function leaveDriver(state: MasterState, step: Step, app: Application, end: Atte
     step.turn.effects.push({ kind: "close-link", linkId: link.id, reason: "superseded" });
   }
   const spared = end.byItself === true ? (driver?.processId ?? null) : null;
-  stopProcesses(state, step, app, end.reason.message, (process) => process.processId !== spared);
+  // A driver that says its job has to start anew has no use for what still runs of it.
+  const kept = end.byItself === true || !end.mayRestart ? new Map<string, Executor>() : keptExecutors(state, app);
+  const isOver = ({ processId }: PlacedProcess) => processId !== spared && !kept.has(processId);
+  stopProcesses(state, step, app, end.reason.message, isOver);
   if (spared !== null) lingerDriver(state, step, app, spared);
   state.recovery.drivers.delete(app.id);
-  resetAttempt(app);
+  resetAttempt(app, kept);
 }
 
 /** A driver that has said its last word gets the grace to end by itself, then it is stopped. */

@@ -261,7 +261,7 @@ export function dropProcesses(state: MasterState, step: Step, worker: Worker, wh
     removeStateOfEnded(step, app);
     if (process.role === "executor") {
       if (isFinal(app.record.state)) settleEnded(state, step, app);
-      if (process.attempt !== app.record.attempt) continue;
+      if (process.attempt !== app.record.attempt && !app.executors.has(process.processId)) continue;
       endExecutor(state, step, app, process.processId, "lost", why);
       enqueue(state, app);
       settleCancel(state, step, app);

@@ -211,6 +211,7 @@ export class ClientSlot {
       counting: cluster.counting,
       heartbeats: cluster.options.heartbeats,
       mutant: cluster.mutant,
+      successor: () => null,
       exit: () => {
         this.children.delete(child);
         child.kill();

@@ -11,6 +11,7 @@ import type { Env } from "../env/env.js";
 import type { Log, LogFields } from "../env/log.js";
 import { type MasterHost, type MasterHostOptions, runMasterHost } from "../host/master/master-host.js";
 import { runWorkerHost, type WorkerHost, type WorkerHostOptions } from "../host/worker/worker-host.js";
+import type { DriverPlace } from "../wire/runner-start.js";
 import { runnerStart } from "../wire/runner-start.js";
 import type { MasterState } from "../wire/views.js";
 import { simDigest } from "./digest.js";
@@ -307,7 +308,7 @@ export class Cluster {
       machine,
       workerId: name,
       random: this.world.random.fork(`${name} disk`),
-      start: (process, spec, exit) => this.startLaunched(process, spec.command, exit),
+      start: (process, spec, exit) => this.startLaunched(process, spec.command, () => disk.driverOf(spec.processId), exit),
       launched: (seen) => {
         this.launches.push(seen);
         this.tell((observer) => observer.launched?.(seen));
@@ -322,6 +323,7 @@ export class Cluster {
   private startLaunched(
     process: SimProcess,
     command: Parameters<typeof startProgram>[1] | { readonly kind: "runner"; readonly start: string },
+    successor: () => DriverPlace | null,
     exit: (code: number) => void,
   ): Running {
     const runner = {
@@ -333,6 +335,7 @@ export class Cluster {
       heartbeats: this.options.heartbeats,
       mutant: this.mutant,
       exit,
+      successor,
       readFile: this.readFile,
     };
     if (command.kind === "program") return startProgram(runner, command);

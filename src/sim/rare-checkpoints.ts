@@ -15,15 +15,23 @@ const BY_TEXT: readonly (readonly [RegExp, RareState])[] = [
   [/^Checkpoint \d+ was given up: a slice restarts/, "checkpoint given up: a slice restarts alone"],
   [/^Slice \d+ goes on from the start/, "slice restarts alone, from the start"],
   [/^Slice \d+ goes on from checkpoint/, "slice restarts alone, from a checkpoint"],
+  [/^Try [\d.]+ goes on on the \d+ executors that run it/, "taken over by another driver"],
+  [/^The try of the attempt before can't go on/, "not taken over, though something runs"],
 ];
 
 export function ofCheckpoints(context: CheckContext, reached: (state: RareState) => void): Observer {
   const { cluster, history } = context;
   const restored = new Set<string>();
+  /** Tries that are another driver's by now: their names are older than it. Of any application, which is near enough. */
+  const takenOver = new Set<string>();
+  /** By try, the newest checkpoint that its executors were told to be complete. */
+  const told = new Map<string, number>();
   const driverOf = (id: string, attempt: number) =>
     cluster.launches.find(({ processId }) => processId === `${id}.d${attempt}`)?.process ?? null;
   return {
     logged: ({ message }) => {
+      const name = /^Try ([\d.]+) goes on on the \d+ executors/.exec(message)?.[1];
+      if (name !== undefined) takenOver.add(name);
       for (const [pattern, state] of BY_TEXT) if (pattern.test(message)) reached(state);
     },
     committed: ({ records }) => {
@@ -59,8 +67,14 @@ export function ofCheckpoints(context: CheckContext, reached: (state: RareState)
     },
     checkpointOrdered: ({ applicationId, attempt, checkpoint }) => {
       const record = history.applications.get(applicationId);
+      const key = `${applicationId} ${attempt}`;
+      const toldBefore = told.get(key) ?? 0;
+      told.set(key, Math.max(toldBefore, checkpoint.completed));
+      if (checkpoint.order === "abort" && takenOver.has(attempt) && checkpoint.completed > toldBefore)
+        reached("taken over at a checkpoint whose completion nobody was told");
       if (record === undefined || checkpoint.order !== "begin") return;
-      if (record.attempt > Number(attempt.split(".")[0])) reached("superseded driver takes a checkpoint");
+      if (record.attempt > Number(attempt.split(".")[0]) && !takenOver.has(attempt))
+        reached("superseded driver takes a checkpoint");
       if (cluster.leader() === null) reached("checkpoint begins while no master leads");
     },
     partsCommitted: ({ parts, repeated, again }) => {

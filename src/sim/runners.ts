@@ -20,7 +20,7 @@ import { restartRules } from "../job/restart-strategy.js";
 import { isFinal } from "../wire/application.js";
 import { applicationScope, type Facts, STANDING, STANDING_PACE } from "../wire/handshake.js";
 import { parseProcessId } from "../wire/ids.js";
-import type { RunnerStart } from "../wire/runner-start.js";
+import type { DriverPlace, RunnerStart } from "../wire/runner-start.js";
 import { planCounting } from "./jobs/counting-job.js";
 import { type CountingWorld, progressOf } from "./jobs/counting-world.js";
 import type { Mutant } from "./mutants/mutant.js";
@@ -39,6 +39,8 @@ export interface RunnerWorld {
   readonly counting: CountingWorld;
   readonly mutant: Mutant;
   exit(exitCode: number): void;
+  /** What its worker has noted beside the process. */
+  successor(): DriverPlace | null;
   readFile(path: string): Promise<string>;
 }
 
@@ -215,6 +217,7 @@ function startJobExecutor(world: RunnerWorld, start: RunnerStart): Running {
       dataAddress: exchanges.address,
       graphHash: application.spec.job?.graphHash ?? "",
       ...world.heartbeats,
+      successor: async () => world.successor(),
       startSlice: (order, calls) => startSlice(world, start, order, calls),
     });
     terminate = (reason) => executor.terminate(reason);
@@ -240,7 +243,7 @@ function startSlice(world: RunnerWorld, start: RunnerStart, order: SliceOrder, c
   const { env, process, sinks, random } = world;
   const { application, processId } = start;
   const plan = application.spec.job?.params as JobPlan;
-  const attempt = attemptName(parseProcessId(processId)?.attempt ?? application.attempt, order.try);
+  const attempt = order.name ?? attemptName(parseProcessId(processId)?.attempt ?? application.attempt, order.try);
   if (plan.counting !== undefined) {
     const of = { process, role: "executor" as const, applicationId: application.id, plan: plan.counting };
     return world.counting.startSlice(of, env, attempt, order, calls);

@@ -9,6 +9,7 @@ import { utf8Decode } from "../base/utf8.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../env/launcher.js";
 import type { WorkerFiles } from "../host/worker/worker-host.js";
 import { LEASE_GRACE_MS, LEASE_POLL_MS } from "../wire/partition-lease.js";
+import { type DriverPlace, driverPlace } from "../wire/runner-start.js";
 import type { WorkerIdentity } from "../worker/worker-events.js";
 import { readNote } from "../worker/worker-notes.js";
 import { outside } from "./marshal.js";
@@ -51,6 +52,8 @@ interface Folder {
   readonly life: SimProcess;
   readonly lease: { readonly of: "worker" | "leader"; readonly ms: number } | null;
   running: Running | null;
+  /** What its worker has told it. */
+  driver: DriverPlace | null;
   reason: string | null;
   end: ProcessEnd | null;
   isForgotten: boolean;
@@ -85,6 +88,10 @@ export class WorkDirectory {
     this.options = options;
     this.machine = options.machine;
     this.identity = { workerId: options.workerId, incarnation: 1, highestEpoch: 0 };
+  }
+
+  driverOf(processId: string): DriverPlace | null {
+    return this.folders.get(processId)?.driver ?? null;
   }
 
   /** Processes that live now. */
@@ -152,6 +159,11 @@ export class WorkDirectory {
         this.options.stopAsked(folder.seen, worker, reason);
         await this.stop(worker, folder, graceMs, reason);
       },
+      tell: (processId, text) =>
+        this.onDisk(worker, "tell driver", () => {
+          const folder = this.folders.get(processId);
+          if (folder !== undefined && folder.end === null) folder.driver = driverPlace.parse(JSON.parse(text));
+        }),
       inventory: () =>
         outside(world, worker, "inventory", this.diskMs(), () =>
           [...this.folders.values()]
@@ -210,6 +222,7 @@ export class WorkDirectory {
       life,
       lease: leaseOf(spec),
       running: null,
+      driver: null,
       reason: null,
       end: null,
       isForgotten: false,

@@ -182,16 +182,17 @@ export const checkpointCounts = z.object({
 });
 export type CheckpointCounts = z.infer<typeof checkpointCounts>;
 
+/** Splits of a source that an executor was given so far in this try, and those of them (from 0, in that order) that are not read to their end, with where it stands. */
+export const sourceMark = z.object({
+  taken: z.number().int().nonnegative(),
+  reading: z.array(z.object({ nth: z.number().int().nonnegative(), position: z.unknown() })),
+});
+export type SourceMark = z.infer<typeof sourceMark>;
+
 /** What one executor says of its part of a checkpoint. */
 export const sliceSnapshot = slicePart.extend({
-  /** By source: splits that it was given so far in this try, and those of them (from 0, in that order) that are not read to their end, with where it stands. */
-  sources: z.record(
-    z.string(),
-    z.object({
-      taken: z.number().int().nonnegative(),
-      reading: z.array(z.object({ nth: z.number().int().nonnegative(), position: z.unknown() })),
-    }),
-  ),
+  /** By source. */
+  sources: z.record(z.string(), sourceMark),
   /** By sink: everything that was staged and is in no completed checkpoint that this executor was told of. */
   committables: z.record(z.string(), z.array(z.unknown())),
   /** The newest completed checkpoint that it was told of: what that one and earlier ones held is not told again. */

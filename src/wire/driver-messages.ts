@@ -56,6 +56,8 @@ export const driverToMaster = {
   }),
   /** How many executors it wants in all, and which it gives back. */
   "driver.executors": z.object({ wanted: z.number().int().nonnegative(), released: z.array(idText) }),
+  /** The try of an earlier driver attempt goes on under this one, on the executors that run it. For people: lost with its master. */
+  "driver.took-over": z.object({ try: z.string().max(64), executors: z.number().int().positive() }),
   "driver.progress": progress,
   /** What its restart strategies have counted; the last one counts. Lost with a master only if the driver is lost with it: it is told again at a registration. */
   "driver.failures": failureNotes,
@@ -109,6 +111,8 @@ export const driverRegistered = z.object({
   heartbeatMs: z.number().int().positive(),
   deadlineMs: z.number().int().positive(),
   application: applicationRecord,
+  /** Executors of earlier attempts that still run. Whoever is registered takes them or gives them back. Absent: none. */
+  former: z.array(idText).optional(),
 });
 
 export const masterToDriver = {

@@ -8,7 +8,9 @@
  * Rules:
  *   1. After its line a runner pays no attention to standard input: its end means nothing. It outlives its worker.
  *   2. Standard output and error are the process's logs. The current directory is a folder of its own.
- *   3. The environment holds no secret; HOLDFAST_PROCESS is set (not for a spare, which learns its id from the file).
+ *   3. Beside the start file of an executor stands `driver.json` (DriverPlace) once its driver is another one; it is replaced whole, and looked at when the
+ *      driver does not answer, and now and then.
+ *   4. The environment holds no secret; HOLDFAST_PROCESS is set (not for a spare, which learns its id from the file).
  */
 import { z } from "zod";
 import { applicationRecord } from "./application.js";
@@ -37,6 +39,11 @@ export const runnerStart = z.object({
   epoch: z.number().int().nonnegative(),
 });
 export type RunnerStart = z.infer<typeof runnerStart>;
+
+/** The driver that an executor belongs to by now. */
+export const DRIVER_FILE_NAME = "driver.json";
+export const driverPlace = z.object({ attempt: z.number().int().positive(), address: z.string().max(256) });
+export type DriverPlace = z.infer<typeof driverPlace>;
 
 export const spareAssignment = z.object({ role: z.enum(["driver", "executor"]), startFile: z.string().max(4096) });
 export type SpareAssignment = z.infer<typeof spareAssignment>;

@@ -6,7 +6,8 @@
  * Rules:
  *   1. One message carries registration and inventory; the master reconciles and never stops anything before it is committed.
  *   2. Reports are kept by the worker (durable: they are derived from what lies beside the logs) until `worker.acknowledge`.
- *   3. Orders name a process id, so that a repeated order is harmless: launching what runs, or stopping what has ended, is a no-op.
+ *   3. Orders name a process id, so that a repeated order is harmless: launching what runs, or stopping what has ended, is a no-op. But an executor that runs
+ *      is told where its driver is by now (`driverAddress`, of the attempt in `application`).
  *   4. A worker that is stopped in order says so first (`leaving`), ends its processes, and says when nothing of it is left (`left`): it is `gone`
  *      at once instead of lost after the deadline. Its next process registers as the next incarnation.
  *   5. A lost incarnation may not come back: it gets `incarnation-over`, stops all its processes and registers as the next one. A worker whose

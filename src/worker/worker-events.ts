@@ -2,6 +2,7 @@
 
 import type { z } from "zod";
 import type { MessageOf } from "../wire/envelope.js";
+import type { DriverPlace } from "../wire/runner-start.js";
 import type { LaunchOrder, masterToWorker, processEnd, workerToMaster } from "../wire/worker-messages.js";
 
 export type ProcessEnd = z.infer<typeof processEnd>;
@@ -60,6 +61,8 @@ export type WorkerEffect =
     }
   /** Harmless for what has ended; ends a launch that has not begun. */
   | { readonly kind: "stop"; readonly processId: string; readonly graceMs: number; readonly reason: string }
+  /** This executor belongs to the driver there. */
+  | { readonly kind: "tell-driver"; readonly processId: string; readonly driver: DriverPlace }
   | { readonly kind: "forget"; readonly processId: string }
   /** No process that this worker knows of runs this job bundle. */
   | { readonly kind: "bundle-unused"; readonly sha256: string }

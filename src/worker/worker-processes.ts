@@ -76,6 +76,12 @@ export function launch(worker: WorkerState, step: WorkerStep, order: LaunchOrder
   if (known !== undefined) {
     known.reported = known.phase === "launching";
     report(worker, step, known);
+    if (role === "executor" && known.phase === "running" && order.driverAddress !== null)
+      step.turn.effects.push({
+        kind: "tell-driver",
+        processId,
+        driver: { attempt: application.attempt, address: order.driverAddress },
+      });
     return;
   }
   if (worker.processes.size >= worker.limits.maxProcesses) {

@@ -20,6 +20,27 @@ export async function checkpointAfter(stage: Stage, job: string, id: number): Pr
   return found ?? expect.fail("unreachable");
 }
 
+/** Of those that run: process and pid. */
+export async function runningExecutors(stage: Stage, job: string): Promise<readonly string[]> {
+  const { executors } = await stage.status(job);
+  return executors
+    .filter(({ state }) => state === "running")
+    .map(({ id, pid }) => `${id} ${pid}`)
+    .sort();
+}
+
+/** Waits until that attempt of the driver goes on with what the executors of the one before still run: the same processes, of which all have gone on. */
+export async function takenOver(stage: Stage, job: string, attempt: number, executors: readonly string[]): Promise<void> {
+  const client = await stage.client();
+  await until(`attempt ${attempt} of ${job} to go on with what runs`, async () => {
+    const { events } = await client.call("events", { after: null, limit: 1_000, waitMs: 0 });
+    return events.some(
+      ({ kind, message }) => kind === "job.taken-over" && message.startsWith(`Attempt ${attempt} of the driver of ${job} `),
+    );
+  });
+  expect(await runningExecutors(stage, job)).toEqual(executors);
+}
+
 /** Files and folders that the job keeps, or anybody for it. */
 export function stateOf(stage: Stage, job: string): readonly string[] {
   return filesBelow(stage.cluster.directory).filter((name) => name.includes(path.join("state", job)));

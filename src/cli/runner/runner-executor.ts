@@ -28,13 +28,15 @@ import { MAX_RESULT_BYTES } from "../../wire/application.js";
 import type { SlicePart } from "../../wire/checkpoint.js";
 import { parseProcessId } from "../../wire/ids.js";
 import type { Progress } from "../../wire/progress.js";
-import type { RunnerStart } from "../../wire/runner-start.js";
+import type { DriverPlace, RunnerStart } from "../../wire/runner-start.js";
 import { openExchanges } from "./runner-exchange.js";
 import { connectorsOf, type LoadedJob, loadJob, stateOpener } from "./runner-job.js";
 
 export interface ExecutorHooks {
   /** Where `ctx.log` of user code goes. */
   readonly userLog: Log;
+  /** Where its driver is by now, as its worker has noted it. */
+  readonly successor?: () => Promise<DriverPlace | null>;
   /** Told as soon as the executor runs: the signals of the process go to it. */
   readonly onStarted: (executor: RunningExecutor) => void;
 }
@@ -56,8 +58,9 @@ export async function runExecutor(start: RunnerStart, env: Env, hooks: ExecutorH
     driverAddress,
     dataAddress: exchanges.address,
     graphHash: loaded.built.graph.hash,
+    ...(hooks.successor === undefined ? {} : { successor: hooks.successor }),
     startSlice: (order, calls) => {
-      const name = attemptName(attempt, order.try);
+      const name = order.name ?? attemptName(attempt, order.try);
       return startSlice({
         loaded,
         start,

@@ -10,6 +10,8 @@
  * Standard output is user code's own; what the runner has to say goes to standard error as JSON lines.
  */
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import { CodedError, type ErrorCode } from "../../base/errors.js";
 import { thrownAt } from "../../executor/run/user-errors.js";
@@ -17,7 +19,14 @@ import type { RunningDriver } from "../../host/job/driver-host.js";
 import type { RunningExecutor } from "../../host/job/executor-host.js";
 import { createNodeEnv } from "../../node/env.js";
 import { createLog } from "../../node/log.js";
-import { type RunnerStart, runnerStart, spareAssignment } from "../../wire/runner-start.js";
+import {
+  DRIVER_FILE_NAME,
+  type DriverPlace,
+  driverPlace,
+  type RunnerStart,
+  runnerStart,
+  spareAssignment,
+} from "../../wire/runner-start.js";
 import { runDriver, type StopRequest } from "./runner-driver.js";
 import { MAX_EXCHANGE_FRAME_BYTES } from "./runner-exchange.js";
 import { runExecutor } from "./runner-executor.js";
@@ -29,11 +38,21 @@ const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 async function main(mode: Mode, startFile: string | undefined): Promise<number> {
   // Stack traces of user code name the lines of the job file, not of the bundle.
   process.setSourceMapsEnabled(true);
-  if (mode === "driver" || mode === "executor") return run(read(readFileSync(startFile ?? "", "utf8")), false);
+  if (mode === "driver" || mode === "executor") return runFrom(startFile ?? "");
   const line = await firstLine(mode === "spare");
   if (line === null) return 0;
-  if (mode === "spare") return run(read(readFileSync(spareAssignment.parse(JSON.parse(line)).startFile, "utf8")), false);
-  return run(read(line), true);
+  if (mode === "spare") return runFrom(spareAssignment.parse(JSON.parse(line)).startFile);
+  return run(read(line), null);
+}
+
+function runFrom(startFile: string): Promise<number> {
+  return run(read(readFileSync(startFile, "utf8")), startFile);
+}
+
+/** Null: its driver is where it was. */
+async function successor(startFile: string): Promise<DriverPlace | null> {
+  const text = await readFile(path.join(path.dirname(startFile), DRIVER_FILE_NAME), "utf8").catch(() => null);
+  return text === null ? null : driverPlace.parse(JSON.parse(text));
 }
 
 /** The first line of standard input; null when it ends without one. */
@@ -57,7 +76,8 @@ function read(text: string): RunnerStart {
   return parsed.data;
 }
 
-async function run(start: RunnerStart, isClient: boolean): Promise<number> {
+/** `startFile` null: the driver of a command. */
+async function run(start: RunnerStart, startFile: string | null): Promise<number> {
   const { role, processId, applicationKey } = start;
   const log = createLog({ format: "json", stream: process.stderr, role, id: processId, secrets: [applicationKey] });
   forbidExit();
@@ -71,9 +91,10 @@ async function run(start: RunnerStart, isClient: boolean): Promise<number> {
       level: "debug",
       secrets: [applicationKey],
     });
-    return runExecutor(start, env, { userLog, onStarted: watchExecutor });
+    const found = startFile === null ? {} : { successor: () => successor(startFile) };
+    return runExecutor(start, env, { userLog, ...found, onStarted: watchExecutor });
   }
-  return runDriver(start, env, stopRequest(isClient), watchDriver);
+  return runDriver(start, env, stopRequest(startFile === null), watchDriver);
 }
 
 /** Uncaught errors of user code: whoever has the other end of the exchanges must not wait for this process. */

@@ -7,12 +7,15 @@
  * Invariants:
  *   1. At most one slice runs. Orders of a try before the newest one are stale and ignored; the same order again changes nothing.
  *   2. What a try ended with is told again to a driver that comes back.
- *   3. Without its driver it goes on working until the deadline, and ends itself then; a refused connection shortens the deadline.
+ *   3. Without its driver it goes on working until the deadline, and ends itself then; a refused connection shortens the deadline, unless its slice takes
+ *      checkpoints: then the next driver attempt may take it over, and is offered it (slice-ledger.ts).
+ *   4. It obeys the highest driver attempt that it has been connected to: it is connected to no earlier one again.
  */
 import { unreachable } from "../../base/assert.js";
 import type { Core, Now, Turn } from "../../base/core.js";
 import type { ErrorShape } from "../../base/errors.js";
 import type { ExecutorConfig, ExecutorEffect, ExecutorEvent, SliceOrder } from "./executor-events.js";
+import { SliceLedger } from "./slice-ledger.js";
 
 type Report =
   Extract<ExecutorEffect, { kind: "tell-driver" }> extends infer T ? (T extends { link: number } ? Omit<T, "link"> : never) : never;
@@ -48,6 +51,12 @@ class Executor implements ExecutorCore {
   private refusedSince: number | null = null;
   private slice: Slice = { kind: "idle" };
   private newestTry = 0;
+  /** Of the slice that runs or has ended well, if it takes checkpoints. */
+  private ledger: SliceLedger | null = null;
+  /** Of the driver at the other end of the link, and the highest that was ever there. */
+  private attempt = 0;
+  /** Of the driver that last answered the registration; 0: none did. */
+  private drivenBy = 0;
   /** Of the last checkpoint that the slice has answered. */
   private told: Extract<Report, { message: "executor.checkpointed" }> | null = null;
   /** Set when it is to end as soon as nothing of the slice is open. */
@@ -87,7 +96,10 @@ class Executor implements ExecutorCore {
         this.wakeUp();
         return;
       case "driver.connected":
-        this.connected(event.link);
+        this.connected(event.link, event.attempt);
+        return;
+      case "driver.successor":
+        this.successor(event.attempt);
         return;
       case "driver.dial-failed":
         this.dialFailed(event.error);
@@ -111,8 +123,12 @@ class Executor implements ExecutorCore {
         if (event.link === this.link) this.endWhenStopped(0, event.reason);
         return;
       case "slice.progress":
-        if (this.runs(event.try))
-          this.tell({ kind: "tell-driver", message: "executor.progress", body: { try: event.try, progress: event.progress } });
+        if (!this.runs(event.try)) return;
+        this.ledger?.count(event.progress);
+        this.tell({ kind: "tell-driver", message: "executor.progress", body: { try: event.try, progress: event.progress } });
+        return;
+      case "slice.given":
+        if (this.ledger?.order.try === event.try) this.ledger.given(event.source, event.ask, event.split);
         return;
       case "slice.checkpointed":
         this.checkpointed(event);
@@ -154,7 +170,8 @@ class Executor implements ExecutorCore {
 
   private deadline(): number {
     const silent = this.lostAt + this.driverDeadlineMs;
-    return this.refusedSince === null ? silent : Math.min(silent, this.refusedSince + this.config.limits.refusedGraceMs);
+    if (this.refusedSince === null || this.mayBeTakenOver()) return silent;
+    return Math.min(silent, this.refusedSince + this.config.limits.refusedGraceMs);
   }
 
   private whyLost(): string {
@@ -163,13 +180,46 @@ class Executor implements ExecutorCore {
       : "its driver is gone: the connection is refused";
   }
 
-  private connected(link: number): void {
+  private connected(link: number, attempt: number): void {
     const { processId, pid, dataAddress, graphHash } = this.config;
     this.dialling = false;
-    this.link = link;
-    this.refusedSince = null;
     this.redialAt = null;
-    this.out.push({ kind: "tell-driver", link, message: "executor.register", body: { processId, pid, dataAddress, graphHash } });
+    if (attempt < this.attempt) {
+      // Only a driver that is superseded can still be there.
+      this.out.push({ kind: "leave-driver", link });
+      this.redialAt = this.now + this.config.limits.redialMs;
+      return;
+    }
+    this.link = link;
+    this.attempt = attempt;
+    this.refusedSince = null;
+    const slice = this.offer();
+    this.out.push({
+      kind: "tell-driver",
+      link,
+      message: "executor.register",
+      body: { processId, pid, dataAddress, graphHash, try: this.newestTry, ...(slice === null ? {} : { slice }) },
+    });
+  }
+
+  /** To a driver that goes on with what another one began. */
+  private offer() {
+    if (this.drivenBy === 0 || this.drivenBy === this.attempt || !this.mayBeTakenOver()) return null;
+    return this.ledger?.offer(this.drivenBy, this.slice.kind === "reported") ?? null;
+  }
+
+  /** It runs, or has ended well, and the next driver attempt can know from checkpoints what it did. */
+  private mayBeTakenOver(): boolean {
+    const { slice } = this;
+    if (this.ledger === null || this.ending !== null) return false;
+    return slice.kind === "running" || (slice.kind === "reported" && slice.report.message === "executor.done");
+  }
+
+  private successor(attempt: number): void {
+    if (attempt <= this.attempt || this.link === null) return;
+    const { link } = this;
+    this.out.push({ kind: "leave-driver", link });
+    this.driverLost(link);
   }
 
   private dialFailed(error: ErrorShape): void {
@@ -189,6 +239,7 @@ class Executor implements ExecutorCore {
 
   private registered(driverDeadlineMs: number): void {
     this.driverDeadlineMs = driverDeadlineMs;
+    this.drivenBy = this.attempt;
     if (this.slice.kind === "reported") this.tell(this.slice.report);
   }
 
@@ -208,9 +259,12 @@ class Executor implements ExecutorCore {
   private start(order: SliceOrder): void {
     this.slice = { kind: "running", try: order.try };
     this.told = null;
-    const { try: tryNumber, subtask, parallelism, peers, storage, restore } = order;
+    const { try: tryNumber, subtask, parallelism, peers, name, storage, restore } = order;
+    const named = name === undefined ? {} : { name };
     const kept = { ...(storage === undefined ? {} : { storage }), ...(restore === undefined ? {} : { restore }) };
-    this.out.push({ kind: "start-slice", order: { try: tryNumber, subtask, parallelism, peers, ...kept } });
+    const whole = { try: tryNumber, ...named, subtask, parallelism, peers, ...kept };
+    this.ledger = storage === undefined ? null : new SliceLedger(whole);
+    this.out.push({ kind: "start-slice", order: whole });
   }
 
   private cancel(tryNumber: number): void {
@@ -228,6 +282,7 @@ class Executor implements ExecutorCore {
   /** The slice knows what it has done of it: an order that comes again changes nothing. What it has told already is told again, it may have been lost. */
   private checkpoint({ try: tryNumber, id, order, completed }: Extract<ExecutorEvent, { kind: "driver.checkpoint" }>): void {
     if (this.slice.kind !== "running" || this.slice.try !== tryNumber) return;
+    this.ledger?.confirm(completed);
     const told = this.told?.body;
     if (order === "begin" && told?.id === id && told.try === tryNumber && this.told !== null) this.tell(this.told);
     else this.out.push({ kind: "checkpoint-slice", order: { try: tryNumber, id, order, completed } });
@@ -235,6 +290,7 @@ class Executor implements ExecutorCore {
 
   private checkpointed({ try: tryNumber, id, snapshot, error }: Extract<ExecutorEvent, { kind: "slice.checkpointed" }>): void {
     if (this.slice.kind !== "running" || this.slice.try !== tryNumber) return;
+    if (snapshot !== null) this.ledger?.took(id, snapshot.sources);
     this.told = { kind: "tell-driver", message: "executor.checkpointed", body: { try: tryNumber, id, snapshot, error } };
     this.tell(this.told);
   }
@@ -246,6 +302,7 @@ class Executor implements ExecutorCore {
       return;
     }
     const { committables, progress } = event;
+    this.ledger?.count(progress);
     this.settle({ kind: "tell-driver", message: "executor.done", body: { try: event.try, committables, progress } }, event.try);
   }
 

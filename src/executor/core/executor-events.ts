@@ -15,9 +15,12 @@ export interface ExecutorConfig {
 }
 
 export interface ExecutorLimits {
-  /** Without its driver for so long it ends itself; the driver may say otherwise when it registers. */
+  /** Without a driver for so long it ends itself; the driver may say otherwise when it registers. */
   readonly driverDeadlineMs: number;
-  /** A refused connection means that the driver's process is gone; this long it may still be wrong (a full backlog, a late listener). */
+  /**
+   * A refused connection means that the driver's process is gone; this long it may still be wrong (a full backlog, a late listener). A slice that takes
+   * checkpoints goes on until the deadline: the next driver attempt may take it over.
+   */
   readonly refusedGraceMs: number;
   readonly redialMs: number;
 }
@@ -31,7 +34,10 @@ export type SliceOrder = FromDriver<"executor.deploy">;
 export type ExecutorEvent =
   | { readonly kind: "started" }
   | { readonly kind: "wake-up" }
-  | { readonly kind: "driver.connected"; readonly link: number }
+  /** `attempt`: of the driver at its other end. */
+  | { readonly kind: "driver.connected"; readonly link: number; readonly attempt: number }
+  /** The driver of this attempt is where this executor belongs from now on. */
+  | { readonly kind: "driver.successor"; readonly attempt: number }
   | { readonly kind: "driver.dial-failed"; readonly error: ErrorShape }
   | { readonly kind: "driver.lost"; readonly link: number }
   | ({ readonly kind: "driver.registered"; readonly link: number } & FromDriver<"executor.registered">)
@@ -45,6 +51,14 @@ export type ExecutorEvent =
       readonly try: number;
       readonly committables: Record<string, unknown[]>;
       readonly progress: Progress;
+    }
+  /** The answer to its ask for a split of the source is about to reach the slice; null: there are no more. */
+  | {
+      readonly kind: "slice.given";
+      readonly try: number;
+      readonly source: string;
+      readonly ask: number;
+      readonly split: unknown;
     }
   /** Its part of a checkpoint is durable (`snapshot`), or can't be made so (`error`). */
   | {
@@ -69,6 +83,8 @@ type ToDriver = {
 
 export type ExecutorEffect =
   | { readonly kind: "dial" }
+  /** The driver at its end is superseded: nothing that comes from there counts any more. */
+  | { readonly kind: "leave-driver"; readonly link: number }
   | ({ readonly kind: "tell-driver"; readonly link: number } & ToDriver)
   | { readonly kind: "start-slice"; readonly order: SliceOrder }
   | { readonly kind: "checkpoint-slice"; readonly order: FromDriver<"executor.checkpoint"> }

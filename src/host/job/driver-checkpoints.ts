@@ -37,16 +37,23 @@ export class DriverCheckpoints {
   }
 
   /** Rejects with CHECKPOINT_STORAGE, CHECKPOINT_UNREADABLE, SOURCE_FAILED or SINK_FAILED. */
-  prepare({ attempt, storage, restore, keep }: EffectOf<"prepare">): Promise<Omit<EventOf<"prepared">, "kind" | "try">> {
+  prepare({
+    attempt,
+    storage,
+    restore,
+    runs,
+    keep,
+  }: EffectOf<"prepare">): Promise<Omit<EventOf<"prepared">, "kind" | "try" | "runs">> {
     return this.inTurn(async () => {
       const { inputs } = this.options;
       const state = storage === undefined ? null : await this.open(storage);
       if (state === null || restore === undefined) return { sources: await prepareTry(inputs, attempt, new Set(keep)) };
       const manifest = await readManifest(state, restore, inputs.applicationId);
       const { commit, carried, counts } = manifest;
+      const restored = { carried, counts, commit, attempt: manifest.attempt };
       await commitStaged(inputs, commit, { attempt: manifest.attempt, again: true });
-      await prepareRestoredTry(inputs, attempt, new Set([...keep, ...triesOf(carried)]));
-      return { sources: remainingSources(manifest, inputs.job), restored: { carried, counts } };
+      if (runs !== true) await prepareRestoredTry(inputs, attempt, new Set([...keep, ...triesOf(carried)]));
+      return { sources: remainingSources(manifest, inputs.job), restored };
     });
   }
 

@@ -331,7 +331,11 @@ class DriverHost {
         timeoutMs: REQUEST_TIMEOUT_MS,
         reply: driverRegistered,
       });
-      this.post({ kind: "master.registered", link: link.id, epoch, application: answer.application });
+      const { application, former } = answer;
+      this.post({
+        ...{ kind: "master.registered", link: link.id, epoch, application },
+        ...(former === undefined ? {} : { former }),
+      });
     } catch (thrown) {
       const error = CodedError.from(thrown);
       if (error.code === "SUPERSEDED")
@@ -385,10 +389,11 @@ class DriverHost {
   }
 
   private async prepare(effect: Extract<DriverEffect, { kind: "prepare" }>): Promise<void> {
+    const of = { try: effect.try, ...(effect.runs === true ? { runs: true } : {}) };
     try {
-      this.post({ kind: "prepared", try: effect.try, ...(await this.checkpoints.prepare(effect)) });
+      this.post({ kind: "prepared", ...of, ...(await this.checkpoints.prepare(effect)) });
     } catch (thrown) {
-      this.post({ kind: "prepare.failed", try: effect.try, error: CodedError.from(thrown, "SOURCE_FAILED").toShape() });
+      this.post({ kind: "prepare.failed", ...of, error: CodedError.from(thrown, "SOURCE_FAILED").toShape() });
     }
   }
 

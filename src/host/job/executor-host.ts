@@ -5,6 +5,8 @@
  * Invariants:
  *   1. An ask or a collected batch that a broken link left open is sent again, with the same number, on the next link.
  *   2. After `ended` no slice runs and the link is closed.
+ *   3. An answer counts only while its link is the present one, and the core knows of a split before the slice does: what is offered to another
+ *      driver is all that the slice was given.
  */
 import { CodedError } from "../../base/errors.js";
 import type { JsonValue } from "../../base/json.js";
@@ -22,7 +24,9 @@ import {
 import type { SliceSnapshot } from "../../wire/checkpoint.js";
 import { driverToExecutor, splitReply } from "../../wire/executor-messages.js";
 import { applicationScope } from "../../wire/handshake.js";
+import { parseProcessId } from "../../wire/ids.js";
 import type { Progress } from "../../wire/progress.js";
+import type { DriverPlace } from "../../wire/runner-start.js";
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_SILENCE_MS, type Link, type LinkMessage } from "../link/link.js";
 import { dialLink } from "../link/link-handshake.js";
 import { runTurns } from "../turns/turns.js";
@@ -31,6 +35,8 @@ const PROGRESS_EVERY_MS = 250;
 const DIAL_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const FLUSH_MS = 1_000;
+/** So often an executor that has a driver looks whether it belongs to another one by now. */
+const SUCCESSOR_LOOK_MS = 1_000;
 
 /** What the driver says of who reads a source. */
 interface ReadersSaid {
@@ -75,6 +81,8 @@ export interface ExecutorHostOptions {
   readonly processId: string;
   readonly pid: number;
   readonly driverAddress: string;
+  /** Where the driver listens that this executor belongs to by now, as its worker was told; null: where it was. */
+  readonly successor?: () => Promise<DriverPlace | null>;
   readonly dataAddress: string;
   readonly graphHash: string;
   readonly startSlice: (order: SliceOrder, calls: SliceCalls) => StartedSlice;
@@ -143,6 +151,7 @@ class ExecutorHost {
       if (broken !== null) void this.finish({ exitCode: 1, reason: broken.message });
     });
     this.post({ kind: "started" });
+    if (options.successor !== undefined) void this.lookForSuccessor(options.successor);
   }
 
   post(event: ExecutorEvent): void {
@@ -153,6 +162,9 @@ class ExecutorHost {
     switch (effect.kind) {
       case "dial":
         void this.dial();
+        break;
+      case "leave-driver":
+        if (this.driver?.id === effect.link) this.leave(this.driver);
         break;
       case "tell-driver":
         if (this.driver?.id === effect.link) this.driver.send(effect.message, effect.body);
@@ -177,7 +189,8 @@ class ExecutorHost {
   private async dial(): Promise<void> {
     const { env, applicationId, applicationKey, processId, driverAddress } = this.options;
     try {
-      const link = await dialLink(driverAddress, {
+      const successor = (await this.options.successor?.().catch(() => null)) ?? null;
+      const link = await dialLink(successor?.address ?? driverAddress, {
         env,
         role: "executor",
         id: processId,
@@ -203,7 +216,8 @@ class ExecutorHost {
       return;
     }
     this.driver = link;
-    this.post({ kind: "driver.connected", link: link.id });
+    this.ready = null;
+    this.post({ kind: "driver.connected", link: link.id, attempt: parseProcessId(link.peer.id)?.attempt ?? 0 });
     link.onMessage((message) => this.fromDriver(link, message));
     link.ended.then(() => {
       if (this.driver === link) this.driver = null;
@@ -212,7 +226,26 @@ class ExecutorHost {
     });
   }
 
+  /** From here on nothing that still comes from there is heard. */
+  private leave(link: Link): void {
+    if (this.driver === link) this.driver = null;
+    if (this.ready === link) this.ready = null;
+    link.destroy();
+  }
+
+  /** A driver that is superseded without knowing it keeps its link open. */
+  private async lookForSuccessor(successor: () => Promise<DriverPlace | null>): Promise<void> {
+    const { signal } = this.work;
+    while (!signal.aborted) {
+      await sleep(this.options.env.clock, SUCCESSOR_LOOK_MS, signal).catch(() => undefined);
+      if (this.driver === null || signal.aborted) continue;
+      const place = await successor().catch(() => null);
+      if (place !== null) this.post({ kind: "driver.successor", attempt: place.attempt });
+    }
+  }
+
   private fromDriver(link: Link, { kind, body }: LinkMessage): void {
+    if (this.driver !== link) return;
     if (kind === "executor.registered") {
       this.ready = link;
       const waiting = this.waiting;
@@ -248,13 +281,21 @@ class ExecutorHost {
   }
 
   /** One numbered request, repeated over broken links until it is answered. */
-  private async ask<T>(send: (link: Link) => Promise<T>, signal: AbortSignal): Promise<T> {
+  private async ask<T>(send: (link: Link) => Promise<T>, signal: AbortSignal, accepted?: (answer: T) => void): Promise<T> {
     for (;;) {
       signal.throwIfAborted();
       const link = await this.linked(signal);
       try {
-        return await send(link);
+        const answer = await send(link);
+        // What comes from a driver that was left is another one's to say.
+        if (this.ready !== link) continue;
+        accepted?.(answer);
+        return answer;
       } catch (thrown) {
+        if (this.ready !== link && !signal.aborted) {
+          await Promise.race([link.ended, sleep(this.options.env.clock, PROGRESS_EVERY_MS, signal)]);
+          continue;
+        }
         const error = CodedError.from(thrown);
         if (error.code !== "CONNECTION_LOST" && error.code !== "CLOSED" && error.code !== "TIMEOUT") throw thrown;
         // The link's own end arrives a moment later than the request's; without the wait this would spin on a dead link.
@@ -312,10 +353,12 @@ class ExecutorHost {
     };
     return {
       nextSplit: async (source, signal) => {
-        const body = { try: tryNumber, source, ask: next(asks, source) };
+        const ask = next(asks, source);
+        const body = { try: tryNumber, source, ask };
         const answer = await this.ask(
           (link) => link.request("executor.split", body, { signal, timeoutMs: REQUEST_TIMEOUT_MS, reply: splitReply }),
           signal,
+          ({ split }) => this.post({ kind: "slice.given", try: tryNumber, source, ask, split: split ?? null }),
         );
         this.sawReaders(tryNumber, source, answer);
         if (answer.split === null) return null;

@@ -295,6 +295,9 @@ class RunningWorker implements WorkerHost {
         this.#preparing.get(effect.processId)?.abort(new CodedError("ABORTED", `stopped before it started: ${effect.reason}`));
         this.#watch(launcher.stop(effect.processId, effect.graceMs, effect.reason), `stop ${effect.processId}`);
         break;
+      case "tell-driver":
+        this.#watch(launcher.tell(effect.processId, JSON.stringify(effect.driver)), `tell ${effect.processId} of its driver`);
+        break;
       case "forget":
         this.#watch(launcher.forget(effect.processId), `mark ${effect.processId} as reported`);
         break;

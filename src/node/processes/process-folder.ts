@@ -7,6 +7,7 @@
  *   reason        a sentence why Holdfast ended it, written before the killing signal
  *   keeper        what the keeper's shell said: not empty when the command died by a signal
  *   start.json    private (0600): what a runner reads
+ *   driver.json   where the driver of an executor is by now (wire/runner-start.ts)
  *   stdout stderr the logs; work/ the current directory of runners and of programs that named none
  *   forgotten     its end is durable elsewhere
  *

@@ -14,6 +14,7 @@ import { CodedError, hasCode } from "../../base/errors.js";
 import type { Clock, Timer } from "../../env/clock.js";
 import type { Launcher, LaunchSpec, ProcessEnd } from "../../env/launcher.js";
 import type { Log } from "../../env/log.js";
+import { DRIVER_FILE_NAME } from "../../wire/runner-start.js";
 import { createKeepAlive } from "../keep-alive.js";
 import { bootId } from "./proc.js";
 import { adoptProcesses } from "./process-adoption.js";
@@ -250,6 +251,12 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
       return pid;
     },
     stop: (processId, graceMs, reason) => keepAlive.during(stop(processId, graceMs, reason)),
+    tell: async (processId, text) => {
+      await adopted;
+      const entry = table.get(processId);
+      if (entry === undefined || entry.end !== null) return;
+      onDisk(entry.folder, () => writeWhole(path.join(entry.folder, DRIVER_FILE_NAME), text, 0o600));
+    },
     inventory: async () => {
       await adopted;
       return table

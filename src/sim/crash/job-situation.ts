@@ -2,7 +2,8 @@
  * One job that takes checkpoints, whose driver, executors and master die at every point of a part of its life:
  *
  *   completion   from the first order of the fourth checkpoint to that of the fifth: snapshots, manifest, pointer, sinks, and the end of the first one
- *   restore      its driver is killed when the third pointer is durable and nothing of it is visible; from then on to the next checkpoint
+ *   takeover     its driver is killed when the third pointer is durable and nothing of it is visible; from then on to the next checkpoint
+ *   restore      the same with an executor besides, so that nothing can be taken over
  *   end          from the durable decision on: the commit of everything, clean-up, the report
  *
  * Boundary: gives options, the submission, what is watched and what is compared; runs nothing.
@@ -22,11 +23,11 @@ import { optionsOf } from "./situation.js";
 
 export interface JobSituation {
   readonly mode: StoreMode;
-  readonly window: "completion" | "restore" | "end";
+  readonly window: "completion" | "takeover" | "restore" | "end";
   readonly appears: CountingPlan["appears"];
 }
 
-export const JOB_SITUATIONS: readonly JobSituation[] = (["completion", "restore", "end"] as const).flatMap((window) =>
+export const JOB_SITUATIONS: readonly JobSituation[] = (["completion", "takeover", "restore", "end"] as const).flatMap((window) =>
   (["at-checkpoint", "at-end"] as const).map((appears) => ({ mode: "shared" as const, window, appears })),
 );
 
@@ -90,7 +91,7 @@ export function watchJob({ window }: JobSituation, cluster: Cluster, points: Cra
     checkpointOrdered: ({ checkpoint: { id, order } }) => {
       if (order !== "begin") return;
       if (window === "completion" && id === WATCHED_CHECKPOINT) open();
-      const isNext = window === "completion" ? id > WATCHED_CHECKPOINT : window === "restore" && id > restoredUpTo;
+      const isNext = window === "completion" ? id > WATCHED_CHECKPOINT : window !== "end" && id > restoredUpTo;
       if (state === "open" && isNext) state = "over";
     },
     committed: ({ process, records }) => {
@@ -100,12 +101,13 @@ export function watchJob({ window }: JobSituation, cluster: Cluster, points: Cra
         const { commit, checkpoints, attempt } = seen.record;
         if (window === "end" && commit !== null) open();
         const newest = checkpoints?.completed.at(-1)?.id ?? 0;
-        if (window !== "restore" || state !== "before" || newest < RESTORED_CHECKPOINT) continue;
+        if ((window !== "takeover" && window !== "restore") || state !== "before" || newest < RESTORED_CHECKPOINT) continue;
         // Ids of the dead driver's reservation are skipped.
         restoredUpTo = (checkpoints?.nextId ?? 1) - 1;
         open();
         const driver = `${seen.id}.d${attempt}`;
-        for (const { disk } of cluster.workers) disk.killProcess(driver);
+        const lost = window === "restore" ? [driver, `${driver}.e1`] : [driver];
+        for (const { disk } of cluster.workers) for (const processId of lost) disk.killProcess(processId);
       }
     },
   };

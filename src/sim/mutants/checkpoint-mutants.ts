@@ -307,7 +307,78 @@ const REGIONS: readonly Mutant[] = [
 /** By application, attempt and subtask: what its newest incarnation has written since. The first one of each begins anew, so that no other world's is left. */
 const writtenBySubtask = new Map<string, unknown[]>();
 
-export const CHECKPOINT_MUTANTS: readonly Mutant[] = [...ORDER, ...BARRIERS, ...CONTENT, ...REGIONS];
+interface Offered {
+  readonly marks: readonly { readonly id: number; readonly sources: Readonly<Record<string, { readonly taken: number }>> }[];
+  readonly sources: Readonly<Record<string, { readonly asks: number; readonly isEnded: boolean }>>;
+}
+
+/** Executors offer something else to the next driver than what they run. */
+const offering = (change: (slice: Offered) => Offered): Mutant["runner"] =>
+  sending("executor", () => (frame) => {
+    const body = frame.body as { readonly slice?: Offered } | undefined;
+    if (frame.kind !== "executor.register" || body?.slice === undefined) return frame;
+    return { ...frame, body: { ...body, slice: change(body.slice) } };
+  });
+
+const TAKEOVERS: readonly Mutant[] = [
+  mutant(
+    "forgets-what-executors-read",
+    "a driver that takes a try over does not know which splits its executors read, and hands them out again",
+    {
+      runner: offering((slice) => {
+        const nothing = Object.entries(slice.sources).map(([uid, one]) => {
+          const taken = one.asks - (one.isEnded ? 1 : 0);
+          return [uid, { ...one, before: taken, given: [] }, { taken, reading: [] }] as const;
+        });
+        const sources = Object.fromEntries(nothing.map(([uid, given]) => [uid, given]));
+        const marked = Object.fromEntries(nothing.map(([uid, , mark]) => [uid, mark]));
+        return { ...slice, sources, marks: slice.marks.map((mark) => ({ ...mark, sources: marked })) };
+      }),
+    },
+  ),
+  mutant(
+    "takes-over-at-the-checkpoint-taken",
+    "what executors had taken when their driver was lost counts as complete to them, recorded or not",
+    {
+      runner: sending("driver", () => (frame) => {
+        if (frame.kind !== "executor.checkpoint") return frame;
+        const body = frame.body as CheckpointBody & { readonly order: string };
+        return body.order === "abort" ? { ...frame, body: { ...body, completed: body.id } } : frame;
+      }),
+    },
+  ),
+  mutant(
+    "cleans-up-what-is-taken-over",
+    "a driver that goes on from a checkpoint removes what the try is staging that it takes over",
+    {
+      sink: (connector, { role }) =>
+        role === "executor"
+          ? connector
+          : {
+              ...connector,
+              commit: async (committables, options) => {
+                await connector.commit(committables, options);
+                const { applicationId } = options;
+                if (options.again === true) await connector.cleanUp({ applicationId, keepAttempt: null, isOver: () => true });
+              },
+            },
+    },
+  ),
+  mutant("ids-of-the-lost-driver", "a driver takes the ids again that the one before had reserved and not used", {
+    driverLink: withRequests(async (real, kind, body, options) => {
+      const answer = await real(kind, body, options);
+      if (kind !== "driver.register") return answer;
+      const { application } = answer as unknown as {
+        application: { checkpoints?: { nextId: number; completed: readonly { readonly id: number }[] } };
+      };
+      if (application.checkpoints !== undefined)
+        application.checkpoints.nextId = (application.checkpoints.completed.at(-1)?.id ?? 0) + 1;
+      return answer;
+    }),
+  }),
+];
+
+export const CHECKPOINT_MUTANTS: readonly Mutant[] = [...ORDER, ...BARRIERS, ...CONTENT, ...REGIONS, ...TAKEOVERS];
 
 function positioned(by: number): Mutant["source"] {
   return (connector) => ({

@@ -1,5 +1,6 @@
 /** A cluster whose storage is S3: bundles, checkpoints and their removal, through the loss of the driver and of the leader. */
 import { afterAll, beforeAll, expect } from "vitest";
+import { runningExecutors, takenOver } from "../../support/checkpointed-jobs.js";
 import { until } from "../../support/holdfast.js";
 import { type S3Server, startS3 } from "../../support/s3.js";
 import { expectBuckets, killPid, scenario } from "../../support/scenario.js";
@@ -34,11 +35,9 @@ scenario(
     const first = await checkpointed(0);
     const states = async () => (await server.files()).filter((name) => name.includes(`state/${job}/`));
     expect((await states()).length).toBeGreaterThan(0);
+    const executors = await runningExecutors(stage, job);
     killPid((await stage.status(job)).driver?.pid);
-    await until("the next driver to go on from a checkpoint", async () => {
-      const { progress } = await stage.status(job);
-      return progress?.restored?.try === "2.1" && (progress.restored.checkpoint ?? 0) >= first;
-    });
+    await takenOver(stage, job, 2, executors);
     const second = await checkpointed(first + 1);
     await stage.killLeader();
     await checkpointed(second + 1);

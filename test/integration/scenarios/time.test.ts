@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import type { ApplicationView } from "../../../src/wire/views.js";
+import { runningExecutors, takenOver } from "../../support/checkpointed-jobs.js";
 import { until } from "../../support/holdfast.js";
 import { killPid, type Stage, scenario } from "../../support/scenario.js";
 import { expectedOf, type Result } from "../jobs/timed-numbers.js";
@@ -50,11 +51,13 @@ scenario(
     for (const [victim, next] of [
       ["executor", "1.2"],
       ["executor", "1.3"],
-      ["driver", "2.1"],
-      ["executor", "2.2"],
+      ["driver", "1.3"],
+      ["executor", "2.4"],
     ] as const) {
       const { executors, driver } = await stage.status(job);
+      const running = await runningExecutors(stage, job);
       killPid(victim === "driver" ? driver?.pid : executors.find(({ state }) => state === "running")?.pid);
+      if (victim === "driver") await takenOver(stage, job, 2, running);
       const { progress } = await restored(stage, job, next);
       expect(progress?.restored?.checkpoint).toBeGreaterThanOrEqual(last);
       last = await checkpointAfter(stage, job, last + 1);

@@ -52,9 +52,9 @@ class World {
     return this.post({ kind: "wake-up" });
   }
 
-  connected(link = 1): this {
+  connected(link = 1, attempt = 1): this {
     if (link === 1) this.post({ kind: "started" });
-    this.post({ kind: "driver.connected", link });
+    this.post({ kind: "driver.connected", link, attempt });
     this.post({ kind: "driver.registered", link, driverDeadlineMs: 10_000, heartbeatMs: 1_000 });
     return this;
   }
@@ -289,5 +289,131 @@ describe("checkpoints", () => {
     expect(world.of("checkpoint-slice")).toHaveLength(1);
     world.post(begin(4, 2));
     expect(world.of("checkpoint-slice")).toHaveLength(2);
+  });
+});
+
+describe("an executor whose driver is lost", () => {
+  const kept = (number: number) => ({ ...order(number), name: `1.${number}`, storage: "/shared" });
+  const registered = (world: World) =>
+    world.told("executor.register").at(-1) as { readonly body: { readonly try: number; readonly slice?: Record<string, unknown> } };
+
+  /** Its slice takes checkpoints, and was given a split. */
+  function checkpointed(): World {
+    const world = new World().connected();
+    world.post({ kind: "driver.deploy", link: 1, ...kept(1) });
+    world.post({ kind: "slice.given", try: 1, source: "in", ask: 1, split: { id: "s1", sizeHint: 1 } });
+    return world;
+  }
+
+  test("goes on until the deadline when its slice takes checkpoints, though the connection is refused", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.lost", link: 1 });
+    world.post({ kind: "driver.dial-failed", error: shape("CONNECTION_REFUSED") });
+    world.now += EXECUTOR_LIMITS.driverDeadlineMs - 1;
+    world.post({ kind: "wake-up" });
+    expect(world.of("cancel-slice")).toEqual([]);
+    world.now += 1;
+    world.post({ kind: "wake-up" });
+    expect(world.of("cancel-slice")).toHaveLength(1);
+  });
+
+  test("offers what it runs to the next attempt, and not to its own driver when that comes back", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.lost", link: 1 });
+    world.post({ kind: "driver.connected", link: 2, attempt: 1 });
+    expect(registered(world).body).toMatchObject({ try: 1 });
+    expect(registered(world).body.slice).toBeUndefined();
+    world.post({ kind: "driver.lost", link: 2 });
+    world.post({ kind: "driver.connected", link: 3, attempt: 2 });
+    expect(registered(world).body.slice).toMatchObject({
+      driver: 1,
+      order: { name: "1.1" },
+      isDone: false,
+      sources: { in: { asks: 1, given: [{ id: "s1" }] } },
+    });
+  });
+
+  test("belongs to the next attempt when that has answered: a third one is told so", () => {
+    const world = checkpointed();
+    for (const [link, attempt] of [
+      [2, 2],
+      [3, 3],
+    ] as const) {
+      world.post({ kind: "driver.lost", link: link - 1 });
+      world.post({ kind: "driver.connected", link, attempt });
+      expect(registered(world).body.slice).toMatchObject({ driver: link === 2 ? 1 : 2, order: { name: "1.1" } });
+      world.post({ kind: "driver.registered", link, driverDeadlineMs: 10_000, heartbeatMs: 1_000 });
+    }
+  });
+
+  test("one that was not answered by an attempt has not been driven by it", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.lost", link: 1 });
+    world.post({ kind: "driver.connected", link: 2, attempt: 2 });
+    world.post({ kind: "driver.lost", link: 2 });
+    world.post({ kind: "driver.connected", link: 3, attempt: 3 });
+    expect(registered(world).body.slice).toMatchObject({ driver: 1 });
+  });
+
+  test("hears nothing of its old driver once it has another one, and goes back to no earlier attempt", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.successor", attempt: 2 });
+    expect(world.of("leave-driver")).toEqual([{ kind: "leave-driver", link: 1 }]);
+    world.post({ kind: "driver.connected", link: 2, attempt: 2 });
+    const before = world.effects.length;
+    world.post({ kind: "driver.cancel", link: 1, try: 1 });
+    world.post({ kind: "driver.finish", link: 1, reason: "the job is done" });
+    world.post({ kind: "driver.deploy", link: 1, ...kept(2) });
+    world.post({ kind: "driver.checkpoint", link: 1, try: 1, id: 9, order: "begin", completed: 0 });
+    world.post({ kind: "driver.registered", link: 1, driverDeadlineMs: 1, heartbeatMs: 1 });
+    expect(world.effects.length).toBe(before);
+    world.post({ kind: "driver.lost", link: 2 });
+    world.post({ kind: "driver.connected", link: 3, attempt: 1 });
+    expect(world.of("leave-driver").at(-1)).toEqual({ kind: "leave-driver", link: 3 });
+    expect(world.view.connected).toBe(false);
+    expect(world.told("executor.register")).toHaveLength(2);
+  });
+
+  test("a successor that is no later attempt changes nothing", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.successor", attempt: 1 });
+    expect(world.of("leave-driver")).toEqual([]);
+  });
+
+  test("offers where it stood at the checkpoint that it has taken, whether it is complete or not", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.checkpoint", link: 1, try: 1, id: 4, order: "begin", completed: 0 });
+    const snapshot = {
+      ...{ finished: [], states: {}, writers: {}, committables: {}, confirmed: 0 },
+      sources: { in: { taken: 1, reading: [{ nth: 0, position: 3 }] } },
+      counts: { recordsIn: 0, recordsOut: 0, badRecords: 0, operators: [] },
+    };
+    world.post({ kind: "slice.checkpointed", try: 1, id: 4, snapshot, error: null });
+    world.post({ kind: "driver.lost", link: 1 });
+    world.post({ kind: "driver.connected", link: 2, attempt: 2 });
+    expect(registered(world).body.slice).toMatchObject({ confirmed: 0, marks: [{ id: 4, sources: { in: { taken: 1 } } }] });
+  });
+
+  test("one that has ended well offers that, and tells it again to the driver that takes it", () => {
+    const world = checkpointed();
+    world.post({ kind: "driver.lost", link: 1 });
+    world.post({ kind: "slice.done", try: 1, committables: { out: ["part"] }, progress: PROGRESS });
+    world.post({ kind: "driver.connected", link: 2, attempt: 2 });
+    expect(registered(world).body.slice).toMatchObject({ isDone: true, progress: PROGRESS });
+    world.post({ kind: "driver.registered", link: 2, driverDeadlineMs: 10_000, heartbeatMs: 1_000 });
+    expect(world.told("executor.done").at(-1)).toMatchObject({ link: 2, body: { try: 1 } });
+  });
+
+  test("one that failed, was told to stop, or takes no checkpoints offers nothing", () => {
+    const failed = checkpointed();
+    failed.post({ kind: "slice.failed", try: 1, error: shape("OPERATOR_FAILED") });
+    const stopping = checkpointed();
+    stopping.post({ kind: "driver.cancel", link: 1, try: 1 });
+    const plain = new World().running();
+    for (const world of [failed, stopping, plain]) {
+      world.post({ kind: "driver.lost", link: 1 });
+      world.post({ kind: "driver.connected", link: 2, attempt: 2 });
+      expect(registered(world).body.slice).toBeUndefined();
+    }
   });
 });

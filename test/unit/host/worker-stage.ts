@@ -35,6 +35,7 @@ export function fakeLauncher(): FakeLauncher {
       return 1_000 + launched.length;
     },
     stop: async (processId, graceMs) => void calls.push(`stop ${processId} ${graceMs}`),
+    tell: async (processId, text) => void calls.push(`tell ${processId} ${text}`),
     inventory: async () => [],
     onEnd: (listen) => {
       listener = listen;

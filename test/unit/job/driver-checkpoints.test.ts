@@ -275,6 +275,8 @@ describe("a try after a failure", () => {
   const restored = (carried: StagedBySink = {}) => ({
     carried,
     counts: { recordsIn: 20, recordsOut: 2, badRecords: 0, operators: [{ uid: "in", kind: "source", in: 20, out: 20 }] },
+    commit: {},
+    attempt: "1.1",
   });
 
   function failTry(world: Checkpointed): void {
@@ -443,14 +445,14 @@ describe("what is left behind", () => {
     expect(world.view.phase).toBe("stopping");
   });
 
-  test("a driver that goes keeps what its checkpoint refers to; the recorded end of the application removes everything", () => {
+  test("a driver that goes leaves its executors and what they stage to the next attempt; the recorded end of the application removes everything", () => {
     const quits = new Checkpointed().begun();
     quits.completed(1);
     quits.post({ kind: "stop", mode: "quit", reason: "it shall go" });
-    for (const link of [1, 2]) quits.post({ kind: "executor.cancelled", link, try: 1 });
-    expect(quits.of("clean-up")[0]?.keep).toEqual(["1.1"]);
-    quits.post({ kind: "cleaned" });
+    expect(quits.ending?.outcome).toBe("quit");
+    expect(quits.of("clean-up")).toEqual([]);
     expect(quits.of("forget-checkpoints")).toEqual([]);
+    expect(quits.told("executor.finish")).toEqual([]);
     const ends = new Checkpointed().begun();
     ends.completed(1);
     ends.finish();

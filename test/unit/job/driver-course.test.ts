@@ -50,8 +50,8 @@ describe("the course of a job", () => {
       { processId: "app-1-1.d1.e2", dataAddress: "127.0.0.1:9002" },
     ];
     expect(orders.map(({ link, body }) => ({ link, body }))).toEqual([
-      { link: 1, body: { try: 1, subtask: 0, parallelism: 2, peers } },
-      { link: 2, body: { try: 1, subtask: 1, parallelism: 2, peers } },
+      { link: 1, body: { try: 1, name: "1.1", subtask: 0, parallelism: 2, peers } },
+      { link: 2, body: { try: 1, name: "1.1", subtask: 1, parallelism: 2, peers } },
     ]);
   });
 

@@ -379,7 +379,7 @@ function preparedOf(manifest: CheckpointManifest | undefined): Omit<EventOf<"pre
   const splits = remaining.map(({ split }) => split as Split);
   return {
     sources: [{ uid: "in", subtasks: SLICES, splits, positions: new Map(positions), totalRecords: null }],
-    restored: { carried: manifest.carried, counts: manifest.counts },
+    restored: { carried: manifest.carried, counts: manifest.counts, commit: manifest.commit, attempt: manifest.attempt },
   };
 }
 
