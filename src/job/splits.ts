@@ -143,7 +143,8 @@ export class SplitAssignment {
   /** A checkpoint is complete in which readers stood there; as `at` of `remaining`. */
   checkpointed(at: (source: string, reader: string) => SourceMark | undefined): void {
     for (const [uid, state] of this.sources) {
-      for (const [reader, given] of state.given) state.marks.set(reader, at(uid, reader) ?? { taken: given.length, reading: [] });
+      for (const [reader, { before, splits }] of state.given)
+        state.marks.set(reader, at(uid, reader) ?? { taken: before + splits.length, reading: [] });
     }
   }
 
