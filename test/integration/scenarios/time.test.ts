@@ -59,7 +59,8 @@ scenario(
       killPid(victim === "driver" ? driver?.pid : executors.find(({ state }) => state === "running")?.pid);
       if (victim === "driver") await takenOver(stage, job, 2, running);
       const { progress } = await restored(stage, job, next);
-      expect(progress?.restored?.checkpoint).toBeGreaterThanOrEqual(last);
+      // What is taken over is not restored again.
+      if (victim === "executor") expect(progress?.restored?.checkpoint).toBeGreaterThanOrEqual(last);
       last = await checkpointAfter(stage, job, last + 1);
     }
     await stage.killLeader();
