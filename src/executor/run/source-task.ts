@@ -119,7 +119,7 @@ export class SourceTask {
   private async openSplits(signal: AbortSignal): Promise<boolean> {
     const { driver, node, connector, splits } = this.options;
     while (!this.draining.signal.aborted && !this.hasAll && (this.open.length === 0 || !connector.bounded)) {
-      if (this.open.length > 0 && splits.hasMore?.(node.spec.uid) === false) break;
+      if (this.open.length > 0 && splits.hasMore?.(node.spec.uid) !== true) break;
       const next = await this.during(splits.next(node.spec.uid, signal));
       if (this.draining.signal.aborted) return false;
       if (next === null) {

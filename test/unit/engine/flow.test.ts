@@ -172,8 +172,9 @@ describe("unbounded jobs", () => {
       (await asked())({ value: n, done: false });
     }
     while (seen.length < 3) await new Promise((resolve) => setImmediate(resolve));
+    const last = await asked();
     controller.abort();
-    (await asked())({ value: 0, done: true });
+    last({ value: 0, done: true });
     await run;
     expect(seen).toEqual([0, 1, 2]);
   });
