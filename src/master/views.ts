@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { isoTime } from "../base/iso-time.js";
 import { isFinal } from "../wire/application.js";
 import { type CheckpointsRecord, retainedOf } from "../wire/checkpoint.js";
+import { driverProcessId } from "../wire/ids.js";
 import type { OperationOutput } from "../wire/operations.js";
 import type { ApplicationView, applicationSummary, CheckpointsView, ClusterView, WorkerView } from "../wire/views.js";
 import { usedOf } from "./processes.js";
@@ -188,7 +189,7 @@ export function clusterView(state: MasterState): ClusterView {
   };
 }
 
-/** Every process the application has or had: of ended attempts the driver, of the current one also the executors. */
+/** Every process the application has or had: of ended attempts the driver, of the current one also the executors; and whoever was last to clean up behind it. */
 export function locateLogs(state: MasterState, app: Application): OperationOutput<"logs.locate"> {
   const { record } = app;
   const processes: { processId: string; worker: string | null; address: string | null; state: string }[] = [];
@@ -202,5 +203,10 @@ export function locateLogs(state: MasterState, app: Application): OperationOutpu
   }
   if (record.driver !== null) add(`${app.id}.d${record.attempt}`, record.driver.workerId, current?.state ?? "ended");
   for (const executor of app.executors.values()) add(executor.processId, executor.workerId, executor.state);
+  const { leftovers } = record;
+  if (leftovers !== undefined && leftovers.tries > 0) {
+    const cleaner = driverProcessId(app.id, record.attempt + leftovers.tries);
+    add(cleaner, leftovers.workerId, app.processes.has(cleaner) ? "running" : "ended");
+  }
   return { id: app.id, processes, final: isFinal(record.state) };
 }

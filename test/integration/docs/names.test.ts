@@ -103,6 +103,7 @@ const OTHERS = new Set([
   "--seeds",
   "--from",
   "--mutants",
+  "--remember",
   "--mutant",
   "--quiet",
   "--max-old-space-size",

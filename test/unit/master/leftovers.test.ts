@@ -109,6 +109,10 @@ describe("a job that ended without a living driver", () => {
       master.pass(60_000);
     }
     expect(master.record(id).leftovers?.error).toMatchObject({ code: "CLEAN_UP_FAILED" });
+    const { processes } = master.ask("logs.locate", { application: id });
+    expect(processes, "the log of the last one is found").toContainEqual(
+      expect.objectContaining({ processId: `${id}.d${1 + MAX_CLEAN_UPS}`, worker: expect.any(String), state: "ended" }),
+    );
     const told = master
       .ask("events", { after: null, limit: 100, waitMs: 0 })
       .events.filter(({ kind }) => kind === "application.leftovers");
