@@ -1,7 +1,8 @@
 /**
  * Job bundles as files: `STORAGE/bundles/FOLDER/SHA-256`, and those of earlier releases in the storage itself.
  *
- * Invariant: a folder goes with its last bundle, and is made again by the next one: a put that meets such a removal begins again.
+ * Invariant: a folder goes with its last bundle, and is made again by the next one. No folder goes while something is put by this process; a put that meets the
+ * removal of another process begins again.
  */
 import { readdir, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
@@ -11,8 +12,8 @@ import type { BundleStore, StoredBundle } from "../../env/bundle-store.js";
 import { createFileBlobStore, listBlobs, readBlob, removeBlob } from "./blob-store.js";
 
 const BUNDLES = "bundles";
-/** Of a put whose folder is removed meanwhile. */
-const MAX_PUTS = 5;
+/** Of a put whose folder is removed meanwhile by another process. */
+const MAX_PUTS = 16;
 
 export function bundleDirectory(storage: string, folder: string | null): string {
   return folder === null ? storage : path.join(storage, BUNDLES, folder);
@@ -30,7 +31,25 @@ export async function createFileBundles(storage: string): Promise<BundleStore> {
     opening.catch(() => opened.delete(folder));
     return opening;
   };
+  let puts = 0;
+  const removeEmpty = async (folder: string): Promise<void> => {
+    opened.delete(folder);
+    if (puts > 0) return;
+    const directory = bundleDirectory(storage, folder);
+    await rmdir(directory).catch(() => undefined);
+    if (puts === 0) await rmdir(path.dirname(directory)).catch(() => undefined);
+  };
   const put = async (folder: string, bytes: Uint8Array): Promise<string> => {
+    puts += 1;
+    try {
+      return await putAgain(folder, bytes);
+    } finally {
+      puts -= 1;
+      // What was removed meanwhile has left its folder.
+      if (puts === 0) await removeEmpty(folder);
+    }
+  };
+  const putAgain = async (folder: string, bytes: Uint8Array): Promise<string> => {
     for (let tries = 1; ; tries += 1) {
       try {
         return await (await blobsOf(folder)).put(bytes);
@@ -60,10 +79,7 @@ export async function createFileBundles(storage: string): Promise<BundleStore> {
     remove: async ({ folder, sha256 }) => {
       const directory = bundleDirectory(storage, folder);
       await removeBlob(directory, sha256);
-      if (folder === null) return;
-      opened.delete(folder);
-      await rmdir(directory).catch(() => undefined);
-      await rmdir(path.dirname(directory)).catch(() => undefined);
+      if (folder !== null) await removeEmpty(folder);
     },
   };
 }
