@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import type { ApplicationView } from "../../../src/wire/views.js";
-import { runningExecutors, takenOver } from "../../support/checkpointed-jobs.js";
 import { until } from "../../support/holdfast.js";
 import { killPid, type Stage, scenario } from "../../support/scenario.js";
 
@@ -37,9 +36,9 @@ scenario(
     killPid((await stage.status(job)).executors.find(({ state }) => state === "running")?.pid);
     await until("the second try", async () => (await stage.status(job)).progress?.restored?.try === "1.2");
     const second = await checkpointAfter(stage, job, first.id + 1);
-    const executors = await runningExecutors(stage, job);
     killPid((await stage.status(job)).driver?.pid);
-    await takenOver(stage, job, 2, executors);
+    // One of its slices had restarted alone: such a try is not taken over, the next driver begins another one.
+    await until("the next driver", async () => (await stage.status(job)).progress?.restored?.try === "2.1");
     await checkpointAfter(stage, job, second.id + 1);
     expect(await stage.ended(job, 120_000)).toMatchObject({ state: "finished", progress: { recordsIn: COUNT } });
 
