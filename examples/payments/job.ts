@@ -4,7 +4,7 @@
  *   node examples/payments/service.mjs --port 9300 --database postgres://holdfast@127.0.0.1:5432/postgres --password-file password
  *   npx holdfast run examples/payments/job.ts --param service=http://127.0.0.1:9300 --param database=postgres://holdfast@127.0.0.1:5432/postgres --param passwordFile=password
  *
- * `--param ledger=off` pays without the ledger: after a crash some payments are made twice. test/integration/scenarios/payments.test.ts shows both.
+ * `--param ledger=off` pays without the ledger: after a crash some payments are made twice. test/integration/scenarios/payments.long.test.ts shows both.
  */
 import { defineJob, sources } from "holdfast";
 import { type OnceEffect, postgres } from "holdfast/postgres";

@@ -71,7 +71,8 @@ export function exampleDocument(name: string): Document {
   const header = readFileSync(path.join(ROOT, file), "utf8").split("*/")[0] ?? "";
   const commands = [...header.matchAll(/^ \* {3}(.*)$/gm)].map((match) => match[1] ?? "");
   const needs = /Needs (a PostgreSQL and the service)/.exec(header)?.[1];
-  const reason = needs === undefined ? "" : ` norun reason="needs ${needs}: test/integration/scenarios/payments.test.ts runs it"`;
+  const reason =
+    needs === undefined ? "" : ` norun reason="needs ${needs}: test/integration/scenarios/payments.long.test.ts runs it"`;
   const info = /Stop it with Ctrl-C/.test(header) ? " interrupt until=value" : reason;
   return parseDocument(file, `\`\`\`sh${info}\n${commands.join("\n")}\n\`\`\``);
 }

@@ -24,13 +24,18 @@ vi.mock("node:fs/promises", async (original) => {
     },
   };
 });
+// Files share a process: the module may be there already, without these calls.
+vi.resetModules();
 const { createFileBlobStore } = await import("../../../src/node/files/blob-store.js");
 
 let folder = "";
 beforeAll(async () => {
   folder = await mkdtemp(path.join(os.tmpdir(), "holdfast-durable-"));
 });
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(async () => {
+  vi.resetModules();
+  await rm(folder, { recursive: true });
+});
 beforeEach(() => void events.splice(0));
 
 /** Temporary files have names of chance. */
