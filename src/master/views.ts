@@ -3,12 +3,12 @@ import type { z } from "zod";
 import { isoTime } from "../base/iso-time.js";
 import { isFinal } from "../wire/application.js";
 import { type CheckpointsRecord, retainedOf } from "../wire/checkpoint.js";
-import { driverProcessId } from "../wire/ids.js";
+import { driverProcessId, parseProcessId } from "../wire/ids.js";
 import type { OperationOutput } from "../wire/operations.js";
 import type { ApplicationView, applicationSummary, CheckpointsView, ClusterView, WorkerView } from "../wire/views.js";
 import { usedOf } from "./processes.js";
 import { removalsViewOf } from "./removals.js";
-import { type Application, type MasterState, type Step, shape, type Worker } from "./state.js";
+import { type Application, type Executor, type MasterState, type Step, shape, type Worker } from "./state.js";
 
 /** Of records that cannot be read; the log of the master names all. */
 const MAX_QUARANTINED_SHOWN = 1_000;
@@ -31,7 +31,7 @@ export function applicationView(state: MasterState, app: Application): Applicati
     startedAt: iso(record.startedAt),
     endedAt: iso(record.endedAt),
     driver: driverView(state, app),
-    executors: [...app.executors.values()].map((executor) => ({
+    executors: inOrder(app).map((executor) => ({
       id: executor.processId,
       worker: executor.workerId,
       pid: executor.pid,
@@ -189,6 +189,16 @@ export function clusterView(state: MasterState): ClusterView {
   };
 }
 
+/** Executors in the order of their ids, whichever of them came back first to a new leader. */
+function inOrder(app: Application): Executor[] {
+  const place = ({ processId }: Executor): readonly [number, number] => {
+    const { attempt = 0, executor = 0 } = parseProcessId(processId) ?? {};
+    return [attempt, executor ?? 0];
+  };
+  const compare = (a: readonly [number, number], b: readonly [number, number]): number => a[0] - b[0] || a[1] - b[1];
+  return [...app.executors.values()].sort((a, b) => compare(place(a), place(b)));
+}
+
 /** Every process the application has or had: of ended attempts the driver, of the current one also the executors; and whoever was last to clean up behind it. */
 export function locateLogs(state: MasterState, app: Application): OperationOutput<"logs.locate"> {
   const { record } = app;
@@ -202,7 +212,7 @@ export function locateLogs(state: MasterState, app: Application): OperationOutpu
     if (past.attempt !== record.attempt || record.driver === null) add(`${app.id}.d${past.attempt}`, past.workerId, "ended");
   }
   if (record.driver !== null) add(`${app.id}.d${record.attempt}`, record.driver.workerId, current?.state ?? "ended");
-  for (const executor of app.executors.values()) add(executor.processId, executor.workerId, executor.state);
+  for (const executor of inOrder(app)) add(executor.processId, executor.workerId, executor.state);
   const { leftovers } = record;
   if (leftovers !== undefined && leftovers.tries > 0) {
     const cleaner = driverProcessId(app.id, record.attempt + leftovers.tries);

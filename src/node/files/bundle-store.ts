@@ -56,7 +56,9 @@ export async function createFileBundles(storage: string): Promise<BundleStore> {
       } catch (thrown) {
         opened.delete(folder);
         const { cause } = CodedError.from(thrown);
-        if (tries >= MAX_PUTS || (cause as NodeJS.ErrnoException | undefined)?.code !== "ENOENT") throw thrown;
+        const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+        // Folders are made one below the other: one that goes meanwhile is missing, or there when it should not be.
+        if (tries >= MAX_PUTS || (code !== "ENOENT" && code !== "EEXIST")) throw thrown;
       }
     }
   };
