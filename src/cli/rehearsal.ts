@@ -184,6 +184,7 @@ const NO_BUNDLES: BundleStore = {
   get: () => Promise.reject(new CodedError("NOT_FOUND", "a rehearsal keeps no bundles")),
   folders: async () => [],
   list: async () => [],
+  removeUnfinished: async () => {},
   remove: async () => {},
 };
 

@@ -17,6 +17,8 @@ export interface BundleStore {
   folders(): Promise<readonly string[]>;
   /** The sha-256 of all that is in a folder. Rejects with DISK_FAILED. */
   list(folder: string): Promise<readonly string[]>;
+  /** Of a folder whose leader is none any more: what it had begun to put and will not end. A put that goes on all the same begins again. Rejects with DISK_FAILED. */
+  removeUnfinished(folder: string): Promise<void>;
   /** Harmless when it is gone; an empty folder goes with its last bundle. Rejects with DISK_FAILED. */
   remove(bundle: StoredBundle): Promise<void>;
 }

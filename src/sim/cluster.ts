@@ -294,6 +294,7 @@ export class Cluster {
       list: (folder) =>
         disk(() => [...this.bundles.keys()].flatMap((key) => (key.startsWith(`${folder}/`) ? [key.slice(folder.length + 1)] : []))),
       // What a deposed leader asked for may happen much later.
+      removeUnfinished: async () => {},
       remove: ({ folder, sha256 }) => disk(() => void this.bundles.delete(`${folder}/${sha256}`)),
     };
   }

@@ -28,6 +28,7 @@ export function memoryBundles(digest: Digest): MemoryBundles {
     },
     folders: async () => [...new Set([...kept.keys()].map((key) => key.split("/")[0] ?? ""))],
     list: async (folder) => [...kept.keys()].flatMap((key) => (key.startsWith(`${folder}/`) ? [key.slice(folder.length + 1)] : [])),
+    removeUnfinished: async () => {},
     remove: async ({ folder, sha256 }) => {
       await store.beforeRemoval();
       kept.delete(`${folder}/${sha256}`);

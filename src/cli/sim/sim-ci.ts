@@ -7,7 +7,7 @@ import { runCrashPoints, tellProblem } from "./sim-crash-points.js";
 import { searchMutants } from "./sim-mutants.js";
 import { rareText, runSeeds } from "./sim-seeds.js";
 
-const CI_SEEDS = 150;
+const CI_SEEDS = 250;
 /** Of the points at which a master can die, every so manieth. */
 const CI_CRASH_POINTS_EVERY = 400;
 const REGRESSIONS = fileURLToPath(new URL("../../test/sim/regressions.txt", import.meta.url));

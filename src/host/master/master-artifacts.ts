@@ -272,6 +272,7 @@ class Artifacts implements MasterArtifacts {
           if (this.leading !== leading) return;
           if (!kept.has(keyOf({ folder, sha256 }))) this.remove({ folder, sha256 });
         }
+        await this.options.bundles.removeUnfinished(folder);
       }
     };
     work().catch((thrown: unknown) =>

@@ -89,6 +89,16 @@ export async function listBlobs(directory: string): Promise<readonly BlobHandle[
   return found;
 }
 
+/** Whatever somebody has begun to put there. Harmless when the directory is not there. Rejects with DISK_FAILED. */
+export async function removeUnfinished(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((thrown: NodeJS.ErrnoException) => {
+    if (thrown.code === "ENOENT") return [];
+    throw diskFailed(directory, thrown);
+  });
+  for (const name of names)
+    if (name.startsWith(TEMPORARY)) await onDisk(directory, () => rm(path.join(directory, name), { force: true }));
+}
+
 /** Harmless when it is not there. Rejects with DISK_FAILED. */
 export async function removeBlob(directory: string, sha256: string): Promise<void> {
   await onDisk(directory, () => rm(pathOf(directory, sha256), { force: true }));

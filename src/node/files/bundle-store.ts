@@ -9,7 +9,7 @@ import path from "node:path";
 import { CodedError } from "../../base/errors.js";
 import type { BlobStore } from "../../env/blob-store.js";
 import type { BundleStore, StoredBundle } from "../../env/bundle-store.js";
-import { createFileBlobStore, listBlobs, readBlob, removeBlob } from "./blob-store.js";
+import { createFileBlobStore, listBlobs, readBlob, removeBlob, removeUnfinished } from "./blob-store.js";
 
 const BUNDLES = "bundles";
 /** Of a put whose folder is removed meanwhile by another process. */
@@ -77,6 +77,10 @@ export async function createFileBundles(storage: string): Promise<BundleStore> {
           throw thrown;
         },
       );
+    },
+    removeUnfinished: async (folder) => {
+      await removeUnfinished(bundleDirectory(storage, folder));
+      await removeEmpty(folder);
     },
     remove: async ({ folder, sha256 }) => {
       const directory = bundleDirectory(storage, folder);

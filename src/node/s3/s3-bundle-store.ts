@@ -34,6 +34,8 @@ export async function createS3Bundles(url: string, options: S3StoreOptions = {})
       return [...new Set(names.flatMap((name) => (name.includes("/") ? [name.slice(0, name.indexOf("/"))] : [])))];
     },
     list: async (folder) => (await namesBelow(prefixOf(place, bundleFolderOf(folder)))).filter((name) => SHA256.test(name)),
+    // An object is there whole or not at all.
+    removeUnfinished: async () => {},
     remove: ({ folder, sha256 }) => objects.remove(keyOf(place, bundleFolderOf(folder), sha256)),
     close: () => {
       closing.abort(new CodedError("CLOSED", "the bundle store is closed"));

@@ -152,6 +152,7 @@ export class CrashPoints {
       get: (bundle) => this.call(process, "get bundle", () => bundles.get(bundle)),
       folders: () => this.call(process, "list folders of bundles", () => bundles.folders()),
       list: (folder) => this.call(process, "list bundles", () => bundles.list(folder)),
+      removeUnfinished: (folder) => bundles.removeUnfinished(folder),
       remove: (bundle) => this.call(process, "remove bundle", () => bundles.remove(bundle)),
     };
   }

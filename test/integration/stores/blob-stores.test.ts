@@ -1,5 +1,5 @@
 /** Both kinds of storage through the conformance suite: files, and a real S3 server; and what only S3 can do wrong. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -205,4 +205,18 @@ describe("S3", () => {
     expect(await store.get({ folder: "c.1", sha256: await store.put("c.1", Uint8Array.of(9)) })).toEqual(Uint8Array.of(9));
     store.close?.();
   });
+});
+
+test("what a leader that died had begun to put goes with its folder; another folder is not touched", async () => {
+  const storage = await mkdtemp(path.join(os.tmpdir(), "holdfast-bundles-"));
+  const store = await createBundleStore(storage);
+  for (const folder of ["c.1", "c.2"]) await store.remove({ folder, sha256: await store.put(folder, Uint8Array.of(1)) });
+  for (const folder of ["c.1", "c.2"]) {
+    await mkdir(path.join(storage, "bundles", folder), { recursive: true });
+    await writeFile(path.join(storage, "bundles", folder, ".part-0fdfc622437fc4eb-95275faf7648554e"), "half of it");
+  }
+  await store.removeUnfinished("c.1");
+  await store.removeUnfinished("c.3");
+  expect(await store.folders()).toEqual(["c.2"]);
+  await rm(storage, { recursive: true });
 });
