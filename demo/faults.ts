@@ -107,10 +107,17 @@ async function killAndWait(
   const millisecondsUntilWhole = await observer.until(`the job to run again after ${fault}`, WHOLE_TIMEOUT_MS, async () => {
     if (!isWhole(await observer.status(), parallelism)) return false;
     const now = await observer.footprint();
+    if (!changed(before, now)) return false;
+    if (now.attempt > before.attempt && (await observer.tookOver(now.attempt))) return true;
     // What a try goes on from comes with its first progress, which may be later than its processes.
-    return changed(before, now) && now.restoredTry !== null && now.restoredTry !== before.restoredTry;
+    return now.restoredTry !== null && now.restoredTry !== before.restoredTry;
   });
   const after = await observer.footprint();
+  if (after.attempt > before.attempt && (await observer.tookOver(after.attempt))) {
+    const noticed = `${changes(before, after)}, which took over what ran: 0 records back`;
+    const asPromised = after.executorPids.join() === before.executorPids.join();
+    return { fault, killed, noticed, recordsBack: 0, millisecondsUntilWhole, asPromised };
+  }
   const recordsBack = Math.max(0, before.recordsIn - (observer.recordsAt(after.restored) ?? 0));
   const noticed = `${changes(before, after)}, restored checkpoint ${after.restored}, ${formatCount(recordsBack)} records back`;
   // What was complete before may not be lost.

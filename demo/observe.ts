@@ -26,6 +26,8 @@ export interface Observer {
   status(): Promise<ApplicationView>;
   cluster(): Promise<ClusterView>;
   footprint(): Promise<Footprint>;
+  /** Whether this attempt of the driver has taken over what the executors of the one before it ran. */
+  tookOver(attempt: number): Promise<boolean>;
   /** Milliseconds until the condition holds; rejects with what was waited for after `timeoutMs`. */
   until(what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<number>;
 }
@@ -56,6 +58,11 @@ export function observer(client: ClusterClient, application: string): Observer {
         restored: view.progress?.restored?.checkpoint ?? 0,
         restoredTry: view.progress?.restored?.try ?? null,
       };
+    },
+    tookOver: async (attempt) => {
+      const { events } = await client.call("events", { after: null, limit: 1_000, waitMs: 0 });
+      const words = `Attempt ${attempt} of the driver of ${application} `;
+      return events.some(({ kind, message }) => kind === "job.taken-over" && message.startsWith(words));
     },
     until: async (what, timeoutMs, holds) => {
       const startedAt = performance.now();

@@ -55,6 +55,7 @@ scenario(
     const footprint = await stage.footprint(job);
     await stage.killLeader();
     const underTheNext = await checkpointAfter(stage, job, beforeLeader.id);
+    await until("the next leader to know the progress", async () => (await stage.status(job)).progress !== null);
     expect(await stage.footprint(job)).toEqual(footprint);
     expect(underTheNext.id).toBeGreaterThan(beforeLeader.id);
 
